@@ -1,0 +1,41 @@
+# make demo: see it work.  make test: run all tests.  make check: lint and types.  make install PREFIX=/usr/local
+PYTHON = python3
+VENV = .venv
+PREFIX = /usr/local
+home = $(abspath $(PREFIX))
+NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 10) or sys.exit("toktools needs Python 3.10 or later")
+
+demo: $(VENV)/ready
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
+
+test: $(VENV)/ready-to-test
+	@$(VENV)/bin/coverage erase
+	@COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERAGE_FILE="$(CURDIR)/.coverage" \
+	    $(VENV)/bin/coverage run -m pytest $(TESTS)
+	@$(VENV)/bin/coverage combine -q
+	@$(VENV)/bin/coverage report
+
+check: $(VENV)/ready-to-test
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+install:
+	$(PYTHON) -m venv "$(home)/lib/toktools"
+	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade .
+	mkdir -p "$(home)/bin" "$(home)/share/man/man1" "$(home)/share/man/man7"
+	cd bin && for f in *; do ln -sf "../lib/toktools/bin/$$f" "$(home)/bin/$$f" || exit; done
+	cd man && for f in *.[1-9]; do d="share/man/man$${f##*.}"; \
+	    ln -sf "../../../lib/toktools/$$d/$$f" "$(home)/$$d/$$f" || exit; done
+
+$(VENV)/ready: pyproject.toml $(wildcard bin/*)
+	@$(PYTHON) -c '$(NEEDS)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/ready-to-test: $(VENV)/ready
+	$(VENV)/bin/python -m pip install -q -e '.[test]'
+	@touch $@
+
+.PHONY: demo test check install

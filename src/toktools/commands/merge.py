@@ -1,0 +1,123 @@
+"""tok-merge: put signatures into a token file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from toktools import cli, encoding, files, records
+from toktools.errors import ToktoolsError
+
+TYPE_CHECKING = False  # see cli.py
+if TYPE_CHECKING:
+    from toktools.tokenfile import TokenFile
+
+
+def _add_options(parser: cli.Parser) -> None:
+    from toktools.options import Selection  # noqa: PLC0415 - with argparse, after the signals are set
+
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("-i", action="store_true", help="change FILE in place")
+    form.add_argument("-o", metavar="OUT", help="write to OUT, whole or not at all")
+    parser.add_argument(
+        "-n", metavar="LIST", type=Selection, default="1-", help="only the tokens of this list, counted from 1"
+    )
+    parser.add_argument(
+        "-p", metavar="PUB", action="append", default=[], help="verify with this key first; may be repeated"
+    )
+    parser.add_argument("FILE", help="the token file")
+    parser.add_argument(
+        "SIGNATURE", nargs="*", help="a file with one signature, raw or base64; by default, lines of standard input"
+    )
+
+
+def _work(options: cli.Namespace) -> int:
+    from toktools import tokenfile  # noqa: PLC0415 - heavy, and needed only once the options are right
+
+    _refuse_stdin_twice(options)
+    source, tokens = tokenfile.read(options.FILE)
+    chosen = options.n.indices(len(tokens.digests))
+    try:
+        _put(tokens, chosen, _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen)))
+        _refuse_signature_twice(tokens)
+        _verify(tokens, options.p)
+    except ToktoolsError as error:
+        raise error.at(source.name).also("nothing written") from None
+    out = source.path if options.i else options.o
+    if out is None:
+        files.write_stdout(tokens.dump())
+    else:
+        files.replace({out: tokens.dump()}, seen=source)
+    return 0
+
+
+def _refuse_stdin_twice(options: cli.Namespace) -> None:
+    if options.FILE == "-" and options.i:
+        raise ToktoolsError("-i: standard input cannot be changed in place")
+    if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
+        raise ToktoolsError("standard input cannot be two things at once")
+
+
+def _from_files(paths: Sequence[str]) -> list[bytes]:
+    signatures = []
+    for path in paths:
+        file = files.read(path, records.MAX_LINE)
+        try:
+            signatures.append(encoding.signature_file(file.content))
+        except ToktoolsError as error:
+            raise error.at(file.name) from None
+    return signatures
+
+
+def _from_stdin(count: int) -> list[bytes]:
+    return list(islice(records.signatures(), count + 1))  # one too many is enough to know
+
+
+def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
+    if len(signatures) != len(chosen):
+        more = "more than " if len(signatures) > len(chosen) else ""
+        given = _count(min(len(signatures), len(chosen)), "signature")
+        raise ToktoolsError(f"{_count(len(chosen), 'token')} but {more}{given}")
+    sizes = sorted({len(signature) for signature in signatures})
+    if len(sizes) > 1:
+        raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
+    for index, signature in zip(chosen, signatures, strict=True):
+        tokens.put(index, signature)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _refuse_signature_twice(tokens: TokenFile) -> None:
+    first: dict[str, int] = {}
+    for index, digest in enumerate(tokens.digests):
+        text = tokens.signed(index)
+        if text and tokens.digests[first.setdefault(text, index)] != digest:
+            raise ToktoolsError(f"tokens {first[text] + 1} and {index + 1} differ, but have one and the same signature")
+
+
+def _verify(tokens: TokenFile, paths: Sequence[str]) -> None:
+    if not paths:
+        return
+    from toktools import keys, passphrases, signatures  # noqa: PLC0415 - heavy, and only for -p
+
+    public = [keys.public(path, passphrases.prompt) for path in paths]
+    for index in range(len(tokens.digests)):
+        # Those of tokens outside the list that are still unsigned stay so.
+        if tokens.signed(index) and (fault := signatures.fault(public, tokens.digests, index, tokens.signed(index))):
+            raise ToktoolsError(f"token {index + 1}: {fault}", status=1)
+
+
+TOOL = cli.Tool(
+    name="tok-merge",
+    purpose="Put signatures into a CloudHSM token file, all of them or none.",
+    example="tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed.json f.json",
+    add_options=_add_options,
+    work=_work,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run tok-merge."""
+    return TOOL.run(argv)

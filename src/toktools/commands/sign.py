@@ -1,0 +1,76 @@
+"""tok-sign: sign digests with a key from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toktools import cli, encoding, files, records
+from toktools.errors import ToktoolsError
+
+
+def _add_options(parser: cli.Parser) -> None:
+    from toktools import passphrases  # noqa: PLC0415 - with argparse, after the signals are set
+
+    parser.add_argument("-k", metavar="KEY", required=True, help="the RSA private key: PEM or DER, encrypted or not")
+    parser.add_argument(
+        "--passin",
+        metavar="SOURCE",
+        type=passphrases.source,
+        default=passphrases.prompt,
+        help="where the pass phrase is: env:VAR, file:PATH or fd:N",
+    )
+    parser.add_argument("-r", action="store_true", help="sign one digest of 32 raw bytes, and write the signature raw")
+
+
+def _work(options: cli.Namespace) -> int:
+    if options.r:
+        files.refuse_terminal()
+    from toktools import keys, signatures  # noqa: PLC0415 - heavy, and needed only once the options are right
+
+    key, warnings = keys.private(options.k, options.passin)
+    for warning in warnings:
+        TOOL.warn(warning)
+    if options.r:
+        files.write_stdout(signatures.sign(key, _raw_digest()))
+        return 0
+    signed = 0
+    for digest in records.digests():
+        # One write a signature: a reader never waits for the next digest, and it costs a thousandth of the signing.
+        files.write_stdout(records.line(signatures.sign(key, digest)))
+        signed += 1
+    if not signed:
+        raise ToktoolsError(f"{files.STDIN_NAME}: no digests")
+    return 0
+
+
+def _raw_digest() -> bytes:
+    content = files.read(None, records.MAX_LINE).content
+    if len(content) != encoding.DIGEST_SIZE:
+        hint = "this is base64 text: leave out -r, or decode it with base64 -d" if _is_text(content) else ""
+        raise ToktoolsError(
+            f"{files.STDIN_NAME}: {encoding.size(len(content))}, but a raw SHA-256 digest has {encoding.DIGEST_SIZE}",
+            hint,
+        )
+    return content
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        encoding.digest(content.strip())
+    except ToktoolsError:
+        return False
+    return True
+
+
+TOOL = cli.Tool(
+    name="tok-sign",
+    purpose="Sign SHA-256 digests with an RSA key, one signature a line for one digest a line.",
+    example="tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed.json f.json",
+    add_options=_add_options,
+    work=_work,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run tok-sign."""
+    return TOOL.run(argv)

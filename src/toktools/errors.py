@@ -1,0 +1,33 @@
+"""The one exception, and how foreign text is shown in it."""
+
+
+class ToktoolsError(Exception):
+    """What stops a tool: a message of one line, perhaps a hint, and the exit status.
+
+    The message is lower case without a full stop. The status is 2 for usage and trouble, and 1 where
+    the answer is no (a signature does not verify).
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int = 2) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.status = status
+
+    def at(self, place: str) -> "ToktoolsError":
+        """Return the same error with the place (a file, a line, a token) before its message."""
+        return ToktoolsError(f"{place}: {self.message}", self.hint, self.status)
+
+    def also(self, remark: str) -> "ToktoolsError":
+        """Return the same error with a remark after its message."""
+        return ToktoolsError(f"{self.message}; {remark}", self.hint, self.status)
+
+
+def shown(text: str) -> str:
+    """Escape what could move the cursor, colour the screen or break the line: text from outside is not trusted."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(
+        char if char.isprintable() and char != "\\" else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in text
+    )

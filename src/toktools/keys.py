@@ -1,0 +1,161 @@
+"""A key from a file: formats, pass phrases, the list of what is allowed, and a cheap check that its numbers fit."""
+
+import stat
+from collections.abc import Callable, Iterator
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from toktools import files
+from toktools.encoding import SIGNATURE_SIZES
+from toktools.errors import ToktoolsError
+
+DOCUMENTED_BITS = 2048
+"""The size that AWS documents for MFA and quorum keys ("Create key pairs for MFA", RSA_2048)."""
+
+_MAX_FILE = 1 << 20
+_NOT_READ = (ValueError, UnsupportedAlgorithm)
+
+
+def private(path: str, passphrase: Callable[[str], bytes]) -> tuple[RSAPrivateKey, list[str]]:
+    """Read an RSA private key of 2,048 bits or more, PEM or DER, PKCS#1 or PKCS#8, encrypted or not.
+
+    passphrase is asked with the file's name, only where the key is encrypted. The second value is what a user should
+    be warned of. Raises ToktoolsError for anything else, and for a key whose numbers do not fit together.
+    """
+    file = _read(path)
+    key = _load_private(file, passphrase)
+    if key is None:
+        raise _not_private(file)
+    if not isinstance(key, RSAPrivateKey):
+        raise _not_rsa(file, key)
+    _refuse_size(file, key.key_size)
+    if not _numbers_fit(key):
+        raise ToktoolsError(f"{file.name}: a broken key: its numbers do not fit together")
+    return key, [*_exposed(file), *_undocumented_size(file, key.key_size)]
+
+
+def public(path: str, passphrase: Callable[[str], bytes]) -> RSAPublicKey:
+    """Read an RSA public key of 2,048 bits or more from a public key, a certificate or a private key, PEM or DER.
+
+    passphrase is asked with the file's name, only where the file is an encrypted private key. Raises ToktoolsError.
+    """
+    file = _read(path)
+    key = _load_public(file) or _load_certified(file)
+    if key is None:
+        owner = _load_private(file, passphrase)
+        if owner is None:
+            raise ToktoolsError(f"{file.name}: no public key, certificate or private key in PEM or DER")
+        key = owner.public_key() if isinstance(owner, RSAPrivateKey) else owner
+    if not isinstance(key, RSAPublicKey):
+        raise _not_rsa(file, key)
+    _refuse_size(file, key.key_size)
+    return key
+
+
+def _read(path: str) -> files.Snapshot:
+    if path == "-":
+        raise ToktoolsError("-: a key is not read from standard input")
+    file = files.read(path, _MAX_FILE)
+    if files.is_stdin(file.status):
+        raise ToktoolsError(f"{file.name}: a key is not read from standard input")
+    if not file.content:
+        raise ToktoolsError(f"{file.name}: an empty file, not a key")
+    return file
+
+
+def _is_pem(file: files.Snapshot) -> bool:
+    return b"-----BEGIN " in file.content
+
+
+def _load_private(file: files.Snapshot, passphrase: Callable[[str], bytes]) -> object | None:
+    load = serialization.load_pem_private_key if _is_pem(file) else serialization.load_der_private_key
+    # The library's check is a primality test that takes longer than all the rest; _numbers_fit() and the
+    # verification of every signature stand in for it.
+    try:
+        return load(file.content, None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:  # it is encrypted
+        pass
+    except UnsupportedAlgorithm:
+        raise ToktoolsError(f"{file.name}: the key is of an unknown kind, but CloudHSM takes RSA keys alone") from None
+    except ValueError:
+        return None
+    try:
+        return load(file.content, passphrase(file.name), unsafe_skip_rsa_key_validation=True)
+    except _NOT_READ as error:
+        right_cipher = "password" in str(error)
+        reason = "wrong pass phrase" if right_cipher else "wrong pass phrase, or a cipher that is not supported"
+        raise ToktoolsError(f"{file.name}: {reason}") from None
+
+
+def _load_public(file: files.Snapshot) -> object | None:
+    load = serialization.load_pem_public_key if _is_pem(file) else serialization.load_der_public_key
+    try:
+        return load(file.content)
+    except _NOT_READ:
+        return None
+
+
+def _load_certified(file: files.Snapshot) -> object | None:
+    from cryptography import x509  # noqa: PLC0415 - only needed here, and start-up counts
+
+    load = x509.load_pem_x509_certificate if _is_pem(file) else x509.load_der_x509_certificate
+    try:
+        return load(file.content).public_key()
+    except _NOT_READ:
+        return None
+
+
+def _not_private(file: files.Snapshot) -> ToktoolsError:
+    if _load_public(file) or _load_certified(file):
+        return ToktoolsError(f"{file.name}: a public key, where the private key is needed")
+    if b"BEGIN OPENSSH PRIVATE KEY" in file.content:
+        hint = "ssh-keygen -p -m PEM -f COPY rewrites a copy of it in PEM"
+        return ToktoolsError(f"{file.name}: a private key in OpenSSH's own format", hint)
+    return ToktoolsError(f"{file.name}: no private key in PEM or DER")
+
+
+def _not_rsa(file: files.Snapshot, key: object) -> ToktoolsError:
+    kind = type(key).__name__.removesuffix("PrivateKey").removesuffix("PublicKey")
+    return ToktoolsError(f"{file.name}: the key is {kind}, but CloudHSM takes RSA keys alone")
+
+
+def _refuse_size(file: files.Snapshot, bits: int) -> None:
+    if bits < DOCUMENTED_BITS:
+        raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
+    if bits % 8 or bits // 8 not in SIGNATURE_SIZES:
+        raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, a size that is not supported")
+
+
+def _numbers_fit(key: RSAPrivateKey) -> bool:
+    """Say whether the private numbers belong together (RFC 8017 section 3.2), but for the primality of p and q."""
+    numbers = key.private_numbers()
+    p, q, d = numbers.p, numbers.q, numbers.d
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    return (
+        p > 2  # noqa: PLR2004
+        and q > 2  # noqa: PLR2004
+        and p & q & e & 1 == 1
+        and p != q
+        and p * q == n
+        and 1 < e < n
+        and 1 < d < n
+        and e * d % (p - 1) == 1
+        and e * d % (q - 1) == 1
+        and numbers.dmp1 == d % (p - 1)
+        and numbers.dmq1 == d % (q - 1)
+        and 0 < numbers.iqmp < p
+        and numbers.iqmp * q % p == 1
+    )
+
+
+def _exposed(file: files.Snapshot) -> Iterator[str]:
+    mode = stat.S_IMODE(file.status.st_mode)
+    if stat.S_ISREG(file.status.st_mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield f"{file.name}: others can read this private key (mode {mode:04o}; chmod 600 closes it)"
+
+
+def _undocumented_size(file: files.Snapshot, bits: int) -> Iterator[str]:
+    if bits != DOCUMENTED_BITS:
+        yield f"{file.name}: the key is RSA-{bits}; CloudHSM documents RSA-{DOCUMENTED_BITS} alone"

@@ -1,0 +1,124 @@
+"""Where a pass phrase comes from: a source named on the command line, or the person at the terminal."""
+
+import os
+from collections.abc import Callable
+
+from toktools import files
+from toktools.errors import ToktoolsError
+
+MAX_SIZE = 1024
+"""Bytes of the longest pass phrase; OpenSSL's own limit."""
+
+_SOURCES = "a source is env:VAR, file:PATH or fd:N"
+
+
+def source(text: str) -> Callable[[str], bytes]:
+    """Return the function that fetches a pass phrase from env:VAR, file:PATH or fd:N.
+
+    These are openssl-passphrase-options(1), less those that show the secret. The function takes the name of what is
+    locked, for its messages. Raises ToktoolsError where the text is not a source; no message repeats the text, which
+    may be the pass phrase itself.
+    """
+    kind, _, where = text.partition(":")
+    if kind == "pass":
+        raise ToktoolsError("--passin: every user of the machine can read a pass phrase on the command line", _SOURCES)
+    if kind == "stdin":
+        raise ToktoolsError("--passin: standard input carries the digests", _SOURCES)
+    if not where or kind not in _READERS or (kind == "fd" and not (where.isascii() and where.isdigit())):
+        raise ToktoolsError("--passin: not a source of a pass phrase", _SOURCES)
+    reader = _READERS[kind]
+    return lambda name: _checked(reader(where), name)
+
+
+def prompt(name: str) -> bytes:
+    """Ask on the terminal itself, with the echo off, whatever standard input and output are.
+
+    Raises ToktoolsError where there is no terminal, or no answer.
+    """
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        raise ToktoolsError(
+            f"{name}: encrypted, and there is no terminal to ask for the pass phrase", f"use --passin; {_SOURCES}"
+        ) from None
+    try:
+        with files.trouble_at("/dev/tty"):
+            return _checked(_ask(terminal, f"Enter pass phrase for {name}: "), name)
+    finally:
+        os.close(terminal)
+
+
+def _checked(line: bytes, name: str) -> bytes:
+    phrase = line.split(b"\n", 1)[0].removesuffix(b"\r")
+    if not phrase:
+        raise ToktoolsError(f"{name}: the pass phrase is empty")
+    if len(phrase) > MAX_SIZE:
+        raise ToktoolsError(f"{name}: the pass phrase is longer than {MAX_SIZE} bytes")
+    return phrase
+
+
+def _from_environment(variable: str) -> bytes:
+    try:
+        return os.environb[os.fsencode(variable)]
+    except KeyError:
+        raise ToktoolsError("--passin: there is no such environment variable") from None
+
+
+def _from_file(path: str) -> bytes:
+    with files.trouble_at(f"--passin: {files.display(path)}"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _first_line(fd)
+        finally:
+            os.close(fd)
+
+
+def _from_descriptor(number: str) -> bytes:
+    with files.trouble_at(f"--passin: descriptor {number}"):
+        try:
+            return _first_line(int(number))
+        except OverflowError:
+            raise ToktoolsError("--passin: no such descriptor") from None
+
+
+_READERS = {"env": _from_environment, "file": _from_file, "fd": _from_descriptor}
+
+
+def _first_line(fd: int) -> bytes:
+    if files.is_stdin(os.fstat(fd)):
+        raise ToktoolsError("--passin: standard input carries the digests", _SOURCES)
+    line = b""
+    # Byte by byte: what stands after the line belongs to whoever reads the descriptor next.
+    while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):
+        line += byte
+    return line
+
+
+class _Caught(BaseException):
+    """A signal that came while the echo was off."""
+
+
+def _ask(terminal: int, question: str) -> bytes:
+    import signal  # noqa: PLC0415 - with termios, only needed here, and start-up counts
+    import termios  # noqa: PLC0415
+
+    def catch(number: int, _frame: object) -> None:
+        raise _Caught(number)
+
+    echoing = termios.tcgetattr(terminal)
+    silent = [*echoing]
+    silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
+    deadly = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, catch) for number in deadly if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        os.write(terminal, question.encode(errors="replace"))
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+        return os.read(terminal, MAX_SIZE + 2)
+    except _Caught as caught:
+        number = caught.args[0]
+    finally:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)
+        for deadly_number, handler in handlers.items():
+            signal.signal(deadly_number, handler)
+    os.kill(os.getpid(), number)
+    raise ToktoolsError("interrupted")

@@ -1,0 +1,104 @@
+"""The primitive: sign a digest, verify a signature, say what is wrong with one."""
+
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from toktools import encoding
+from toktools.errors import ToktoolsError
+
+_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+"""What stands before a SHA-256 digest in the signed block (RFC 8017 section 9.2, note 1)."""
+
+_PADDING = PKCS1v15()
+_FINISHED = Prehashed(SHA256())
+
+
+def sign(key: RSAPrivateKey, digest: bytes) -> bytes:
+    """Sign a finished SHA-256 digest of 32 bytes as it is: RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1).
+
+    Returns as many bytes as the modulus has (256 for RSA-2048), the same that openssl pkeyutl -sign prints with
+    -pkeyopt digest:sha256. Raises ToktoolsError where the signature does not verify: a broken key must not leak.
+    """
+    try:
+        signature = key.sign(digest, _PADDING, _FINISHED)
+    except ValueError as error:
+        raise ToktoolsError(f"the key cannot sign: {error}") from None
+    if not verifies(key.public_key(), digest, signature):
+        raise ToktoolsError("a broken key: the signature that it made does not verify")
+    return signature
+
+
+def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
+    """Say whether a signature is that of this digest of 32 bytes by this key (RFC 8017 section 8.2.2)."""
+    try:
+        key.verify(signature, digest, _PADDING, _FINISHED)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def fault(keys: Sequence[RSAPublicKey], digests: Sequence[bytes], index: int, text: str) -> str:
+    """Say why a text is not the base64 signature of digests[index] by any of the keys; an empty string where it is.
+
+    The block that a public key recovers from the signature tells the mistakes of common signers apart.
+    """
+    if not text:
+        return "unsigned"
+    try:
+        signature = encoding.signature(text.encode())
+    except ToktoolsError as error:
+        return error.message
+    if any(verifies(key, digests[index], signature) for key in keys):
+        return ""
+    sizes = sorted({key.key_size // 8 for key in keys})
+    if len(signature) not in sizes:
+        return encoding.wrong_signature_size(len(signature), sizes[0])
+    for key in keys:
+        try:
+            block = key.recover_data_from_signature(signature, _PADDING, None)
+        except InvalidSignature:
+            if _is_pss(key, digests[index], signature):
+                return "made with PSS padding, not PKCS#1 v1.5"
+        else:
+            return _mistake(block, digests, index)
+    return "not made by the given key" if len(keys) == 1 else "not made by any of the given keys"
+
+
+def _is_pss(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(signature, digest, PSS(MGF1(SHA256()), PSS.AUTO), _FINISHED)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _mistake(block: bytes, digests: Sequence[bytes], index: int) -> str:
+    """Name what was signed instead, by the right key and with the right padding."""
+    from hashlib import sha256  # noqa: PLC0415 - only needed here, and start-up counts
+
+    signed = block.removeprefix(_DIGEST_INFO)
+    digest = digests[index]
+    text = encoding.encode(digest)
+    if signed == block:
+        if signed == digest:
+            return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
+        if signed in (text, text + b"\n"):
+            return "the base64 text was signed, not the digest"
+        return "no SHA-256 DigestInfo was signed"
+    if signed in digests:
+        return f"the signature of token {digests.index(signed) + 1}, not of token {index + 1}"
+    if signed == sha256(digest).digest():
+        return "the digest was hashed once more before it was signed"
+    if signed in (sha256(text).digest(), sha256(text + b"\n").digest()):
+        return "the base64 text of the digest was hashed and signed, not the digest"
+    for number, other in enumerate(digests, start=1):
+        if signed == sha256(other).digest():
+            return f"the signature of token {number}, not of token {index + 1}, and the digest was hashed once more"
+    if len(signed) == encoding.DIGEST_SIZE:
+        return f"the signature of another digest, {encoding.encode(signed).decode()}"
+    return "the signed DigestInfo is not that of a SHA-256 digest"

@@ -1,0 +1,143 @@
+"""What the tests share: the installed commands, keys made by openssl, and the real tools beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+AWS_MFA = ROOT / "examples" / "aws-mfa"
+UNSIGNED = AWS_MFA / "unsigned-tokens.json"
+SIGNED = AWS_MFA / "signed-tokens.json"
+OFFICER1_PUB = AWS_MFA / "officer1.pub"
+PASS_PHRASE = "correct horse"
+
+
+def need(*tools: str) -> None:
+    """Skip the test where a tool is missing; in CI a missing tool is a failure."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: bytes
+    err: str
+
+    def check(self, status: int, *said: str) -> Done:
+        """Assert the exit status, each of the texts in the messages, and that there is no traceback."""
+        assert "Traceback" not in self.err, self.err
+        assert self.status == status, self
+        for text in said:
+            assert text in self.err, self
+        return self
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A folder to work in, with the installed commands on the path."""
+
+    bin: Path
+    cwd: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+
+    def run(self, *command: str | Path, stdin: bytes | int = b"", **more: Any) -> Done:
+        """Run a command with its arguments."""
+        options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, "timeout": 60, **more}
+        options["stdin" if isinstance(stdin, int) else "input"] = stdin
+        done = subprocess.run([str(word) for word in command], capture_output=True, check=False, **options)
+        return Done(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def sh(self, script: str, shell: str = "sh", **more: Any) -> Done:
+        """Run a script of shell commands."""
+        return self.run(shell, "-c", script, **more)
+
+    def read(self, name: str) -> bytes:
+        return (self.cwd / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> Path:
+        path = self.cwd / name
+        path.write_bytes(content)
+        return path
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands that the wheel installs, away from the checkout and its sources."""
+    home = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    pip = [sys.executable, "-m", "pip", "-q", "--python", str(home / "bin" / "python")]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    # The libraries come from the environment of the tests; toktools itself is an editable install there, which a
+    # path file in a path file does not reach. Coverage starts in every process where the environment asks for it.
+    site = next((home / "lib").glob("python*/site-packages"))
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site / "measured.pth").write_text(
+        "import os; 'COVERAGE_PROCESS_START' in os.environ and __import__('coverage').process_startup()\n"
+    )
+    return home / "bin"
+
+
+@pytest.fixture
+def shell(installed: Path, tmp_path: Path) -> Shell:
+    """A fresh folder with AWS's unsigned file as f.json."""
+    shutil.copy(UNSIGNED, tmp_path / "f.json")
+    return Shell(installed, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an RSA-2048 key as openssl writes it, in every form, and keys of other kinds."""
+    need("openssl")
+    folder = tmp_path_factory.mktemp("keys")
+    secret = f"-passout 'pass:{PASS_PHRASE}'"
+    script = f"""
+        set -e
+        umask 077
+        openssl genrsa -out pkcs8.pem 2048
+        openssl genrsa -out other.pem 2048
+        openssl rsa -in other.pem -pubout -out other.pub
+        openssl rsa -in pkcs8.pem -traditional -out pkcs1.pem
+        openssl rsa -in pkcs8.pem -outform DER -out pkcs8.der
+        openssl rsa -in pkcs8.pem -traditional -outform DER -out pkcs1.der
+        openssl rsa -in pkcs8.pem -traditional -aes256 {secret} -out old-encrypted.pem
+        openssl pkcs8 -topk8 -in pkcs8.pem -v2 aes256 {secret} -out pbes2.pem
+        openssl pkcs8 -topk8 -in pkcs8.pem -v2 aes256 {secret} -outform DER -out pbes2.der
+        openssl rsa -in pkcs8.pem -pubout -out spki.pem
+        openssl rsa -in pkcs8.pem -pubout -outform DER -out spki.der
+        openssl rsa -in pkcs8.pem -RSAPublicKey_out -out pkcs1.pub
+        openssl req -x509 -key pkcs8.pem -subj /CN=officer1 -out cert.pem
+        openssl x509 -in cert.pem -outform DER -out cert.der
+        openssl genrsa -out rsa1024.pem 1024
+        openssl genrsa -out rsa3072.pem 3072
+        openssl ecparam -name prime256v1 -genkey -noout -out ec.pem
+        openssl genpkey -algorithm ed25519 -out ed25519.pem
+    """
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True, capture_output=True)
+    return folder
