@@ -39,8 +39,8 @@ def _work(options: cli.Namespace) -> int:
     chosen = options.n.indices(len(tokens.digests))
     try:
         _put(tokens, chosen, _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen)))
-        _refuse_signature_twice(tokens)
         _verify(tokens, options.p)
+        _refuse_signature_twice(tokens)
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = source.path if options.i else options.o

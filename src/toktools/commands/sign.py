@@ -64,7 +64,7 @@ def _is_text(content: bytes) -> bool:
 
 TOOL = cli.Tool(
     name="tok-sign",
-    purpose="Sign SHA-256 digests with an RSA key, one signature a line for one digest a line.",
+    purpose="Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
     example="tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed.json f.json",
     add_options=_add_options,
     work=_work,

@@ -13,7 +13,7 @@ def _add_options(parser: cli.Parser) -> None:
         metavar="PUB",
         action="append",
         required=True,
-        help="a public key, certificate or private key that may have signed; may be repeated",
+        help="the key that should have signed; may be repeated",
     )
     parser.add_argument("-q", action="store_true", help="write only the lines that are not OK")
     parser.add_argument("FILE", nargs="?", help="the token file, by default standard input")
@@ -38,7 +38,7 @@ def _work(options: cli.Namespace) -> int:
 
 TOOL = cli.Tool(
     name="tok-verify",
-    purpose="Say of every token in a signed CloudHSM token file whether its signature is good.",
+    purpose="Say of every token in a CloudHSM token file whether its signature is good.",
     example="tok-verify -p officer1.pub signed-tokens.json",
     add_options=_add_options,
     work=_work,

@@ -1,0 +1,120 @@
+#!/bin/sh
+# tok-merge: signatures in, signed token file out, all or nothing.
+set -eu
+. "${0%/*}/lib.sh"
+
+# AWS's signed sample, taken apart; put together again it must be the same to the byte.
+cp "$AWS/signed-tokens.json" signed.json
+sed 's/"signed": ".*"/"signed": ""/' signed.json >f.json
+sed -n 's/.*"signed": "\(.*\)"/\1/p' signed.json >signatures
+! cmp -s f.json signed.json || fail "f.json is not unsigned"
+[ "$(wc -l <signatures)" -eq 3 ] || fail "signatures are missing"
+cp f.json kept.json
+number=1
+while read -r signature; do
+    echo "$signature" >"signature$number.b64"
+    echo "$signature" | openssl base64 -d -A >"signature$number.bin"
+    number=$((number + 1))
+done <signatures
+
+# Standard output; lines, or files in base64 or raw.
+tok-merge f.json <signatures | same signed.json
+tok-merge - signature?.b64 <f.json | same signed.json
+tok-merge f.json signature?.b64 </dev/null | same signed.json
+tok-merge f.json signature?.bin | same signed.json
+tok-merge f.json signature1.b64 - signature3.bin <signature2.b64 | same signed.json
+sed "s/\$/$(printf '\r')/" signatures | tok-merge f.json | same signed.json
+tok-merge signed.json <signatures | same signed.json
+
+# -n: only some; the others stay as they are.
+tok-merge -n 2 f.json signature2.b64 >two.json
+ends 1 "" cmp -s two.json f.json
+sed '1d;3d' signatures >middle
+tok-merge -n 2 f.json <middle | same two.json
+tok-merge -n 1,3 two.json signature1.b64 signature3.b64 | same signed.json
+refuses "-n names token 4" tok-merge -n 4 f.json signature1.b64
+
+# -o: a new file, or a new content with the old mode, through a symbolic link.
+ends 0 "" tok-merge f.json -o out.json <signatures
+[ ! -s out ] || fail "-o writes to standard output as well"
+same signed.json <out.json
+echo old >target.json
+chmod 640 target.json
+ln -s target.json link.json
+tok-merge -o link.json f.json <signatures
+same signed.json <target.json
+[ -L link.json ] || fail "-o replaced the symbolic link"
+[ "$(ls -l target.json | cut -c 1-10)" = -rw-r----- ] || fail "-o changed the mode"
+
+# -i: in place, the same way.
+cp f.json place.json
+chmod 600 place.json
+ln -s place.json place.link
+ends 0 "" tok-merge -i place.link <signatures
+same signed.json <place.json
+[ -L place.link ] || fail "-i replaced the symbolic link"
+[ "$(ls -l place.json | cut -c 1-10)" = -rw------- ] || fail "-i changed the mode"
+
+# -p: verifies first; exit status 1 where the answer is no, and the file is not made.
+tok-merge -p "$AWS/officer1.pub" f.json <signatures | same signed.json
+tok-merge -p "$KEYS/spki.pem" -p "$AWS/officer1.pub" f.json <signatures | same signed.json
+ends 1 "f.json: token 1: not made by the given key; nothing written" \
+    tok-merge -p "$KEYS/spki.pem" -o never.json f.json <signatures
+{ sed -n 2p signatures && sed -n 1p signatures && sed -n 3p signatures; } >swapped
+ends 1 "f.json: token 1: the signature of token 2, not of token 1; nothing written" \
+    tok-merge -p "$AWS/officer1.pub" -i f.json <swapped
+[ ! -s out ] || fail "-p wrote although it refused"
+refuses "no such file or directory" tok-merge -p missing.pub -o never.json f.json <signatures
+
+# Whatever is wrong with the stream, nothing is written, in any of the three ways.
+line() { sed -n "$1p" signatures; }
+nothing() {
+    refuses "$1" tok-merge f.json <stream
+    refuses "$1" tok-merge -i f.json <stream
+    refuses "$1" tok-merge -o never.json f.json <stream
+}
+sed 3d signatures >stream && nothing "f.json: 3 tokens but 2 signatures; nothing written"
+{ cat signatures && line 1; } >stream && nothing "3 tokens but more than 3 signatures"
+: >stream && nothing "3 tokens but 0 signatures"
+{ line 1 && echo && line 3; } >stream && nothing "standard input: line 2: empty"
+{ line 1 && line 2 && line 1; } >stream && nothing "tokens 1 and 3 differ, but have one and the same signature"
+{ line 1 && echo '*' && line 3; } >stream && nothing "line 2: not base64"
+{ line 1 && line 2 | cut -c 1-200 && line 3; } >stream && nothing "line 2: wrong size: 150 bytes"
+{ line 1 | fold -w 76 && echo; } >stream && nothing "base64 -w0 does not wrap"
+{ line 1 && line 2 && line 3 | tr -d =; } >stream && nothing "line 3: not canonical base64"
+: | refuses "3 tokens but 0 signatures" tok-merge -i f.json
+{ line 1 && false; } | refuses "3 tokens but 1 signature;" tok-merge -i f.json
+refuses "3 tokens but 2 signatures" tok-merge -i f.json signature1.b64 signature2.b64
+refuses "missing.b64: no such file or directory" tok-merge -i f.json signature1.b64 missing.b64 signature3.b64
+head -c 100 signature1.bin >short.bin
+refuses "short.bin: wrong size: 100 bytes" tok-merge -i f.json short.bin signature2.bin signature3.bin
+
+# Where it cannot be written, and what cannot be meant.
+refuses "/dev/null: not a regular file" tok-merge -o /dev/null f.json <signatures
+refuses ".: not a regular file" tok-merge -o . f.json <signatures
+refuses "no such file or directory" tok-merge -o nowhere/out.json f.json <signatures
+refuses "missing.json: no such file or directory" tok-merge missing.json <signatures
+refuses "not allowed with" tok-merge -i -o never.json f.json <signatures
+refuses "standard input cannot be changed in place" tok-merge -i - signature?.b64 <f.json
+refuses "standard input cannot be two things at once" tok-merge - <f.json
+refuses "FILE" tok-merge <signatures
+status=0
+tok-merge f.json <signatures >>f.json 2>err || status=$?
+[ "$status" -eq 2 ] && grep -q "tok-merge -i" err || fail "standard output is f.json: $status"
+same kept.json <f.json
+cp f.json emptied.json
+status=0
+tok-merge emptied.json <signatures >emptied.json 2>err || status=$?
+[ "$status" -eq 2 ] && grep -q "the shell has already emptied it" err || fail "emptied by the shell: $status"
+if [ -c /dev/full ]; then
+    status=0
+    tok-merge f.json <signatures >/dev/full 2>err || status=$?
+    [ "$status" -eq 2 ] && grep -q "standard output: no space left" err || fail "a full disk: $status"
+fi
+
+# After all that: the file as it was, no file that was refused, no temporary file.
+same kept.json <f.json
+[ ! -e never.json ] || fail "never.json was written"
+[ -z "$(find . -name '.*' ! -name .)" ] || fail "left behind: $(find . -name '.*')"
+
+answers_questions tok-merge

@@ -1,0 +1,72 @@
+#!/bin/sh
+# tok-verify: says of every token whether its signature is good, as sha256sum -c does, and why not.
+set -eu
+. "${0%/*}/lib.sh"
+
+cp "$AWS/signed-tokens.json" signed.json
+pub=$AWS/officer1.pub
+
+# AWS's own published signatures are good.
+cat >ok <<EOF
+signed.json: token 1: OK
+signed.json: token 2: OK
+signed.json: token 3: OK
+EOF
+sed 's/signed.json/standard input/' ok >ok.stdin
+ends 0 "" tok-verify -p "$pub" signed.json
+same ok <out
+tok-verify signed.json -p "$pub" | same ok
+tok-verify -p "$pub" <signed.json | same ok.stdin
+tok-verify -p "$pub" - <signed.json | same ok.stdin
+ends 0 "" tok-verify -q -p "$pub" signed.json
+[ ! -s out ] || fail "-q is not quiet"
+
+# -p may be repeated, and takes public and private keys and certificates; any of the keys will do.
+tok-verify -p "$KEYS/other.pub" -p "$pub" signed.json | same ok
+tok-extract signed.json | tok-sign -k "$KEYS/pkcs8.pem" | tok-merge -o mine.json signed.json
+sed 's/signed.json/mine.json/' ok >ok.mine
+for form in spki.pem spki.der pkcs1.pub cert.pem cert.der pkcs8.pem pkcs1.der; do
+    tok-verify -p "$KEYS/$form" mine.json | same ok.mine
+done
+
+# Exit status 1 and a reason where one is not good; the others are still told.
+answer() {
+    ends 1 "" tok-verify -p "$pub" "$1"
+    printf "$1: token %s\n" "$2" "$3" "$4" >wanted
+    same wanted <out
+    ends 1 "" tok-verify -q -p "$pub" "$1"
+    grep -v ': OK$' wanted | same out
+}
+sed 's/eiw3fZeC/eiw3fZeD/' signed.json >flipped.json
+! cmp -s signed.json flipped.json || fail "nothing was flipped"
+answer flipped.json "1: FAILED: not made by the given key" "2: OK" "3: OK"
+answer mine.json "1: FAILED: not made by the given key" "2: FAILED: not made by the given key" \
+    "3: FAILED: not made by the given key"
+sed 's/"signed": ".*"/"signed": ""/' signed.json >unsigned.json
+answer unsigned.json "1: FAILED: unsigned" "2: FAILED: unsigned" "3: FAILED: unsigned"
+sed 's/"eiw3fZeC[^"]*"/"QUJD"/' signed.json >size.json
+answer size.json "1: FAILED: wrong size: 3 bytes, but an RSA-2048 signature has 256" "2: OK" "3: OK"
+sed -n 's/.*"signed": "\(.*\)"/\1/p' signed.json >signatures
+{ sed -n 1p signatures && sed -n 3p signatures && sed -n 2p signatures; } | tok-merge unsigned.json >swapped.json
+answer swapped.json "1: OK" "2: FAILED: the signature of token 3, not of token 2" \
+    "3: FAILED: the signature of token 2, not of token 3"
+ends 1 "" tok-verify -p "$KEYS/other.pub" -p "$KEYS/spki.pem" signed.json
+grep -q "token 1: FAILED: not made by any of the given keys" out || fail "several keys are not told apart from one"
+
+# Exit status 2 where there is no answer.
+refuses "missing.json: no such file or directory" tok-verify -p "$pub" missing.json
+refuses "missing.pub: no such file or directory" tok-verify -p missing.pub signed.json
+refuses "signed.json: no public key" tok-verify -p signed.json signed.json
+refuses "the key is RSA-1024" tok-verify -p "$KEYS/rsa1024.pem" signed.json
+refuses "a key is not read from standard input" tok-verify -p - signed.json <"$pub"
+refuses "-p" tok-verify signed.json
+refuses "standard input: an empty file" tok-verify -p "$pub" </dev/null
+echo '{"version": "2.0", "tokens": []}' >none.json
+refuses '"tokens" holds no tokens' tok-verify -p "$pub" none.json
+if [ -c /dev/full ]; then
+    status=0
+    tok-verify -p "$pub" signed.json >/dev/full 2>err || status=$?
+    [ "$status" -eq 2 ] && grep -q "standard output: no space left" err || fail "a full disk: $status"
+fi
+
+answers_questions tok-verify

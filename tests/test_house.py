@@ -1,0 +1,196 @@
+"""The rules of the house: who imports whom, one name for a command everywhere, one text for an option."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT, Shell, need
+
+if TYPE_CHECKING:
+    from toktools.cli import Tool
+
+# Imports go from a higher floor to a lower one, never along it.
+FLOORS = {
+    "toktools": 0,
+    "toktools.errors": 0,
+    "toktools.encoding": 1,
+    "toktools.files": 1,
+    "toktools.keys": 2,
+    "toktools.options": 2,
+    "toktools.passphrases": 2,
+    "toktools.records": 2,
+    "toktools.signatures": 2,
+    "toktools.tokenfile": 2,
+    "toktools.cli": 3,
+    "toktools.commands": 4,
+}
+LIBRARIES = {"cryptography": {"toktools.keys", "toktools.signatures"}, "orjson": {"toktools.tokenfile"}}
+
+SOURCES = sorted((ROOT / "src" / "toktools").rglob("*.py"))
+COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
+PAGES = sorted((ROOT / "man").iterdir())
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def floor_of(module: str) -> int:
+    return FLOORS["toktools.commands"] if module.startswith("toktools.commands.") else FLOORS[module]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it; `from toktools import files` is toktools.files."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                f"{node.module}.{alias.name}" if node.module == "toktools" else node.module for alias in node.names
+            }
+    return {name.removesuffix(".__version__") for name in found}
+
+
+def tool(command: str) -> Tool:
+    found: Tool = importlib.import_module(f"toktools.commands.{command.removeprefix('tok-')}").TOOL
+    return found
+
+
+def plain(mdoc: str) -> str:
+    """The words of a line or more of mdoc, without macros and punctuation."""
+    words = re.sub(r"^\.[A-Z][a-z]\b|\b(?:Ql|Ar|Pa|Xr|Fl)\b", " ", mdoc, flags=re.MULTILINE)
+    return " ".join(re.findall(r"\w+", words)).lower()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_go_down(path: Path) -> None:
+    """A module imports only from the floors below it; the heavy libraries have their own rooms."""
+    module = module_of(path)
+    for name in imports_of(path):
+        package = name.partition(".")[0]
+        if package == "toktools":
+            assert floor_of(name) < floor_of(module), f"{module} imports {name}"
+        assert module in LIBRARIES.get(package, {module}), f"{module} imports {name}"
+
+
+def test_sources_are_found() -> None:
+    """The rules above are read off real files, on every floor."""
+    assert {floor_of(module_of(path)) for path in SOURCES} == set(FLOORS.values())
+    assert {module_of(path) for path in SOURCES} >= set(FLOORS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_only_commands_and_cli_speak(path: Path) -> None:
+    """Below the cli nothing prints or exits."""
+    if floor_of(module_of(path)) >= FLOORS["toktools.cli"]:
+        return
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    assert not names & {"print", "exit", "SystemExit"}
+
+
+def test_stems_are_equal() -> None:
+    """A command has one name: of its door plate, its room, its page and its end-to-end script."""
+    assert COMMANDS
+    rooms = sorted(f"tok-{path.stem}" for path in (ROOT / "src/toktools/commands").glob("[a-z]*.py"))
+    scripts = sorted(path.stem for path in (ROOT / "tests/e2e").glob("tok-*.sh"))
+    assert COMMANDS == rooms == scripts == [path.stem for path in PAGES if path.suffix == ".1"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_door_plate(command: str) -> None:
+    """A door plate is the import of main and its call, whatever the command."""
+    text = (ROOT / "bin" / command).read_text()
+    other = COMMANDS[COMMANDS.index(command) - 1]
+    assert (ROOT / "bin" / other).read_text() == text.replace(command, other).replace(
+        f"commands.{command[4:]} ", f"commands.{other[4:]} "
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_page_and_help_agree(command: str) -> None:
+    """The page has the purpose, the usage, and each option and operand of --help in the same words."""
+    page = (ROOT / "man" / f"{command}.1").read_text()
+    parser = tool(command).parser()
+    assert parser.description is not None
+    assert parser.usage is not None
+    assert plain(page.split(".Nd", 1)[1].split("\n", 1)[0]) == plain(parser.description)
+    synopsis = page.split(".Sh SYNOPSIS", 1)[1].split(".Sh", 1)[0].replace(".Nm", command)
+    bare = re.sub(r"\bFl +-?", "", synopsis)
+    assert plain(re.sub(r"^\.", "", bare, flags=re.MULTILINE).replace("Op ", "")) == plain(parser.usage)
+    described = {}
+    for entry in page.split(".Sh DESCRIPTION", 1)[1].split(".Sh", 1)[0].split("\n.It ")[1:]:
+        head, body = entry.split("\n", 1)
+        described[" ".join(re.sub(r"\bFl -?|\bAr ", "", head).replace(" ,", "").split())] = plain(body)
+    for action in parser._actions:  # noqa: SLF001
+        names = [option.lstrip("-") for option in action.option_strings] or [action.dest]
+        metavar = [str(action.metavar)] if action.metavar and action.option_strings else []
+        body = described.pop(" ".join([*names, *metavar]))
+        assert body.startswith(plain(str(action.help)))
+    assert not described
+
+
+def test_every_purpose_is_in_the_overview() -> None:
+    """toktools(7) lists each command with the one line that its own page has."""
+    overview = (ROOT / "man/toktools.7").read_text()
+    for command in COMMANDS:
+        purpose = (ROOT / "man" / f"{command}.1").read_text().split(".Nd ", 1)[1].split("\n", 1)[0]
+        assert f".It Xr {command} 1\n{purpose}\n" in overview
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_clean(page: Path) -> None:
+    """Mandoc has nothing to say against a page."""
+    need("mandoc")
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_wheel_has_commands_and_pages(wheel: Path) -> None:
+    """The wheel carries every command, every page and every module, and nothing else."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.rpartition("/")[2] for name in names if "/scripts/" in name} == set(COMMANDS)
+    pages = {name.rpartition("/share/man/")[2] for name in names if "/share/man/" in name}
+    assert pages == {f"man{page.suffix[1:]}/{page.name}" for page in PAGES}
+    modules = {name for name in names if name.startswith("toktools/")}
+    assert modules == {str(path.relative_to(ROOT / "src")) for path in SOURCES} | {"toktools/py.typed"}
+    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len([n for n in names if ".dist-info/" in n])
+
+
+def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
+    """The source distribution has what is needed to run the tests, and to build the wheel with the same contents."""
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+        sdist.extractall(tmp_path, filter="data")
+    subprocess.run([*build, "-t", "wheel"], cwd=tmp_path / archive.name.removesuffix(".tar.gz"), check=True)
+    (again,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
+    wanted = ["README.md", "LICENSE", "Makefile", "pyproject.toml", "examples/demo.sh", "tests/conftest.py"]
+    assert names >= {*wanted, *(f"bin/{command}" for command in COMMANDS), *(f"man/{page.name}" for page in PAGES)}
+    assert not [name for name in names if name.startswith((".venv", "dist", ".coverage"))]
+
+
+def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
+    """An installed command runs with the interpreter that it was installed for, whatever the path says."""
+    for command in COMMANDS:
+        first = (installed / command).read_text().split("\n", 1)[0]
+        assert first == f"#!{installed / 'python'}"
+
+
+def test_versions_agree(shell: Shell) -> None:
+    """The changelog's newest release is the version that the commands tell."""
+    newest = re.search(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert shell.run("tok-sign", "--version").out.decode() == f"tok-sign (toktools) {newest[1]}\n"

@@ -1,0 +1,96 @@
+"""The examples of the manual and the README, run as they are printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
+
+# What the examples call; a page is not run where one of them is missing.
+TOOLS = ("openssl", "base64", "jq", "parallel")
+
+
+def examples(page: Path) -> list[tuple[str, str]]:
+    """The commands of a page's EXAMPLES, each with the output that is printed under it."""
+    section = page.read_text().split(".Sh EXAMPLES", 1)[1].split("\n.Sh ", 1)[0]
+    found = []
+    for block in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", section, re.MULTILINE | re.DOTALL):
+        found += [
+            split_output(chunk) for chunk in re.split(r"^\$ ", block.replace("\\e", "\\"), flags=re.MULTILINE)[1:]
+        ]
+    return found
+
+
+def split_output(chunk: str) -> tuple[str, str]:
+    """Part a command from its output: the command goes on while lines are indented, or its last one asks for more."""
+    lines = chunk.splitlines(keepends=True)
+    end = 1
+    while end < len(lines) and (lines[end].startswith((" ", "done"))):
+        end += 1
+    return "".join(lines[:end]), "".join(lines[end:])
+
+
+@pytest.fixture
+def desk(shell: Shell, keys: Path) -> Shell:
+    """The folder that the pages speak of: AWS's unsigned file, and an officer's key, plain and encrypted."""
+    need(*TOOLS)
+    shutil.copy(UNSIGNED, shell.cwd / "unsigned-tokens.json")
+    for source, name in (("pkcs8.pem", "officer1.key"), ("pbes2.pem", "encrypted.key"), ("spki.pem", "officer1.pub")):
+        shutil.copy(keys / source, shell.cwd / name)
+    shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
+    sign = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed-tokens.json f.json"
+    shell.sh(sign).check(0)
+    return shell
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "man").iterdir()), ids=lambda page: page.name)
+def test_examples_of_a_page_run(page: Path, desk: Shell) -> None:
+    """Each example of a page succeeds as printed, and prints what the page says."""
+    found = examples(page)
+    assert found
+    for command, output in found:
+        done = desk.sh(f"set -e -o pipefail\n{command}", shell="bash").check(0)
+        assert done.out.decode() == output, command
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_readme_pipeline_runs(desk: Shell) -> None:
+    """The pipeline at the top of the README signs the file and verifies it."""
+    done = desk.sh(f"set -e\n{blocks((ROOT / 'README.md').read_text())[0]}").check(0)
+    assert done.out.decode() == "".join(f"unsigned-tokens.json: token {n}: OK\n" for n in (1, 2, 3))
+    assert desk.read("unsigned-tokens.json") == desk.read("signed-tokens.json")
+
+
+def test_readme_demo_runs(shell: Shell) -> None:
+    """The first command of the README signs, verifies AWS's sample, and catches the broken copy."""
+    need("make")
+    (command,) = (line for line in blocks((ROOT / "README.md").read_text())[1].splitlines() if "demo" in line)
+    home = Path(sys.prefix)
+    if not (home / "ready").exists():
+        pytest.skip("these tests do not run in an environment that make has set up")
+    environment = {**os.environ, "MAKEFLAGS": f"VENV={os.path.relpath(home, ROOT)}"}
+    out = shell.sh(command, cwd=ROOT, env=environment).check(0).out.decode()
+    assert out.count(": OK\n") == 3 + 3 + 2
+    assert "broken.json: token 1: FAILED" in out
+
+
+def test_readme_names_targets_of_the_makefile() -> None:
+    """Every make target of the README is there, and CI calls its test command."""
+    named = set(re.findall(r"\bmake ([a-z]+)", "".join(blocks((ROOT / "README.md").read_text()))))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test", "install"} <= named <= targets
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_demo_shows_aws_files_untouched() -> None:
+    """The samples of the demo are AWS's: one unsigned, one signed by one key for three HSMs."""
+    assert UNSIGNED.read_text().count('"signed": ""') == 3
+    assert len(set(re.findall(r'"signed": "(\S{344})"', SIGNED.read_text()))) == 3
