@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT, Shell, need
 
+from toktools.options import COMMON, Operand, Option
+
 if TYPE_CHECKING:
     from toktools.cli import Tool
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 FLOORS = {
     "toktools": 0,
     "toktools.errors": 0,
+    "toktools.signals": 0,
     "toktools.encoding": 1,
     "toktools.files": 1,
     "toktools.keys": 2,
@@ -72,6 +75,16 @@ def plain(mdoc: str) -> str:
     return " ".join(re.findall(r"\w+", words)).lower()
 
 
+def rendered(page: str, section: str) -> str:
+    """A section as man(1) shows it, in one line."""
+    need("mandoc")
+    shown = subprocess.run(
+        ["mandoc", "-T", "ascii", "-O", "width=200"], input=page, capture_output=True, text=True, check=True
+    )
+    text = re.sub(r".\x08", "", shown.stdout)
+    return " ".join(re.split(r"^\S", text.split(f"\n{section}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0].split())
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_imports_go_down(path: Path) -> None:
     """A module imports only from the floors below it; the heavy libraries have their own rooms."""
@@ -120,22 +133,16 @@ def test_door_plate(command: str) -> None:
 def test_page_and_help_agree(command: str) -> None:
     """The page has the purpose, the usage, and each option and operand of --help in the same words."""
     page = (ROOT / "man" / f"{command}.1").read_text()
-    parser = tool(command).parser()
-    assert parser.description is not None
-    assert parser.usage is not None
-    assert plain(page.split(".Nd", 1)[1].split("\n", 1)[0]) == plain(parser.description)
-    synopsis = page.split(".Sh SYNOPSIS", 1)[1].split(".Sh", 1)[0].replace(".Nm", command)
-    bare = re.sub(r"\bFl +-?", "", synopsis)
-    assert plain(re.sub(r"^\.", "", bare, flags=re.MULTILINE).replace("Op ", "")) == plain(parser.usage)
+    line = tool(command).command_line(command)
+    assert plain(page.split(".Nd", 1)[1].split("\n", 1)[0]) == plain(line.purpose)
+    assert rendered(page, "SYNOPSIS") == line.usage
     described = {}
     for entry in page.split(".Sh DESCRIPTION", 1)[1].split(".Sh", 1)[0].split("\n.It ")[1:]:
         head, body = entry.split("\n", 1)
-        described[" ".join(re.sub(r"\bFl -?|\bAr ", "", head).replace(" ,", "").split())] = plain(body)
-    for action in parser._actions:  # noqa: SLF001
-        names = [option.lstrip("-") for option in action.option_strings] or [action.dest]
-        metavar = [str(action.metavar)] if action.metavar and action.option_strings else []
-        body = described.pop(" ".join([*names, *metavar]))
-        assert body.startswith(plain(str(action.help)))
+        described[plain(head)] = plain(body)
+    rows: list[Option | Operand] = [*line.operands, *line.options, *COMMON]
+    for row in rows:
+        assert described.pop(plain(str(row))).startswith(plain(row.about))
     assert not described
 
 

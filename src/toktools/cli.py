@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
-from toktools import files
+from toktools import files, signals
 from toktools.errors import ToktoolsError
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False  # see options.py
 if TYPE_CHECKING:
-    # The commands take these two names from here.
-    from argparse import Namespace as Namespace  # noqa: PLC0414
-
-    from toktools.options import Parser as Parser  # noqa: PLC0414
+    # The commands take this name from here.
+    from toktools.options import CommandLine as CommandLine  # noqa: PLC0414
 
 _STDERR = 2
 
 
 class Tool:
-    """One command: its name, its one-line purpose and an example for --help, its options, and its work.
+    """One command: its name, its command line, and its work.
 
-    The work takes the parsed options and returns the exit status, 0 or 1; it raises ToktoolsError for the rest.
+    The work takes what the command line gave and returns the exit status, 0 or 1; it raises ToktoolsError for the rest.
     """
 
     def __init__(
-        self,
-        name: str,
-        purpose: str,
-        example: str,
-        add_options: Callable[[Parser], None],
-        work: Callable[[Namespace], int],
+        self, name: str, command_line: Callable[[str], CommandLine], work: Callable[[SimpleNamespace], int]
     ) -> None:
         self.name = name
-        self.purpose = purpose
-        self.example = example
-        self.add_options = add_options
+        self.command_line = command_line
         self.work = work
 
     def run(self, argv: Sequence[str] | None) -> int:
@@ -43,7 +35,7 @@ class Tool:
 
         0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
         """
-        _end_like_cat()
+        signals.end_like_cat()
         _fill_closed_descriptors()
         try:
             status = self._answer(argv)
@@ -61,22 +53,16 @@ class Tool:
             return status
         return 2
 
-    def parser(self) -> Parser:
-        """Return the parser of the command line."""
-        # argparse is slow to import, and until the signals are set Ctrl-C would print a traceback.
-        from toktools.options import Parser  # noqa: PLC0415
-
-        return Parser(self.name, self.purpose, self.example, self.add_options)
-
     def warn(self, message: str) -> None:
         """Say on standard error what the user should know, though the work goes on."""
         self._say(f"warning: {message}")
 
     def _answer(self, argv: Sequence[str] | None) -> int:
-        from toktools.options import Answer  # noqa: PLC0415 - see parser()
+        # Before the signals are set, Ctrl-C would print a traceback: so nothing slow is imported until then.
+        from toktools.options import Answer  # noqa: PLC0415
 
         try:
-            options = self.parser().parse(argv)
+            options = self.command_line(self.name).parse(argv)
         except Answer as answer:
             files.write_stdout(str(answer).encode())
             return 0
@@ -87,15 +73,6 @@ class Tool:
             os.write(_STDERR, f"{self.name}: {message}\n".encode(errors="backslashreplace"))
         except OSError:
             pass  # the exit status still says it
-
-
-def _end_like_cat() -> None:
-    """Let a closed pipe and Ctrl-C end the process as they end cat(1): by the signal, without a traceback."""
-    import signal  # noqa: PLC0415 - start-up counts
-
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent had it ignored
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _fill_closed_descriptors() -> None:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from toktools import signals
 from toktools.errors import ToktoolsError, shown
 
 STDIN, STDOUT = 0, 1
@@ -25,7 +26,7 @@ class Snapshot:
 
 def display(path: str | None) -> str:
     """Return how messages name a file."""
-    return STDIN_NAME if path is None else shown(path)
+    return STDIN_NAME if path is None else shown(path) or "''"
 
 
 @contextmanager
@@ -97,20 +98,20 @@ def finish_stdout() -> None:
         os.close(os.dup(STDOUT))
 
 
-def replace(contents: Mapping[str, bytes], seen: Snapshot | None = None) -> None:
+def replace(contents: Mapping[str, bytes], *, seen: Snapshot | None = None, keep: Snapshot | None = None) -> None:
     """Write files, each of which is either as it was or whole: temporary file, fsync, rename, fsync of the folder.
 
     All are staged before the first is renamed. Mode and owner of a file that is there are kept, symbolic links are
     followed, anything but a regular file is refused. Where one of them is the file that was seen, nothing is written
-    unless it is still as it was when it was read. Raises ToktoolsError.
+    unless it is still as it was when it was read. None may be the file to keep. Raises ToktoolsError.
     """
     staged: list[_Staged] = []
     # A signal waits these few milliseconds, so that no temporary file stays behind.
-    with _signals_held():
+    with signals.held():
         try:
             for path, content in contents.items():
                 staged.append(_Staged(path))
-                staged[-1].fill(content)
+                staged[-1].fill(content, keep)
             with _unchanged(seen, {file.target for file in staged}):
                 for file in staged:
                     file.commit()
@@ -123,23 +124,25 @@ class _Staged:
     """A new content, in a temporary file beside the file that it is to replace."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self.name = display(path)
-        self.target = os.path.realpath(path)
-        self.folder = os.path.dirname(self.target)
-        # The tempfile module would do the same, for a third of this program's start-up time.
-        self.temporary = os.path.join(self.folder, f".toktools-{os.urandom(8).hex()}")
-        self.there = False
+        self.target = self.temporary = ""
 
-    def fill(self, content: bytes) -> None:
+    def fill(self, content: bytes, keep: Snapshot | None) -> None:
         with trouble_at(self.name):
             try:
-                old = os.stat(self.target)
+                old = os.stat(self.path)
             except FileNotFoundError:
                 old = None
-            if old is not None and not stat.S_ISREG(old.st_mode):
+            # A name that ends in a slash is a folder's, there or not.
+            if (old is not None and not stat.S_ISREG(old.st_mode)) or not os.path.basename(self.path):
                 raise ToktoolsError(f"{self.name}: not a regular file")
+            if old is not None and keep is not None and os.path.samestat(old, keep.status):
+                raise ToktoolsError(f"{self.name}: this is the file that is read, and would be lost")
+            self.target = os.path.realpath(self.path)
+            # The tempfile module would do the same, for a third of this program's start-up time.
+            self.temporary = os.path.join(os.path.dirname(self.target), f".toktools-{os.urandom(8).hex()}")
             fd = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if old else 0o666)
-            self.there = True
             try:
                 _write(fd, content)
                 if old is not None:
@@ -151,12 +154,15 @@ class _Staged:
     def commit(self) -> None:
         with trouble_at(self.name):
             os.replace(self.temporary, self.target)
-            self.there = False
-            _sync_folder(self.folder)
+            self.temporary = ""
+            _sync_folder(os.path.dirname(self.target))
 
     def discard(self) -> None:
-        if self.there:
-            os.unlink(self.temporary)
+        if self.temporary:
+            try:
+                os.unlink(self.temporary)
+            except OSError:
+                pass  # it was not made, or is gone; what went wrong is told already
 
 
 def _keep_owner_and_mode(fd: int, old: os.stat_result, name: str) -> None:
@@ -183,43 +189,41 @@ def _sync_folder(folder: str) -> None:
 @contextmanager
 def _unchanged(seen: Snapshot | None, targets: set[str]) -> Iterator[None]:
     """Make sure that the file that was seen, if it is a target, is still as it was, and hold other toktools off it."""
-    if seen is None or seen.path is None or os.path.realpath(seen.path) not in targets:
+    if seen is None or seen.path is None:
         yield
         return
-    import fcntl  # noqa: PLC0415 - only needed here, and start-up counts
-
     with trouble_at(seen.name):
-        fd = os.open(seen.path, os.O_RDONLY | os.O_CLOEXEC)
+        if os.path.realpath(seen.path) not in targets:
+            yield
+            return
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _changed(seen) from None
-            except OSError:
-                pass  # a file system without locks: the comparison below has to do
+            fd = os.open(seen.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise _changed(seen) from None
+        try:
+            _lock(fd, seen)
             # Whoever held the lock before may have renamed a new file over this one.
-            if not os.path.samestat(os.stat(seen.path), os.fstat(fd)):
-                raise _changed(seen)
-            if b"".join(chunks(fd, len(seen.content) + 1)) != seen.content:
+            same = os.path.samestat(os.stat(seen.path), os.fstat(fd))
+            if not same or b"".join(chunks(fd, len(seen.content) + 1)) != seen.content:
                 raise _changed(seen)
             yield
         finally:
             os.close(fd)
 
 
+def _lock(fd: int, seen: Snapshot) -> None:
+    import fcntl  # noqa: PLC0415 - only needed here, and start-up counts
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _changed(seen) from None
+    except OSError:
+        pass  # a file system without locks: comparing the content has to do
+
+
 def _changed(seen: Snapshot) -> ToktoolsError:
     return ToktoolsError(f"{seen.name}: someone else changed it meanwhile; nothing written")
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    from signal import SIG_BLOCK, SIG_SETMASK, SIGHUP, SIGINT, SIGQUIT, SIGTERM, pthread_sigmask  # noqa: PLC0415
-
-    before = pthread_sigmask(SIG_BLOCK, {SIGHUP, SIGINT, SIGQUIT, SIGTERM})
-    try:
-        yield
-    finally:
-        pthread_sigmask(SIG_SETMASK, before)
 
 
 def _is_open_as(fd: int, status: os.stat_result) -> bool:

@@ -1,9 +1,10 @@
 """A key from a file: formats, pass phrases, the list of what is allowed, and a cheap check that its numbers fit."""
 
+import re
 import stat
 from collections.abc import Callable, Iterator
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
@@ -15,7 +16,7 @@ DOCUMENTED_BITS = 2048
 """The size that AWS documents for MFA and quorum keys ("Create key pairs for MFA", RSA_2048)."""
 
 _MAX_FILE = 1 << 20
-_NOT_READ = (ValueError, UnsupportedAlgorithm)
+_NOT_READ = (ValueError, UnsupportedAlgorithm, InternalError)
 
 
 def private(path: str, passphrase: Callable[[str], bytes]) -> tuple[RSAPrivateKey, list[str]]:
@@ -71,6 +72,8 @@ def _is_pem(file: files.Snapshot) -> bool:
 
 def _load_private(file: files.Snapshot, passphrase: Callable[[str], bytes]) -> object | None:
     load = serialization.load_pem_private_key if _is_pem(file) else serialization.load_der_private_key
+    if _has_broken_iv(file.content):
+        raise ToktoolsError(f"{file.name}: a broken key: its DEK-Info line is wrong")
     # The library's check is a primality test that takes longer than all the rest; _numbers_fit() and the
     # verification of every signature stand in for it.
     try:
@@ -79,7 +82,7 @@ def _load_private(file: files.Snapshot, passphrase: Callable[[str], bytes]) -> o
         pass
     except UnsupportedAlgorithm:
         raise ToktoolsError(f"{file.name}: the key is of an unknown kind, but CloudHSM takes RSA keys alone") from None
-    except ValueError:
+    except _NOT_READ:
         return None
     try:
         return load(file.content, passphrase(file.name), unsafe_skip_rsa_key_validation=True)
@@ -87,6 +90,13 @@ def _load_private(file: files.Snapshot, passphrase: Callable[[str], bytes]) -> o
         right_cipher = "password" in str(error)
         reason = "wrong pass phrase" if right_cipher else "wrong pass phrase, or a cipher that is not supported"
         raise ToktoolsError(f"{file.name}: {reason}") from None
+
+
+def _has_broken_iv(content: bytes) -> bool:
+    """Say whether the old PEM encryption has an initialization vector of a wrong size: the library would crash."""
+    found = re.search(rb"^DEK-Info: *(\w+)[^,]*,(.*)", content, re.MULTILINE)
+    sizes = {b"AES": 32, b"DES": 16}
+    return found is not None and len(found[2].strip()) != sizes.get(found[1], len(found[2].strip()))
 
 
 def _load_public(file: files.Snapshot) -> object | None:

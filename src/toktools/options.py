@@ -1,60 +1,147 @@
-"""The command line: a parser whose trouble is a ToktoolsError, and cut(1)'s list."""
+"""The command line: a table of options and operands, read as getopt(3) reads it, and cut(1)'s list."""
 
 from __future__ import annotations
 
-import argparse
+import getopt
+import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from types import SimpleNamespace
 
 from toktools import __version__
 from toktools.errors import ToktoolsError, shown
 
-_WIDTH = 80
-
-TYPE_CHECKING = False  # see cli.py
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any
 
 
 class Answer(Exception):  # noqa: N818 - no error
     """What --help and --version have to say."""
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that never prints and never exits."""
+class Option:
+    """An option: its flag, the name of its argument (if it takes one), and its line in --help."""
 
-    def __init__(self, name: str, purpose: str, example: str, add_options: Callable[[Parser], None]) -> None:
-        super().__init__(
-            prog=name,
-            description=purpose,
-            epilog=f"example:\n  {example}",
-            # With a width of its own, the formatter does not import shutil to ask the terminal.
-            formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_WIDTH),
-            add_help=False,
-            allow_abbrev=False,
-        )
-        add_options(self)
-        self.usage = self.format_usage().removeprefix("usage: ").rstrip()
-        # These two, which every tool has, stay out of the usage line.
-        version = f"{name} (toktools) {__version__}\n"
-        self.add_argument("-h", "--help", action=_Say, const=self.format_help, help="show this help")
-        self.add_argument("--version", action=_Say, const=lambda: version, help="show the version")
+    def __init__(  # noqa: PLR0913 - a row of a table
+        self,
+        flag: str,
+        argument: str,
+        about: str,
+        *,
+        convert: Callable[[str], Any] = str,
+        default: Any = None,  # noqa: ANN401
+        required: bool = False,
+        repeated: bool = False,
+    ) -> None:
+        self.flag = flag
+        self.name = flag.lstrip("-")
+        self.argument = argument
+        self.about = about
+        self.convert = convert
+        self.default = ([] if repeated else default) if argument else False
+        self.required = required
+        self.repeated = repeated
 
-    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse options before, between and after operands. Raises Answer, or ToktoolsError for a usage error."""
-        return self.parse_intermixed_args(argv)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print; control characters in it may come from an argument."""
-        raise ToktoolsError(shown(message), f"try '{self.prog} --help'")
+    def __str__(self) -> str:
+        return f"{self.flag} {self.argument}".rstrip()
 
 
-class _Say(argparse.Action):
-    def __init__(self, option_strings: Sequence[str], dest: str, const: Callable[[], str], help: str) -> None:  # noqa: A002
-        super().__init__(option_strings, dest, nargs=0, const=const, default=argparse.SUPPRESS, help=help)
+class Operand:
+    """An operand: its name, its line in --help, and whether it must be there or there may be many."""
 
-    def __call__(self, *_: object) -> None:
-        raise Answer(self.const())
+    def __init__(self, name: str, about: str, *, required: bool = False, many: bool = False) -> None:
+        self.name = name
+        self.about = about
+        self.required = required
+        self.many = many
+
+    def __str__(self) -> str:
+        return self.name
+
+
+COMMON = (Option("--help", "", "show this help"), Option("--version", "", "show the version"))
+
+
+class CommandLine:
+    """What a tool takes: options (a tuple of them excludes each other) and operands, in the order of the usage line."""
+
+    def __init__(self, name: str, purpose: str, example: str, *parts: Option | tuple[Option, ...] | Operand) -> None:
+        self.name = name
+        self.purpose = purpose
+        self.example = example
+        self.choices = [part for part in parts if isinstance(part, tuple)]
+        self.operands = [part for part in parts if isinstance(part, Operand)]
+        self.options = [
+            option
+            for part in parts
+            if not isinstance(part, Operand)
+            for option in (part if isinstance(part, tuple) else (part,))
+        ]
+        self.usage = " ".join([name, *(_usage(part) for part in parts)])
+
+    def help(self) -> str:
+        """Return what --help says."""
+        rows: list[Option | Operand] = [*self.operands, *self.options, *COMMON]
+        width = max(len(str(row)) for row in rows)
+        lines = [f"  {row!s:{width}}  {row.about}\n" for row in rows]
+        return f"usage: {self.usage}\n\n{self.purpose}\n\n{''.join(lines)}\nexample:\n  {self.example}\n"
+
+    def parse(self, argv: Sequence[str] | None) -> SimpleNamespace:
+        """Return each option and operand by its name; options may stand before, between and after operands.
+
+        Raises Answer for --help and --version, and ToktoolsError for a usage error. No message repeats an argument of
+        an option, or an operand: it may be a pass phrase in the wrong place.
+        """
+        try:
+            return self._parse(sys.argv[1:] if argv is None else argv)
+        except (getopt.GetoptError, ToktoolsError) as error:
+            hint = (isinstance(error, ToktoolsError) and error.hint) or f"try '{self.name} --help'"
+            raise ToktoolsError(shown(str(error)), hint) from None
+
+    def _parse(self, argv: Sequence[str]) -> SimpleNamespace:
+        known = {option.flag: option for option in (*self.options, *COMMON)}
+        short = "".join(f"{o.name}:" if o.argument else o.name for o in known.values() if len(o.name) == 1)
+        long = [f"{o.name}=" if o.argument else o.name for o in known.values() if len(o.name) > 1]
+        given, words = getopt.gnu_getopt(list(argv), short, long)
+        values: dict[str, Any] = {option.name: option.default for option in self.options}
+        for flag, argument in given:
+            option = known[flag]
+            if option in COMMON:
+                raise Answer(self.help() if flag == "--help" else f"{self.name} (toktools) {__version__}\n")
+            value = option.convert(argument) if option.argument else True
+            values[option.name] = [*values[option.name], value] if option.repeated else value
+        self._check({flag for flag, _ in given})
+        return SimpleNamespace(**values, **self._named(words))
+
+    def _check(self, given: set[str]) -> None:
+        for option in self.options:
+            if option.required and option.flag not in given:
+                raise ToktoolsError(f"{option} is missing")
+        for choice in self.choices:
+            both = [option.flag for option in choice if option.flag in given]
+            if len(both) > 1:
+                raise ToktoolsError(f"{' and '.join(both)} exclude each other")
+
+    def _named(self, words: list[str]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for operand in self.operands:
+            if operand.required and not words:
+                raise ToktoolsError(f"{operand.name} is missing")
+            end = len(words) if operand.many else 1
+            first, words = words[:end], words[end:]
+            values[operand.name] = first if operand.many else first[0] if first else None
+        if words:
+            raise ToktoolsError("too many operands")
+        return values
+
+
+def _usage(part: Option | tuple[Option, ...] | Operand) -> str:
+    if isinstance(part, tuple):
+        return f"[{' | '.join(map(str, part))}]"
+    if isinstance(part, Operand):
+        name = f"{part.name}..." if part.many else part.name
+        return name if part.required else f"[{name}]"
+    return f"{part if part.required else f'[{part}]'}{'...' if part.repeated else ''}"
 
 
 class Selection:
@@ -81,11 +168,7 @@ class Selection:
         selected: set[int] = set()
         for low, high in self._ranges:
             if max(low, high or low) > count:
-                raise ToktoolsError(f"-n names token {max(low, high or low)}, but there {tokens_are(count)}")
+                there = "is 1 token" if count == 1 else f"are {count} tokens"
+                raise ToktoolsError(f"-n names token {max(low, high or low)}, but there {there}")
             selected.update(range(low - 1, high or count))
         return sorted(selected)
-
-
-def tokens_are(count: int) -> str:
-    """Say how many tokens there are."""
-    return "is 1 token" if count == 1 else f"are {count} tokens"

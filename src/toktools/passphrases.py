@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from toktools import files
+from toktools import files, signals
 from toktools.errors import ToktoolsError
 
 MAX_SIZE = 1024
@@ -94,31 +94,20 @@ def _first_line(fd: int) -> bytes:
     return line
 
 
-class _Caught(BaseException):
-    """A signal that came while the echo was off."""
-
-
 def _ask(terminal: int, question: str) -> bytes:
-    import signal  # noqa: PLC0415 - with termios, only needed here, and start-up counts
-    import termios  # noqa: PLC0415
+    import termios  # noqa: PLC0415 - only needed here, and start-up counts
+    from signal import SIGTSTP  # noqa: PLC0415
 
-    def catch(number: int, _frame: object) -> None:
-        raise _Caught(number)
-
-    echoing = termios.tcgetattr(terminal)
-    silent = [*echoing]
-    silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
-    deadly = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, catch) for number in deadly if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        os.write(terminal, question.encode(errors="replace"))
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-        return os.read(terminal, MAX_SIZE + 2)
-    except _Caught as caught:
-        number = caught.args[0]
-    finally:
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)
-        for deadly_number, handler in handlers.items():
-            signal.signal(deadly_number, handler)
-    os.kill(os.getpid(), number)
-    raise ToktoolsError("interrupted")
+    while True:
+        # Whatever ends or stops the process, the person must see again what is typed.
+        with signals.tidied(SIGTSTP):
+            echoing = termios.tcgetattr(terminal)
+            silent = [*echoing]
+            silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
+            try:
+                # First the echo, then the question: who sees the question may answer at once.
+                termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+                os.write(terminal, question.encode(errors="replace"))
+                return os.read(terminal, MAX_SIZE + 2)
+            finally:
+                termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)

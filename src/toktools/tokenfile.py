@@ -116,12 +116,18 @@ def _load(text: bytes) -> object:
     if not text.strip():
         raise ToktoolsError("an empty file, not JSON")
     try:
+        content = text.decode()
         # orjson is the judge of what is JSON; it keeps the last of two equal names, and rounds long numbers.
-        orjson.loads(text)
+        orjson.loads(content)
         # This second reading sees the names, and keeps every number as it is written.
-        document = json.loads(text, object_pairs_hook=_members, parse_int=orjson.Fragment, parse_float=orjson.Fragment)
+        document = json.loads(
+            content, object_pairs_hook=_members, parse_int=orjson.Fragment, parse_float=orjson.Fragment
+        )
         # What cannot be written is refused while it is read, so that what one tool takes the next takes too.
         _dump(document)
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise ToktoolsError(f"not JSON: line {line}: not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ToktoolsError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
     except (RecursionError, orjson.JSONEncodeError):
@@ -136,8 +142,8 @@ def _dump(document: object) -> bytes:
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ToktoolsError(f'the member "{shown(twice)}" is there twice in one object')
     return members
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from types import SimpleNamespace
 
 from toktools import cli, encoding, files, records
 from toktools.errors import ToktoolsError
@@ -13,25 +14,27 @@ if TYPE_CHECKING:
     from toktools.tokenfile import TokenFile
 
 
-def _add_options(parser: cli.Parser) -> None:
-    from toktools.options import Selection  # noqa: PLC0415 - with argparse, after the signals are set
+def _command_line(name: str) -> cli.CommandLine:
+    from toktools.options import CommandLine, Operand, Option, Selection  # noqa: PLC0415 - see cli.py
 
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("-i", action="store_true", help="change FILE in place")
-    form.add_argument("-o", metavar="OUT", help="write to OUT, whole or not at all")
-    parser.add_argument(
-        "-n", metavar="LIST", type=Selection, default="1-", help="only the tokens of this list, counted from 1"
-    )
-    parser.add_argument(
-        "-p", metavar="PUB", action="append", default=[], help="verify with this key first; may be repeated"
-    )
-    parser.add_argument("FILE", help="the token file")
-    parser.add_argument(
-        "SIGNATURE", nargs="*", help="a file with one signature, raw or base64; by default, lines of standard input"
+    return CommandLine(
+        name,
+        "Put signatures into a CloudHSM token file, all of them or none.",
+        "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
+        (
+            Option("-i", "", "change FILE in place"),
+            Option("-o", "OUT", "write to OUT, whole or not at all"),
+        ),
+        Option(
+            "-n", "LIST", "only the tokens of this list, counted from 1", convert=Selection, default=Selection("1-")
+        ),
+        Option("-p", "PUB", "verify with this key first", repeated=True),
+        Operand("FILE", "the token file", required=True),
+        Operand("SIGNATURE", "a file with one signature; by default, lines of standard input", many=True),
     )
 
 
-def _work(options: cli.Namespace) -> int:
+def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile  # noqa: PLC0415 - heavy, and needed only once the options are right
 
     _refuse_stdin_twice(options)
@@ -40,7 +43,7 @@ def _work(options: cli.Namespace) -> int:
     try:
         _put(tokens, chosen, _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen)))
         _verify(tokens, options.p)
-        _refuse_signature_twice(tokens)
+        _refuse_signature_twice(tokens, set(chosen))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = source.path if options.i else options.o
@@ -51,7 +54,7 @@ def _work(options: cli.Namespace) -> int:
     return 0
 
 
-def _refuse_stdin_twice(options: cli.Namespace) -> None:
+def _refuse_stdin_twice(options: SimpleNamespace) -> None:
     if options.FILE == "-" and options.i:
         raise ToktoolsError("-i: standard input cannot be changed in place")
     if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
@@ -89,12 +92,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _refuse_signature_twice(tokens: TokenFile) -> None:
-    first: dict[str, int] = {}
+def _refuse_signature_twice(tokens: TokenFile, chosen: set[int]) -> None:
+    first_with: dict[str, int] = {}
     for index, digest in enumerate(tokens.digests):
-        text = tokens.signed(index)
-        if text and tokens.digests[first.setdefault(text, index)] != digest:
-            raise ToktoolsError(f"tokens {first[text] + 1} and {index + 1} differ, but have one and the same signature")
+        first = first_with.setdefault(tokens.signed(index) or f"unsigned {index}", index)
+        # What stood in the file before, and stays, is not this command's to judge.
+        if tokens.digests[first] != digest and not chosen.isdisjoint((first, index)):
+            raise ToktoolsError(f"tokens {first + 1} and {index + 1} differ, but have one and the same signature")
 
 
 def _verify(tokens: TokenFile, paths: Sequence[str]) -> None:
@@ -109,13 +113,7 @@ def _verify(tokens: TokenFile, paths: Sequence[str]) -> None:
             raise ToktoolsError(f"token {index + 1}: {fault}", status=1)
 
 
-TOOL = cli.Tool(
-    name="tok-merge",
-    purpose="Put signatures into a CloudHSM token file, all of them or none.",
-    example="tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed.json f.json",
-    add_options=_add_options,
-    work=_work,
-)
+TOOL = cli.Tool("tok-merge", _command_line, _work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from toktools import cli, encoding, files, records
 from toktools.errors import ToktoolsError
 
 
-def _add_options(parser: cli.Parser) -> None:
-    from toktools import passphrases  # noqa: PLC0415 - with argparse, after the signals are set
+def _command_line(name: str) -> cli.CommandLine:
+    from toktools import passphrases  # noqa: PLC0415 - see cli.py
+    from toktools.options import CommandLine, Option  # noqa: PLC0415
 
-    parser.add_argument("-k", metavar="KEY", required=True, help="the RSA private key: PEM or DER, encrypted or not")
-    parser.add_argument(
-        "--passin",
-        metavar="SOURCE",
-        type=passphrases.source,
-        default=passphrases.prompt,
-        help="where the pass phrase is: env:VAR, file:PATH or fd:N",
+    return CommandLine(
+        name,
+        "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
+        "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
+        Option("-k", "KEY", "the RSA private key: PEM or DER, encrypted or not", required=True),
+        Option(
+            "--passin",
+            "SOURCE",
+            "where the pass phrase is: env:VAR, file:PATH or fd:N",
+            convert=passphrases.source,
+            default=passphrases.prompt,
+        ),
+        Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
     )
-    parser.add_argument("-r", action="store_true", help="sign one digest of 32 raw bytes, and write the signature raw")
 
 
-def _work(options: cli.Namespace) -> int:
+def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.refuse_terminal()
     from toktools import keys, signatures  # noqa: PLC0415 - heavy, and needed only once the options are right
@@ -62,13 +69,7 @@ def _is_text(content: bytes) -> bool:
     return True
 
 
-TOOL = cli.Tool(
-    name="tok-sign",
-    purpose="Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
-    example="tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed.json f.json",
-    add_options=_add_options,
-    work=_work,
-)
+TOOL = cli.Tool("tok-sign", _command_line, _work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from toktools import cli, files
 
 
-def _add_options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "-p",
-        metavar="PUB",
-        action="append",
-        required=True,
-        help="the key that should have signed; may be repeated",
+def _command_line(name: str) -> cli.CommandLine:
+    from toktools.options import CommandLine, Operand, Option  # noqa: PLC0415 - see cli.py
+
+    return CommandLine(
+        name,
+        "Say of every token in a CloudHSM token file whether its signature is good.",
+        "tok-verify -p officer1.pub signed-tokens.json",
+        Option("-p", "PUB", "the key that should have signed", required=True, repeated=True),
+        Option("-q", "", "write only the lines that are not OK"),
+        Operand("FILE", "the token file, by default standard input"),
     )
-    parser.add_argument("-q", action="store_true", help="write only the lines that are not OK")
-    parser.add_argument("FILE", nargs="?", help="the token file, by default standard input")
 
 
-def _work(options: cli.Namespace) -> int:
+def _work(options: SimpleNamespace) -> int:
     from toktools import keys, passphrases, signatures, tokenfile  # noqa: PLC0415 - heavy, see tok-merge
 
     source, tokens = tokenfile.read(options.FILE)
@@ -36,13 +38,7 @@ def _work(options: cli.Namespace) -> int:
     return status
 
 
-TOOL = cli.Tool(
-    name="tok-verify",
-    purpose="Say of every token in a CloudHSM token file whether its signature is good.",
-    example="tok-verify -p officer1.pub signed-tokens.json",
-    add_options=_add_options,
-    work=_work,
-)
+TOOL = cli.Tool("tok-verify", _command_line, _work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

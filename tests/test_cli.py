@@ -1,0 +1,161 @@
+"""What all installed commands share: help, version, start-up, messages."""
+
+import os
+
+import pytest
+from conftest import OFFICER1_PUB, SIGNED, Shell, need
+
+from toktools import __version__
+from toktools.cli import Tool
+from toktools.commands import extract, merge, sign, verify
+
+TOOLS = [tool.TOOL for tool in (extract, merge, sign, verify)]
+SIGNATURES = b"".join(b"%s==\n" % (letter * 342) for letter in (b"A", b"Q", b"g"))
+each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+
+
+def imported(shell: Shell, *command: str, stdin: bytes = b"", status: int = 0) -> set[str]:
+    """Run an installed command, which must end as told, and return the top-level names of all that it imports."""
+    name, *arguments = command
+    done = shell.run(shell.bin / "python", "-X", "importtime", shell.bin / name, *arguments, stdin=stdin).check(status)
+    modules = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
+    assert "toktools.cli" in modules, "the list of imports was not understood"
+    return {module.partition(".")[0] for module in modules}
+
+
+@each_tool
+def test_help_fits_a_screen(shell: Shell, tool: Tool) -> None:
+    """Help has the purpose and the example, goes to standard output, and fits 24 lines of 80 columns."""
+    done = shell.run(tool.name, "--help").check(0)
+    line = tool.command_line(tool.name)
+    assert done.err == ""
+    lines = done.out.decode("ascii").splitlines()
+    assert lines[0].startswith(f"usage: {tool.name} ")
+    assert line.purpose in lines
+    assert f"  {line.example}" in lines
+    assert len(lines) <= 24
+    assert [wide for wide in lines if len(wide) > 80] == []
+
+
+@each_tool
+def test_help_is_the_same_everywhere(shell: Shell, tool: Tool) -> None:
+    """Help does not follow the terminal's width, colours or language, which the manual could not follow either."""
+    done = shell.run(tool.name, "--help").check(0)
+    elsewhere = {**shell.env, "COLUMNS": "20", "FORCE_COLOR": "1", "PYTHON_COLORS": "1", "LC_ALL": "C"}
+    assert shell.run(tool.name, "--help", env=elsewhere).check(0).out == done.out
+
+
+@each_tool
+def test_version(shell: Shell, tool: Tool) -> None:
+    """The version is told as the GNU coding standards ask, and it is the library's."""
+    done = shell.run(tool.name, "--version").check(0)
+    assert (done.out.decode(), done.err) == (f"{tool.name} (toktools) {__version__}\n", "")
+
+
+@each_tool
+@pytest.mark.parametrize("option", ["--help", "--version", "--bogus"])
+def test_answers_start_fast(shell: Shell, tool: Tool, option: str) -> None:
+    """Neither help, nor version, nor a usage error waits for a heavy import."""
+    modules = imported(shell, tool.name, option, status=2 if option == "--bogus" else 0)
+    assert modules & {"orjson", "cryptography", "json", "tempfile"} == set()
+
+
+def test_each_tool_imports_what_it_needs(shell: Shell, keys: os.PathLike[str]) -> None:
+    """Extract and merge start without the cryptography library, sign starts without the JSON library."""
+    digests = shell.run("tok-extract", "f.json").check(0).out
+    assert imported(shell, "tok-extract", "f.json") & {"cryptography", "orjson"} == {"orjson"}
+    assert imported(shell, "tok-merge", "f.json", stdin=SIGNATURES) & {"cryptography", "orjson"} == {"orjson"}
+    signing = imported(shell, "tok-sign", "-k", os.path.join(keys, "pkcs8.pem"), stdin=digests)
+    assert signing & {"cryptography", "orjson"} == {"cryptography"}
+    # So that the test would notice if the names were not to be seen in this way.
+    both = imported(shell, "tok-verify", "-p", str(OFFICER1_PUB), str(SIGNED))
+    assert both & {"cryptography", "orjson"} == {"cryptography", "orjson"}
+
+
+@pytest.mark.parametrize(
+    ("library", "command"),
+    [
+        ("orjson", ["tok-extract", "f.json"]),
+        ("orjson", ["tok-merge", "f.json"]),
+        ("orjson", ["tok-verify", "-p", str(OFFICER1_PUB), str(SIGNED)]),
+        ("cryptography", ["tok-verify", "-p", str(OFFICER1_PUB), str(SIGNED)]),
+        ("cryptography", ["tok-sign", "-k", "officer1.key"]),
+        ("cryptography", ["tok-merge", "-p", str(OFFICER1_PUB), "f.json"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_missing_library(shell: Shell, library: str, command: list[str]) -> None:
+    """A library that is not installed is trouble told in one line."""
+    shell.write(f"{library}.py", f"raise ModuleNotFoundError(\"No module named '{library}'\")".encode())
+    done = shell.run(*command, stdin=SIGNATURES, env={**shell.env, "PYTHONPATH": str(shell.cwd)})
+    done.check(2, f"a part of the installation is missing: No module named '{library}'")
+    assert (len(done.err.splitlines()), done.out) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["tok-extract"], ["tok-merge"], ["tok-verify", "-p", str(OFFICER1_PUB)], ["tok-verify", "-p"], ["tok-sign", "-k"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("no\x1b[2J\r.json", r"no\x1b[2J\r.json"),
+        ("no\n.json", r"no\n.json"),
+        ("no\x9b\u202e\u2028.json", r"no\x9b\u202e\u2028.json"),
+        ("no\udcff\udc9b.json", r"no\udcff\udc9b.json"),
+        ("no\\n.json", r"no\\n.json"),
+        ("n\u00f6\U0001f600.json", "n\u00f6\U0001f600.json"),
+    ],
+    ids=ascii,
+)
+def test_escaped_file_name(shell: Shell, command: list[str], name: str, escaped: str) -> None:
+    """What could move the cursor or break the line, in a file's name, is escaped in the message; letters are not."""
+    done = shell.run(*command, name, *(["f.json"] if command[-1] == "-p" else [])).check(2)
+    assert done.err == f"{command[0]}: {escaped}: no such file or directory\n"
+
+
+def test_escaped_file_name_in_an_answer(shell: Shell) -> None:
+    """The name is escaped in tok-verify's own lines as well, which go to standard output."""
+    name = "\x1b[2J\n\udcff.json"
+    (shell.cwd / name).write_bytes(SIGNED.read_bytes())
+    done = shell.run("tok-verify", "-p", OFFICER1_PUB, name).check(0)
+    assert done.out.decode() == "".join(rf"\x1b[2J\n\udcff.json: token {number}: OK" + "\n" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tok-extract"],
+        ["tok-merge", "f.json"],
+        ["tok-sign", "-k", "officer1.key"],
+        ["tok-verify", "-p", "officer1.pub"],
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_bytes_that_are_not_text(shell: Shell, command: list[str], locale: str) -> None:
+    """An argument that is not text in the user's locale is repeated with its bytes escaped."""
+    env = {**shell.env, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell.run(*command, "--\udcff\udc9b", env=env).check(2, r"option --\udcff\udc9b not recognized")
+    assert done.out == b""
+    assert done.err.isascii()
+
+
+@each_tool
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_answer_that_cannot_be_written(shell: Shell, tool: Tool, option: str) -> None:
+    """A full disk or a closed standard output is trouble, also for help and version."""
+    need("sh")
+    shell.sh(f"{tool.name} {option} > /dev/full").check(2, f"{tool.name}: standard output: no space left on device")
+    shell.sh(f"{tool.name} {option} >&-").check(2, f"{tool.name}: standard output: bad file descriptor")
+
+
+@each_tool
+def test_usage_error(shell: Shell, tool: Tool) -> None:
+    """A usage error is two lines on standard error, the second a hint at --help, and exit status 2."""
+    done = shell.run(tool.name, "--bogus").check(2)
+    assert done.out == b""
+    first, second = done.err.splitlines()
+    assert first.startswith(f"{tool.name}: ")
+    assert second == f"{tool.name}: hint: try '{tool.name} --help'"

@@ -1,0 +1,182 @@
+"""The command line: cut's lists, operands among options, and usage errors."""
+
+import itertools
+import re
+
+import pytest
+
+from toktools.cli import Tool
+from toktools.commands import extract, merge, sign, verify
+from toktools.errors import ToktoolsError
+from toktools.options import Answer, Selection
+
+TOOLS = [tool.TOOL for tool in (extract, merge, sign, verify)]
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("1", [0]),
+        ("5", [4]),
+        ("2-", [1, 2, 3, 4]),
+        ("5-", [4]),
+        ("-3", [0, 1, 2]),
+        ("-1", [0]),
+        ("3-3", [2]),
+        ("1,3-5", [0, 2, 3, 4]),
+        ("1,1", [0]),
+        ("5,1", [0, 4]),
+        ("2-4,3-5,1", [0, 1, 2, 3, 4]),
+        ("-2,4-", [0, 1, 3, 4]),
+        ("01", [0]),
+    ],
+)
+def test_list(text: str, indices: list[int]) -> None:
+    """A list selects tokens from 1, each once and in the order of the file, as cut(1) does with fields."""
+    assert Selection(text).indices(5) == indices
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "0", "-0", "0-", "0-2", "-", ",", "1,", ",1", "1,,2", "3-1", "1-2-3", "--1", "1--", "a", "1a", "0x1"),
+        *("1.0", "1e0", "+1", "1_0", " 1", "1 ", "1 2", "1;2", "1\n", "9" * 19, "1-" + "9" * 5000),
+        *("\u0661", "\u00b2", "\uff11"),  # an Arabic digit, a superscript, a full-width digit
+    ],
+)
+def test_refused_list(text: str) -> None:
+    """What is no list of numbers from 1 is refused, also where int() would take it."""
+    with pytest.raises(ToktoolsError, match=r"^-n: "):
+        Selection(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "said"),
+    [
+        ("6", 5, "-n names token 6, but there are 5 tokens"),
+        ("6-", 5, "-n names token 6, but there are 5 tokens"),
+        ("1-6", 5, "-n names token 6, but there are 5 tokens"),
+        ("-6", 5, "-n names token 6, but there are 5 tokens"),
+        ("1,2,7", 5, "-n names token 7, but there are 5 tokens"),
+        ("2", 1, "-n names token 2, but there is 1 token"),
+        ("9" * 18, 5, f"-n names token {'9' * 18}, but there are 5 tokens"),
+    ],
+)
+def test_list_of_what_is_not_there(text: str, count: int, said: str) -> None:
+    """A token that the file does not have cannot be selected, and a huge number costs nothing."""
+    with pytest.raises(ToktoolsError, match=f"^{said}$"):
+        Selection(text).indices(count)
+
+
+@pytest.mark.parametrize("words", [*itertools.permutations(["-i", "-p=officer1.pub", "f.json"])])
+def test_operand_among_options(words: tuple[str, ...]) -> None:
+    """Options stand before, between and after operands."""
+    argv = [part for word in words for part in word.split("=")]
+    options = merge.TOOL.command_line("tok-merge").parse(argv)
+    assert (options.i, options.p, options.FILE, options.SIGNATURE) == (True, ["officer1.pub"], "f.json", [])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["f.json", "1.sig", "2.sig", "-n", "1-2"],
+        ["f.json", "-n", "1-2", "1.sig", "2.sig"],
+        ["-n1-2", "f.json", "1.sig", "2.sig"],
+        ["f.json", "1.sig", "-n", "1-2", "2.sig"],
+        ["-n", "1-2", "--", "f.json", "1.sig", "2.sig"],
+    ],
+)
+def test_operands_apart(argv: list[str]) -> None:
+    """The operands keep their order wherever an option parts them."""
+    options = merge.TOOL.command_line("tok-merge").parse(argv)
+    assert (options.FILE, options.SIGNATURE, options.n.indices(2)) == ("f.json", ["1.sig", "2.sig"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("tool", "argv", "operands"),
+    [
+        (extract.TOOL, ["--", "-n"], ["-n"]),
+        (extract.TOOL, ["--", "--help"], ["--help"]),
+        (extract.TOOL, ["-r", "--", "-r"], ["-r"]),
+        (extract.TOOL, ["--", "--"], ["--"]),
+        (merge.TOOL, ["--", "-i", "-o"], ["-i", "-o"]),
+        (merge.TOOL, ["f.json", "--", "-i"], ["f.json", "-i"]),
+        (merge.TOOL, ["-p", "officer1.pub", "--", "-f.json", "-1.sig", "2.sig"], ["-f.json", "-1.sig", "2.sig"]),
+        (merge.TOOL, ["--", "f.json", "--"], ["f.json", "--"]),
+        (verify.TOOL, ["-p", "officer1.pub", "--", "-q"], ["-q"]),
+    ],
+)
+def test_all_operands_after_two_dashes(tool: Tool, argv: list[str], operands: list[str]) -> None:
+    """What follows -- is an operand, whatever it looks like."""
+    options = tool.command_line(tool.name).parse(argv)
+    assert [options.FILE, *getattr(options, "SIGNATURE", [])] == operands
+    assert not getattr(options, "i", False)
+    assert not getattr(options, "q", False)
+
+
+@pytest.mark.parametrize("text", ["2", "-2", "-1,2", "-1,-2"])
+def test_list_in_its_own_word(text: str) -> None:
+    """A list that starts with a dash is -n's argument, in the same word and in the next, as with cut(1)."""
+    parser = extract.TOOL.command_line("tok-extract")
+    attached = parser.parse([f"-n{text}"]).n
+    assert parser.parse(["-n", text]).n.indices(2) == attached.indices(2)
+
+
+@pytest.mark.parametrize(
+    ("tool", "argv", "said"),
+    [
+        (extract.TOOL, ["-x"], "-x"),
+        (extract.TOOL, ["--bogus=1"], "option --bogus not recognized"),
+        (extract.TOOL, ["-n"], "option -n requires argument"),
+        (extract.TOOL, ["-n", "0"], "-n: tokens are counted upwards from 1"),
+        (extract.TOOL, ["-r=1"], "option -= not recognized"),
+        (extract.TOOL, ["a.json", "b.json"], "too many operands"),
+        (extract.TOOL, ["-r", "-s", "token"], "-r and -s exclude each other"),
+        (merge.TOOL, [], "FILE is missing"),
+        (merge.TOOL, ["-i", "-o", "out.json", "f.json"], "-i and -o exclude each other"),
+        (sign.TOOL, [], "-k KEY is missing"),
+        (sign.TOOL, ["-k", "officer1.key", "f.json"], "too many operands"),
+        (verify.TOOL, ["f.json"], "-p PUB is missing"),
+        (verify.TOOL, ["-p"], "-p"),
+    ],
+)
+def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
+    """A usage error is trouble (2), names the option, and hints at --help."""
+    with pytest.raises(ToktoolsError, match=re.escape(said)) as caught:
+        tool.command_line(tool.name).parse(argv)
+    assert (caught.value.status, caught.value.hint) == (2, f"try '{tool.name} --help'")
+
+
+@pytest.mark.parametrize("option", ["--passin", "--pass", "--passi"])
+@pytest.mark.parametrize("argument", [["env:VAR"], []], ids=["apart", "attached"])
+def test_long_option(option: str, argument: list[str]) -> None:
+    """A long option takes its argument apart or attached, and may be cut short, as in every GNU program."""
+    argv = ["-k", "officer1.key", *([option, *argument] if argument else [f"{option}=env:VAR"])]
+    line = sign.TOOL.command_line("tok-sign")
+    assert line.parse(argv).passin is not line.parse(argv[:2]).passin
+
+
+def test_escaped_argument() -> None:
+    """Control characters and bytes that are not text, in an option that a message repeats, are escaped."""
+    with pytest.raises(ToktoolsError) as caught:
+        extract.TOOL.command_line("tok-extract").parse(["--\x1b[31m\udcff\u202e"])
+    assert caught.value.message.isprintable()
+    assert r"--\x1b[31m\udcff\u202e" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "argv", [["hunter2"], ["--pass=hunter2"], ["--pass", "hunter2"], ["-phunter2"], ["-r=hunter2"], ["--help=hunter2"]]
+)
+def test_stray_argument_is_not_repeated(argv: list[str]) -> None:
+    """A stray argument is not shown, for it may be a pass phrase that was meant for another option."""
+    with pytest.raises(ToktoolsError) as caught:
+        sign.TOOL.command_line("tok-sign").parse(["-k", "officer1.key", *argv])
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize("argv", [["--help"], ["--version"]], ids=" ".join)
+def test_answers_need_nothing_else(tool: Tool, argv: list[str]) -> None:
+    """Help and version are given though a required option is missing."""
+    with pytest.raises(Answer, match=tool.name):
+        tool.command_line(tool.name).parse(argv)

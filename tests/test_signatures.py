@@ -1,0 +1,193 @@
+"""The primitive, held against AWS's published signatures and against RFC 8017 worked out by hand."""
+
+import base64
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import cast
+
+import pytest
+from conftest import OFFICER1_PUB, SIGNED
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+
+from toktools import keys, passphrases, signatures, tokenfile
+from toktools.errors import ToktoolsError
+
+OFFICER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+LARGER = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+DIGESTS = [sha256(name).digest() for name in (b"HSM 1", b"HSM 2", b"HSM 3")]
+TEXT = base64.b64encode(DIGESTS[0])
+# RFC 8017 section 9.2, note 1
+DIGEST_INFO = bytes.fromhex("30 31 30 0d 06 09 60 86 48 01 65 03 04 02 01 05 00 04 20")
+
+
+def sign_block(key: rsa.RSAPrivateKey, content: bytes, kind: int = 1) -> bytes:
+    """Pad any content as RFC 8017 section 9.2 says, and apply RSASP1 (section 5.2.1) with bare arithmetic."""
+    size = key.key_size // 8
+    block = b"\0" + bytes([kind]) + b"\xff" * (size - 3 - len(content)) + b"\0" + content
+    numbers = key.private_numbers()
+    return pow(int.from_bytes(block, "big"), numbers.d, numbers.public_numbers.n).to_bytes(size, "big")
+
+
+@pytest.mark.parametrize("key", [OFFICER, LARGER], ids=["RSA-2048", "RSA-3072"])
+@pytest.mark.parametrize("digest", [*DIGESTS, bytes(32), b"\xff" * 32])
+def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
+    """A signature is the DigestInfo of the digest itself, padded and raised to the private exponent."""
+    signature = signatures.sign(key, digest)
+    assert signature == sign_block(key, DIGEST_INFO + digest)
+    assert signatures.verifies(key.public_key(), digest, signature)
+
+
+def test_published_signatures() -> None:
+    """AWS's three published signatures verify, and each of them for its own digest alone."""
+    officer1 = keys.public(str(OFFICER1_PUB), passphrases.prompt)
+    tokens = tokenfile.parse(SIGNED.read_bytes())
+    published = [base64.b64decode(tokens.signed(index)) for index in range(3)]
+    good = [[signatures.verifies(officer1, digest, signature) for signature in published] for digest in tokens.digests]
+    assert good == [[True, False, False], [False, True, False], [False, False, True]]
+    assert [signatures.fault([officer1], tokens.digests, index, tokens.signed(index)) for index in range(3)] == [""] * 3
+
+
+@pytest.mark.parametrize("position", [0, 170, 341])
+def test_one_flipped_character(position: int) -> None:
+    """A published signature with one other character is not one any more."""
+    officer1 = keys.public(str(OFFICER1_PUB), passphrases.prompt)
+    tokens = tokenfile.parse(SIGNED.read_bytes())
+    text = tokens.signed(0)
+    other = text[:position] + ("A" if text[position] != "A" else "Q") + text[position + 1 :]
+    assert signatures.fault([officer1], tokens.digests, 0, other) in (
+        "not made by the given key",
+        "not canonical base64",
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), Prehashed(SHA256())), ""),
+        (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0]), ""),
+        (lambda: signatures.sign(OFFICER, DIGESTS[1]), "the signature of token 2, not of token 1"),
+        (lambda: signatures.sign(OFFICER, DIGESTS[2]), "the signature of token 3, not of token 1"),
+        (
+            lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA256()),
+            "the digest was hashed once more before it was signed",
+        ),
+        (
+            lambda: OFFICER.sign(DIGESTS[2], PKCS1v15(), SHA256()),
+            "the signature of token 3, not of token 1, and the digest was hashed once more",
+        ),
+        (
+            lambda: OFFICER.sign(TEXT, PKCS1v15(), SHA256()),
+            "the base64 text of the digest was hashed and signed, not the digest",
+        ),
+        (
+            lambda: OFFICER.sign(TEXT + b"\n", PKCS1v15(), SHA256()),
+            "the base64 text of the digest was hashed and signed, not the digest",
+        ),
+        (
+            lambda: sign_block(OFFICER, DIGESTS[0]),
+            "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)",
+        ),
+        (lambda: sign_block(OFFICER, TEXT), "the base64 text was signed, not the digest"),
+        (lambda: sign_block(OFFICER, TEXT + b"\n"), "the base64 text was signed, not the digest"),
+        (lambda: sign_block(OFFICER, b"anything"), "no SHA-256 DigestInfo was signed"),
+        (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA512()), "no SHA-256 DigestInfo was signed"),
+        (lambda: OFFICER.sign(bytes(20), PKCS1v15(), Prehashed(SHA1())), "no SHA-256 DigestInfo was signed"),
+        (
+            lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0][:-1]),
+            "the signed DigestInfo is not that of a SHA-256 digest",
+        ),
+        (
+            lambda: signatures.sign(OFFICER, b"\1" * 32),
+            f"the signature of another digest, {base64.b64encode(bytes([1]) * 32).decode()}",
+        ),
+        (
+            lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.DIGEST_LENGTH), Prehashed(SHA256())),
+            "made with PSS padding, not PKCS#1 v1.5",
+        ),
+        (
+            lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.MAX_LENGTH), Prehashed(SHA256())),
+            "made with PSS padding, not PKCS#1 v1.5",
+        ),
+        (lambda: signatures.sign(STRANGER, DIGESTS[0]), "not made by the given key"),
+        (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0], kind=2), "not made by the given key"),
+        (lambda: bytes(256), "not made by the given key"),
+        (lambda: bytes(255) + b"\1", "not made by the given key"),
+        (lambda: b"\xff" * 256, "not made by the given key"),
+        (lambda: signatures.sign(LARGER, DIGESTS[0]), "wrong size: 384 bytes, but an RSA-2048 signature has 256"),
+        (lambda: bytes(255), "wrong size: 255 bytes, but an RSA-2048 signature has 256"),
+        (lambda: DIGESTS[0], "wrong size: 32 bytes, but an RSA-2048 signature has 256"),
+    ],
+)
+def test_fault_names_the_mistake(make: Callable[[], bytes], said: str) -> None:
+    """Each mistake of a signer is told from the others, and a good signature has no fault."""
+    text = base64.b64encode(make()).decode()
+    assert signatures.fault([OFFICER.public_key()], DIGESTS, 0, text) == said
+    if not said.startswith(("wrong size", "not made")):
+        # The mistake is named whichever of the keys made it.
+        several = [STRANGER.public_key(), LARGER.public_key(), OFFICER.public_key()]
+        assert signatures.fault(several, DIGESTS, 0, text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "unsigned"),
+        (" ", "white space in the base64"),
+        ("placeholder\u00e9", "not base64"),
+        ("QR==", "not canonical base64"),
+        (base64.encodebytes(bytes(256)).decode(), "white space in the base64"),
+    ],
+)
+def test_fault_of_a_text(text: str, said: str) -> None:
+    """What is not even canonical base64 is told as such, and an empty text as unsigned."""
+    assert signatures.fault([OFFICER.public_key()], DIGESTS, 0, text) == said
+
+
+def test_fault_with_several_keys() -> None:
+    """A signature by any of the keys is good, and one by none of them is not blamed on one key."""
+    public = [OFFICER.public_key(), LARGER.public_key()]
+    made = [base64.b64encode(signatures.sign(key, DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
+    faults = [signatures.fault(public, DIGESTS, 1, text) for text in made]
+    assert faults == ["", "", "not made by any of the given keys"]
+
+
+class BrokenKey:
+    """A private key whose signing goes wrong, as after a fault in the processor or in the key's CRT numbers."""
+
+    def __init__(self, signature: bytes) -> None:
+        self._signature = signature
+
+    def sign(self, *_: object) -> bytes:
+        if not self._signature:
+            raise ValueError("reason")
+        return self._signature
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        return OFFICER.public_key()
+
+
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        (bytes(256), "the signature that it made does not verify"),
+        (signatures.sign(OFFICER, DIGESTS[1]), "the signature that it made does not verify"),
+        (signatures.sign(STRANGER, DIGESTS[0]), "the signature that it made does not verify"),
+        (b"", "the key cannot sign: reason"),
+    ],
+)
+def test_broken_key(signature: bytes, said: str) -> None:
+    """A signature that does not verify is never handed out: from it the private key could be worked out."""
+    with pytest.raises(ToktoolsError, match=re.escape(said)):
+        signatures.sign(cast("rsa.RSAPrivateKey", BrokenKey(signature)), DIGESTS[0])
+
+
+@pytest.mark.parametrize("count", [0, 31, 33])
+def test_digest_of_another_size(count: int) -> None:
+    """What has not the size of a digest is not signed."""
+    with pytest.raises(ToktoolsError, match="the key cannot sign"):
+        signatures.sign(OFFICER, bytes(count))

@@ -1,0 +1,303 @@
+"""The shapes of token files: strict in, faithful out."""
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SIGNED, UNSIGNED
+
+from toktools import tokenfile
+from toktools.errors import ToktoolsError
+
+DIGEST = base64.b64encode(bytes(32)).decode()
+SIGNATURE = base64.b64encode(bytes(256)).decode()
+TOKEN = f'{{"unsigned": "{DIGEST}", "signed": ""}}'
+REGISTRATION = f'{{"approval_data": "AAIABQ==", "unsigned": "{DIGEST}", "signed": ""}}'
+QUORUM_TOKEN = f'"approval_data": "AAIABQ==", "token": "{DIGEST}", "signatures": '
+
+
+def mfa_file(tokens: str = TOKEN, *, top: str = '"version": "2.0"', more: str = "") -> bytes:
+    """Return an MFA token file with these entries, top-level members before them, and more after them."""
+    return f'{{{top}, "tokens": [{tokens}]{more}}}'.encode()
+
+
+def laid_out(extra: str) -> bytes:
+    """Return an MFA token file as the CloudHSM CLI lays it out, with one more member at the top and in the entry."""
+    token = f'    {{\n      "note": {extra},\n      "unsigned": "{DIGEST}",\n      "signed": ""\n    }}\n'
+    return f'{{\n  "zulu": {extra},\n  "version": "2.0",\n  "tokens": [\n{token}  ]\n}}\n'.encode()
+
+
+def refusal(text: bytes) -> ToktoolsError:
+    """Return the error that a file is refused with."""
+    with pytest.raises(ToktoolsError) as caught:
+        tokenfile.parse(text)
+    assert caught.value.status == 2
+    assert caught.value.message.isprintable()
+    return caught.value
+
+
+@pytest.mark.parametrize("path", [UNSIGNED, SIGNED], ids=lambda path: path.stem)
+def test_published_files_come_out_as_they_were(path: Path) -> None:
+    """AWS's own files are dumped byte for byte."""
+    tokens = tokenfile.parse(path.read_bytes())
+    assert len(tokens.digests) == 3
+    assert tokens.dump() == path.read_bytes()
+
+
+def test_one_signature_is_the_only_difference() -> None:
+    """A signature that is put in changes its own line and no other."""
+    tokens = tokenfile.parse(UNSIGNED.read_bytes())
+    tokens.put(1, bytes(256))
+    assert [tokens.signed(index) for index in range(3)] == ["", SIGNATURE, ""]
+    before, after = UNSIGNED.read_bytes().splitlines(), tokens.dump().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [(b'      "signed": ""', f'      "signed": "{SIGNATURE}"'.encode())]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *("0", "-0", "-0.0", "1.10", "1E5", "1e+05", "1.0E-400", "9007199254740993"),
+        *("123456789012345678901234567890", "-18446744073709551617", "3.14159265358979323846264338327950288"),
+        *("true", "false", "null", "[]", "{}", '""', r'"\u0000\u001f\"\\"', '"\u00e9\u2028\U0001f600"'),
+        '{\n    "z": 1,\n    "a": [\n      2.50\n    ]\n  }',
+    ],
+)
+def test_unknown_members_survive(extra: str) -> None:
+    """Members that no shape knows keep their order and value, and numbers their very digits."""
+    text = laid_out(extra)
+    tokens = tokenfile.parse(text)
+    if "\n" not in extra:  # else the levels under the entry are indented further
+        assert tokens.dump() == text
+    pairs = [
+        json.loads(
+            side, object_pairs_hook=list, parse_int=lambda digits: (digits,), parse_float=lambda digits: (digits,)
+        )
+        for side in (text, tokens.dump())
+    ]
+    assert pairs[0] == pairs[1]
+
+
+@pytest.mark.parametrize("escaped", [r'"\u00e9"', r'"\/"', r'"\ud83d\ude00"', r'"\u0041\b\t"', r'"\u202e\u007f"'])
+def test_escapes_keep_their_value(escaped: str) -> None:
+    """A string may come out without its escapes, but it is the same string."""
+    assert json.loads(tokenfile.parse(laid_out(escaped)).dump())["zulu"] == json.loads(escaped)
+
+
+def test_other_layouts_are_read() -> None:
+    """White space is nobody's business: a file on one line, or with CR LF, holds the same digests."""
+    on_one_line = json.dumps(json.loads(UNSIGNED.read_bytes())).encode()
+    with_cr = UNSIGNED.read_bytes().replace(b"\n", b"\r\n")
+    expected = tokenfile.parse(UNSIGNED.read_bytes())
+    for text in (on_one_line, with_cr, b"\n\n" + on_one_line + b"\n"):
+        tokens = tokenfile.parse(text)
+        assert (tokens.digests, tokens.dump()) == (expected.digests, expected.dump())
+
+
+def test_stray_brace_of_the_set_up_page() -> None:
+    """AWS's set-up page prints a sample with one brace too many, and the message shows where it is."""
+    text = UNSIGNED.read_bytes().replace(b'"tokens": [\n    {\n', b'"tokens": [\n    {\n      {\n', 1)
+    assert text != UNSIGNED.read_bytes()
+    assert refusal(text).message.startswith("not JSON: line 5, column 7: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "an empty file"),
+        (b" \r\n\t", "an empty file"),
+        (b"not JSON", "not JSON: line 1, column "),
+        (UNSIGNED.read_bytes()[:-3], "not JSON: line "),
+        (UNSIGNED.read_bytes() + b"{}", "not JSON: line 18, column 1: "),
+        (mfa_file() + mfa_file(), "not JSON: line 1, column "),
+        (mfa_file(more=","), "not JSON: line 1, column "),
+        (mfa_file(f"{TOKEN},"), "not JSON: line 1, column "),
+        (mfa_file(more=', "x": NaN'), "not JSON: line 1, column "),
+        (mfa_file(more=', "x": Infinity'), "not JSON: line 1, column "),
+        (mfa_file(more=', "x": 01'), "not JSON: line 1, column "),
+        (mfa_file(more=', "x": .5'), "not JSON: line 1, column "),
+        (mfa_file(more=', "x": "\t"'), "not JSON: line 1, column "),
+        (mfa_file(more=r', "x": "\ud800"'), "not JSON: line 1, column "),
+        (mfa_file(more=", 'x': 1"), "not JSON: line 1, column "),
+        (b"// why\n" + mfa_file(), "not JSON: line 1, column 1: "),
+        (mfa_file() + b"\0", "not JSON: line 1, column "),
+        (mfa_file() + b"\x1a", "not JSON: line 1, column "),
+        (b"[]", "not a JSON object"),
+        (b"2.0", "not a JSON object"),
+        (b'"tokens"', "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b"{}", 'no member "tokens"'),
+        (b'{"version": "2.0"}', 'no member "tokens"'),
+    ],
+)
+def test_not_a_token_file(text: bytes, said: str) -> None:
+    """What is not one JSON object with tokens is refused, with line and column where it is not JSON."""
+    assert said in refusal(text).message
+
+
+@pytest.mark.parametrize("text", [mfa_file(more=', "x": "\xff"').replace(b"\xc3\xbf", b"\xff"), b"\x80" + mfa_file()])
+def test_not_utf_8(text: bytes) -> None:
+    """Bytes that are not UTF-8 are refused as what they are."""
+    assert "UTF-8" in refusal(text).message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_powershell(encoding: str) -> None:
+    """A byte-order mark or UTF-16, which PowerShell writes, is refused with a hint."""
+    error = refusal(UNSIGNED.read_text().encode(encoding))
+    assert "plain UTF-8 is needed" in error.message
+    assert "PowerShell" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (mfa_file(top='"version": "2.0", "version": "2.0"'), "version"),
+        (mfa_file(top='"version": "1.0", "v\\u0065rsion": "2.0"'), "version"),
+        (mfa_file(more=', "tokens": []'), "tokens"),
+        (mfa_file(f'{{"unsigned": "{DIGEST}", "unsigned": "{DIGEST}", "signed": ""}}'), "unsigned"),
+        (mfa_file(more=', "x": [[{"y": {"z": 1, "z": 1}}]]'), "z"),
+        (mfa_file(more=', "x": {"": 1, "": 2}'), ""),
+        (mfa_file(more=', "x": {"\\u001b[2J": 1, "\\u001b[2J": 2}'), r"\x1b[2J"),
+        (mfa_file(more=', "x": {"\x9b\u202e": 1, "\x9b\u202e": 2}'), r"\x9b\u202e"),
+    ],
+)
+def test_member_that_is_there_twice(text: bytes, name: str) -> None:
+    """A member name that is there twice in one object, at any depth, is refused and shown without its controls."""
+    assert refusal(text).message == f'the member "{name}" is there twice in one object'
+
+
+def test_same_name_in_two_objects() -> None:
+    """A member name may come again in another object."""
+    assert len(tokenfile.parse(mfa_file(f"{TOKEN}, {TOKEN}", more=', "x": {"tokens": {"x": 1}}')).digests) == 2
+
+
+def test_twice_among_many() -> None:
+    """A member that is there twice is found as soon among many names as among few."""
+    names = ", ".join(f'"{number}": 0' for number in [*range(20_000), 19_999])
+    start = time.process_time()
+    assert '"19999"' in refusal(mfa_file(more=f', "x": {{{names}}}')).message
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ('"version": "1.0"', 'unknown "version": "1.0"; this toktools knows "2.0"'),
+        ('"version": "2.0.0"', 'unknown "version": "2.0.0"'),
+        ('"version": 2.0', 'unknown "version": 2.0;'),
+        ('"version": 2', 'unknown "version": 2;'),
+        ('"version": ""', 'unknown "version": ""'),
+        ('"version": null', 'unknown "version": null'),
+        ('"version": ["2.0"]', 'unknown "version": ['),
+        ('"version": "\\u001b[2J\x9b"', r"\x9b"),
+        (f'"version": "{"9" * 10_000}"', f'unknown "version": "{"9" * 39}...;'),
+        ('"Version": "2.0"', 'no member "version"'),
+        ('"x": "2.0"', 'no member "version"'),
+    ],
+)
+def test_version(top: str, said: str) -> None:
+    """A version that is not known, not a string or not there is refused, and shown cut short."""
+    assert said in refusal(mfa_file(top=top)).message
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (mfa_file(REGISTRATION), "a quorum registration file"),
+        (mfa_file(f"{REGISTRATION}, {REGISTRATION}", more=', "signatures": []'), "a quorum registration file"),
+        (b'{"version": "2.0", "service": "user-management", %s[]}' % QUORUM_TOKEN.encode(), "a quorum token"),
+        (
+            b'{"version": "2.0", "service": "key-usage", "key_reference": "0x0000000000680006", %s[]}'
+            % QUORUM_TOKEN.encode(),
+            "a quorum token",
+        ),
+        (
+            b'{"version": "2.0", %s[{"username": "admin", "signature": ""}]}' % QUORUM_TOKEN.encode(),
+            "a quorum token",
+        ),
+        (
+            b'{"Version": "1.0", "PublicKey": "", "Data": [{"HsmId": "hsm-1", "Digest": "%s", "Signature": ""}]}'
+            % DIGEST.encode(),
+            "a CMU authdata file",
+        ),
+    ],
+    ids=["registration", "registration of two", "user token", "key token", "token of 2023", "authdata"],
+)
+def test_kinds_that_are_not_signed_yet(text: bytes, kind: str) -> None:
+    """A token file of another kind is refused by its name, with what is taken instead."""
+    assert refusal(text).message == f"{kind}; this version of toktools takes an MFA login or set-up file"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (mfa_file(f"{TOKEN}, {REGISTRATION}"), "several kinds"),
+        (mfa_file(f"{REGISTRATION}, {TOKEN}"), "several kinds"),
+        (mfa_file(more=f', "token": "{DIGEST}"'), '"tokens" and "token" are members of different kinds'),
+        (mfa_file(more=', "Data": []'), '"tokens" and "Data" are members of different kinds'),
+        (mfa_file(""), '"tokens" holds no tokens'),
+        (b'{"version": "2.0", "tokens": {}}', '"tokens" holds no tokens'),
+        (b'{"version": "2.0", "tokens": null}', '"tokens" holds no tokens'),
+        (b'{"version": "2.0", "tokens": 3}', '"tokens" holds no tokens'),
+        (b'{"version": "2.0", "tokens": "x"}', '"tokens" holds no tokens'),
+        (mfa_file(f"{TOKEN}, null"), "token 2: not a JSON object"),
+        (mfa_file(f'"{DIGEST}"'), "token 1: not a JSON object"),
+        (mfa_file("{}"), 'token 1: no member "unsigned"'),
+        (mfa_file(f'{{"unsigned": "{DIGEST}"}}'), 'token 1: no member "signed"'),
+        (mfa_file(f'{TOKEN}, {{"signed": ""}}'), 'token 2: no member "unsigned"'),
+        (mfa_file('{"unsigned": 1, "signed": ""}'), 'token 1: "unsigned" is not a string'),
+        (mfa_file('{"unsigned": null, "signed": ""}'), 'token 1: "unsigned" is not a string'),
+        (mfa_file(f'{{"unsigned": "{DIGEST}", "signed": null}}'), 'token 1: "signed" is not a string'),
+        (mfa_file(f'{{"unsigned": "{DIGEST}", "signed": ["{SIGNATURE}"]}}'), 'token 1: "signed" is not a string'),
+    ],
+)
+def test_wrong_tokens(text: bytes, said: str) -> None:
+    """Mixed kinds, no tokens, and entries without their members are refused, with the token's number."""
+    assert said in refusal(text).message
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"),
+    [
+        (base64.b64encode(bytes(31)).decode(), "31 bytes, but a SHA-256 digest has 32"),
+        (base64.b64encode(bytes(33)).decode(), "33 bytes, but a SHA-256 digest has 32"),
+        ("ab" * 32, "48 bytes, but a SHA-256 digest has 32"),
+        ("", "empty"),
+        (DIGEST[:-1], "not canonical base64"),
+        (DIGEST.replace("A=", "B="), "not canonical base64"),
+        (DIGEST + "\\n", "white space in the base64"),
+        ("\u0410" + DIGEST[1:], "not base64"),
+        (DIGEST.replace("A", "-"), "not base64"),
+    ],
+)
+def test_wrong_digest(digest: str, said: str) -> None:
+    """A digest that is not canonical base64 of 32 bytes is refused with its place."""
+    error = refusal(mfa_file(f'{TOKEN}, {{"unsigned": "{digest}", "signed": ""}}'))
+    assert error.message == f'token 2: "unsigned": {said}'
+    assert ("hexadecimal" in error.hint) == (digest == "ab" * 32)
+
+
+@pytest.mark.parametrize("depth", [260, 300, 900, 1_100, 5_000, 500_000])
+@pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"x":', "}")], ids=["arrays", "objects"])
+def test_deep_nesting(depth: int, left: str, right: str) -> None:
+    """A file that is nested too deeply to be written again is refused while it is read, without a crash."""
+    message = refusal(mfa_file(more=f', "x": {left * depth}0{right * depth}')).message
+    assert "nested too deeply" in message or "depth" in message
+
+
+def test_moderate_nesting() -> None:
+    """Nesting beyond what any token file has is taken."""
+    text = mfa_file(more=f', "x": {"[" * 200}{"]" * 200}')
+    assert json.loads(tokenfile.parse(text).dump()) == json.loads(text)
+
+
+@pytest.mark.parametrize("signed", ["", SIGNATURE, "placeholder", " ", "\u00e9"])
+def test_what_stands_in_the_place_of_a_signature(signed: str) -> None:
+    """Any string may stand where the signature goes; it is reported as it is, and replaced by a signature."""
+    tokens = tokenfile.parse(mfa_file(json.dumps({"unsigned": DIGEST, "signed": signed})))
+    assert tokens.signed(0) == signed
+    tokens.put(0, b"\xff" * 256)
+    assert tokens.signed(0) == base64.b64encode(b"\xff" * 256).decode()
