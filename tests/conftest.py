@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,11 @@ class Shell:
     def env(self) -> dict[str, str]:
         return {**os.environ, "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
+        return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
+
     def run(self, *command: str | Path, stdin: bytes | int = b"", **more: Any) -> Done:
         """Run a command with its arguments."""
         options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, "timeout": 60, **more}
@@ -76,6 +83,18 @@ class Shell:
         path = self.cwd / name
         path.write_bytes(content)
         return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def usual_signals() -> Iterator[None]:
+    """Let commands die of the signals that kill by default, though nohup or a shell's & had the tests ignore them."""
+    deadly = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    ignored = [number for number in deadly if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,18 +24,6 @@ SIGNATURES = [base64.b64decode(token["signed"]) for token in json.loads(SIGNED.r
 ONE, TWO, THREE = (base64.b64encode(signature) + b"\n" for signature in SIGNATURES)
 STREAM = ONE + TWO + THREE
 AS_ROOT = os.geteuid() == 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def usual_signals() -> Iterator[None]:
-    """Let commands die of the signals that kill by default, though nohup or a shell's & had the tests ignore them."""
-    deadly = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-    ignored = [number for number in deadly if signal.getsignal(number) == signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def line(size: int) -> bytes:
@@ -55,11 +43,6 @@ def contents(folder: Path) -> dict[str, bytes | str]:
 def merged(shell: Shell, *options: str, stdin: bytes = STREAM) -> bytes:
     """Return f.json as it must be after these options and signatures."""
     return shell.run("tok-merge", *options, "f.json", stdin=stdin).check(0).out
-
-
-def without_coverage(shell: Shell) -> dict[str, str]:
-    """Return the environment less what makes a measured process write files: it may not be able to, or be killed."""
-    return {name: text for name, text in shell.env.items() if not name.startswith("COVERAGE_")}
 
 
 def start(shell: Shell, *command: str | Path, fed: bytes) -> subprocess.Popen[bytes]:
@@ -213,7 +196,7 @@ def test_a_folder_without_write_permission(shell: Shell, options: str) -> None:
         weak = "setpriv --bounding-set=-all --inh-caps=-all"
     shell.sh("mkdir folder && cp f.json folder && chmod 555 folder").check(0)
     command = f"{weak} tok-merge {options} folder/f.json"
-    done = shell.run("sh", "-c", command, stdin=STREAM, env=without_coverage(shell))
+    done = shell.run("sh", "-c", command, stdin=STREAM, env=shell.unmeasured)
     left = contents(shell.cwd / "folder")
     (shell.cwd / "folder").chmod(0o755)
     done.check(2, "permission denied")
@@ -228,7 +211,7 @@ def test_an_owner_that_cannot_be_kept(shell: Shell) -> None:
     before = contents(shell.cwd)
     weak = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     shell.cwd.joinpath("f.json").chmod(0o666)
-    done = shell.run(*weak, "tok-merge", "-i", "f.json", stdin=STREAM, env=without_coverage(shell))
+    done = shell.run(*weak, "tok-merge", "-i", "f.json", stdin=STREAM, env=shell.unmeasured)
     done.check(2, "f.json: its owner and group cannot be kept", "hint: ")
     assert contents(shell.cwd) == before
 
@@ -237,7 +220,7 @@ def test_a_file_size_limit(shell: Shell) -> None:
     """A limit on the size of files is a write error like a full disk."""
     before = contents(shell.cwd)
     script = "ulimit -f 1; tok-merge -i f.json"  # 512 bytes, and the signed file has more
-    done = shell.run("sh", "-c", script, stdin=STREAM, env=without_coverage(shell))
+    done = shell.run("sh", "-c", script, stdin=STREAM, env=shell.unmeasured)
     done.check(2, "f.json: file too large")
     assert contents(shell.cwd) == before
 
@@ -407,7 +390,7 @@ def test_death_at_every_stage(shell: Shell, number: signal.Signals) -> None:
     for point in range(1, 200):
         shell.write("f.json", old)
         command: list[str | Path] = [shell.bin / "python", "-c", DRIVER, str(int(number)), str(point), "-i", "f.json"]
-        done = shell.run(*command, stdin=STREAM, env=without_coverage(shell))
+        done = shell.run(*command, stdin=STREAM, env=shell.unmeasured)
         seen.append(shell.read("f.json"))
         left = [path for path in shell.cwd.iterdir() if path.name != "f.json"]
         # Nobody can tidy up after kill -9; all that it may leave is one hidden file.
@@ -429,7 +412,7 @@ def test_a_pipeline_killed_at_random(shell: Shell, keys: Path) -> None:
     """kill -9 of the whole pipeline at any moment leaves the old file or the new one."""
     script = f"tok-extract f.json | tok-sign -k {keys / 'pkcs8.pem'} | tok-merge -i f.json"
     old = shell.read("f.json")
-    env = without_coverage(shell)
+    env = shell.unmeasured
     began = time.monotonic()
     shell.sh(script, env=env).check(0)
     length = time.monotonic() - began
@@ -475,7 +458,7 @@ def test_a_temporary_file_that_vanished(shell: Shell) -> None:
 def test_a_working_folder_that_was_deleted(shell: Shell) -> None:
     """In a folder that is gone, -o to a relative name is one clear line."""
     script = 'mkdir gone && cd gone && rmdir ../gone && tok-merge -o out.json "$1" 2>&1 1>&3 3>&-'
-    done = shell.run("sh", "-c", f"({script}) 3>&1", "sh", shell.cwd / "f.json", stdin=STREAM)
+    done = shell.run("sh", "-c", f"({script}) 3>&1", "sh", shell.cwd / "f.json", stdin=STREAM, env=shell.unmeasured)
     assert b"Traceback" not in done.out
     assert (done.status, done.out) == (2, b"tok-merge: out.json: no such file or directory\n")
 

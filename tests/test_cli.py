@@ -17,7 +17,8 @@ each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def imported(shell: Shell, *command: str, stdin: bytes = b"", status: int = 0) -> set[str]:
     """Run an installed command, which must end as told, and return the top-level names of all that it imports."""
     name, *arguments = command
-    done = shell.run(shell.bin / "python", "-X", "importtime", shell.bin / name, *arguments, stdin=stdin).check(status)
+    python = (shell.bin / "python", "-X", "importtime")
+    done = shell.run(*python, shell.bin / name, *arguments, stdin=stdin, env=shell.unmeasured).check(status)
     modules = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert "toktools.cli" in modules, "the list of imports was not understood"
     return {module.partition(".")[0] for module in modules}

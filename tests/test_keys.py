@@ -31,18 +31,6 @@ UNFIT = ["ec.pem", "ed25519.pem", "rsa1024.pem"]
 OTHERS = ["other.pem", "other.pub", "rsa3072.pem"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def usual_signals() -> Iterator[None]:
-    """Let commands die of the signals that kill by default, though nohup or a shell's & had the tests ignore them."""
-    deadly = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-    ignored = [number for number in deadly if signal.getsignal(number) == signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def openssl_signature(keys: Path, name: str) -> bytes:
     """Return what openssl signs the digest with, as the line that tok-sign must write."""
     command: list[str | Path] = ["openssl", "pkeyutl", "-sign", "-inkey", keys / name, "-pkeyopt", "digest:sha256"]
