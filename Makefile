@@ -1,4 +1,4 @@
-# make demo: see it work.  make test: run all tests.  make check: lint and types.  make install PREFIX=/usr/local
+# For GNU make. demo: see it work. test: run all tests. check: lint and types. install PREFIX=...
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
@@ -21,6 +21,8 @@ check: $(VENV)/ready-to-test
 	$(VENV)/bin/mypy
 
 install:
+	@test $(words $(PREFIX)) = 1 || { echo 'PREFIX must be one word, since scripts name their Python' >&2; exit 2; }
+	@$(PYTHON) -c '$(NEEDS)'
 	$(PYTHON) -m venv "$(home)/lib/toktools"
 	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade .
 	mkdir -p "$(home)/bin" "$(home)/share/man/man1" "$(home)/share/man/man7"

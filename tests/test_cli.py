@@ -1,9 +1,10 @@
 """What all installed commands share: help, version, start-up, messages."""
 
 import os
+import signal
 
 import pytest
-from conftest import OFFICER1_PUB, SIGNED, Shell, need
+from conftest import OFFICER1_PUB, SIGNED, Done, Shell, need
 
 from toktools import __version__
 from toktools.cli import Tool
@@ -28,7 +29,7 @@ def imported(shell: Shell, *command: str, stdin: bytes = b"", status: int = 0) -
 def test_help_fits_a_screen(shell: Shell, tool: Tool) -> None:
     """Help has the purpose and the example, goes to standard output, and fits 24 lines of 80 columns."""
     done = shell.run(tool.name, "--help").check(0)
-    line = tool.command_line(tool.name)
+    line = tool.command_line
     assert done.err == ""
     lines = done.out.decode("ascii").splitlines()
     assert lines[0].startswith(f"usage: {tool.name} ")
@@ -104,7 +105,7 @@ def test_missing_library(shell: Shell, library: str, command: list[str]) -> None
         ("no\x1b[2J\r.json", r"no\x1b[2J\r.json"),
         ("no\n.json", r"no\n.json"),
         ("no\x9b\u202e\u2028.json", r"no\x9b\u202e\u2028.json"),
-        ("no\udcff\udc9b.json", r"no\udcff\udc9b.json"),
+        ("no\udcff\udc9b.json", r"no\xff\x9b.json"),
         ("no\\n.json", r"no\\n.json"),
         ("n\u00f6\U0001f600.json", "n\u00f6\U0001f600.json"),
     ],
@@ -121,7 +122,7 @@ def test_escaped_file_name_in_an_answer(shell: Shell) -> None:
     name = "\x1b[2J\n\udcff.json"
     (shell.cwd / name).write_bytes(SIGNED.read_bytes())
     done = shell.run("tok-verify", "-p", OFFICER1_PUB, name).check(0)
-    assert done.out.decode() == "".join(rf"\x1b[2J\n\udcff.json: token {number}: OK" + "\n" for number in (1, 2, 3))
+    assert done.out.decode() == "".join(rf"\x1b[2J\n\xff.json: token {number}: OK" + "\n" for number in (1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_escaped_file_name_in_an_answer(shell: Shell) -> None:
 def test_bytes_that_are_not_text(shell: Shell, command: list[str], locale: str) -> None:
     """An argument that is not text in the user's locale is repeated with its bytes escaped."""
     env = {**shell.env, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = shell.run(*command, "--\udcff\udc9b", env=env).check(2, r"option --\udcff\udc9b not recognized")
+    done = shell.run(*command, "--\udcff\udc9b", env=env).check(2, r"option --\xff\x9b not recognized")
     assert done.out == b""
     assert done.err.isascii()
 
@@ -160,3 +161,25 @@ def test_usage_error(shell: Shell, tool: Tool) -> None:
     first, second = done.err.splitlines()
     assert first.startswith(f"{tool.name}: ")
     assert second == f"{tool.name}: hint: try '{tool.name} --help'"
+
+
+def test_a_defect_is_no_answer(shell: Shell) -> None:
+    """What nobody has thought of is one line and trouble (2), never a traceback or the answer no (1)."""
+    defect = """
+import sys
+from toktools import tokenfile
+from toktools.commands import extract
+def broken(path): raise LookupError("s3cret")
+tokenfile.read = broken
+raise SystemExit(extract.main(["f.json"]))
+"""
+    done = shell.run(shell.bin / "python", "-c", defect).check(2)
+    assert done.err == "tok-extract: a defect in this program: LookupError\n"
+
+
+def test_interrupted_while_it_starts(shell: Shell) -> None:
+    """Ctrl-C while the libraries are imported ends a tool by the signal, without a traceback."""
+    (shell.cwd / "json").mkdir()
+    shell.write("json/__init__.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    env = {**shell.unmeasured, "PYTHONPATH": str(shell.cwd)}
+    assert shell.run("tok-extract", "f.json", env=env) == Done(-signal.SIGINT, b"", "")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import PASS_PHRASE, UNSIGNED, Done, Shell
+from conftest import PASS_PHRASE, SIGNED, UNSIGNED, Done, Shell
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
@@ -80,20 +80,20 @@ def test_a_key_from_a_pipe(shell: Shell, keys: Path, signature: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [*PLAIN, *ENCRYPTED, *PUBLIC])
+@pytest.mark.parametrize("name", [*PLAIN, *PUBLIC])
 def test_every_form_verifies(shell: Shell, keys: Path, signature: bytes, name: str) -> None:
-    """-p takes a public key, a certificate or a private key, PEM or DER; for an encrypted one it asks."""
-    shell.write("signed.json", shell.run("tok-merge", "-n", "1", "f.json", stdin=signature).check(0).out)
-    with terminal(shell, "tok-verify", "-p", keys / name, "signed.json") as session:
-        if name in ENCRYPTED:
-            session.answer(PASS_PHRASE)
-        done = session.end()
-    assert done.status == 1  # tokens 2 and 3 are unsigned
-    assert done.out.startswith(b"signed.json: token 1: OK\nsigned.json: token 2: FAILED: unsigned\n")
-    with terminal(shell, "tok-merge", "-p", keys / name, "-n", "1", "f.json", stdin=signature) as session:
-        if name in ENCRYPTED:
-            session.answer(PASS_PHRASE)
-        assert session.end() == Done(0, shell.read("signed.json"), "")
+    """-p takes a public key, a certificate or a private key, PEM or DER."""
+    signed = shell.run("tok-merge", "-p", keys / name, "-n", "1", "f.json", stdin=signature).check(0).out
+    done = shell.run("tok-verify", "-p", keys / name, stdin=signed).check(1)  # tokens 2 and 3 are unsigned
+    assert done.out.startswith(b"standard input: token 1: OK\nstandard input: token 2: FAILED: unsigned\n")
+
+
+@pytest.mark.parametrize("name", ENCRYPTED)
+def test_an_encrypted_key_does_not_verify(shell: Shell, keys: Path, name: str) -> None:
+    """Nobody is asked for a pass phrase to verify: -p of an encrypted private key is refused, with a hint."""
+    for command in (("tok-verify", "-p", keys / name, SIGNED), ("tok-merge", "-i", "-p", keys / name, "f.json")):
+        done = shell.run(*command, stdin=LINE)
+        done.check(2, f"{name}: an encrypted private key, where the public key is enough", "hint: openssl rsa")
 
 
 # Pass phrases from where --passin says.
@@ -140,7 +140,7 @@ def test_one_descriptor_with_two_pass_phrases(shell: Shell, keys: Path, signatur
         ("fd:0", "standard input carries the digests"),
         ("file:/dev/stdin", "standard input carries the digests"),
         ("fd:99", "descriptor 99: bad file descriptor"),
-        ("fd:99999999999999999999", "no such descriptor"),
+        ("fd:99999999999999999999", "not a source of a pass phrase"),
         ("env:s3cret", "there is no such environment variable"),
         ("file:/missing", "/missing: no such file or directory"),
         ("file:.", ".: is a directory"),
@@ -314,6 +314,17 @@ def test_a_signal_at_the_prompt(shell: Shell, keys: Path, keys_typed: bytes, num
         assert session.end() == Done(-number, b"", "")
         assert b"half" not in session.shown
         assert session.echoes()
+
+
+def test_two_signals_at_the_prompt(shell: Shell, keys: Path) -> None:
+    """A second signal while the first is dealt with makes no difference, and no traceback."""
+    for _ in range(5):
+        with terminal(shell, "tok-sign", "-k", keys / "pbes2.pem", stdin=LINE) as session:
+            session.process.send_signal(signal.SIGHUP)
+            session.process.send_signal(signal.SIGTERM)
+            done = session.end()
+            assert (-done.status, done.err) in [(signal.SIGHUP, ""), (signal.SIGTERM, "")]
+            assert session.echoes()
 
 
 # Makes the step between showing the prompt and switching the echo off a long one, if there is such a step.

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v1
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
-from toktools import keys, passphrases, signatures, tokenfile
+from toktools import keys, signatures, tokenfile
 from toktools.errors import ToktoolsError
 
 OFFICER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -44,22 +44,24 @@ def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
 
 def test_published_signatures() -> None:
     """AWS's three published signatures verify, and each of them for its own digest alone."""
-    officer1 = keys.public(str(OFFICER1_PUB), passphrases.prompt)
+    officer1 = keys.public(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
     published = [base64.b64decode(tokens.signed(index)) for index in range(3)]
     good = [[signatures.verifies(officer1, digest, signature) for signature in published] for digest in tokens.digests]
     assert good == [[True, False, False], [False, True, False], [False, False, True]]
-    assert [signatures.fault([officer1], tokens.digests, index, tokens.signed(index)) for index in range(3)] == [""] * 3
+    assert [
+        signatures.Verifier([officer1], tokens.digests).fault(index, tokens.signed(index)) for index in range(3)
+    ] == [""] * 3
 
 
 @pytest.mark.parametrize("position", [0, 170, 341])
 def test_one_flipped_character(position: int) -> None:
     """A published signature with one other character is not one any more."""
-    officer1 = keys.public(str(OFFICER1_PUB), passphrases.prompt)
+    officer1 = keys.public(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
     text = tokens.signed(0)
     other = text[:position] + ("A" if text[position] != "A" else "Q") + text[position + 1 :]
-    assert signatures.fault([officer1], tokens.digests, 0, other) in (
+    assert signatures.Verifier([officer1], tokens.digests).fault(0, other) in (
         "not made by the given key",
         "not canonical base64",
     )
@@ -126,11 +128,11 @@ def test_one_flipped_character(position: int) -> None:
 def test_fault_names_the_mistake(make: Callable[[], bytes], said: str) -> None:
     """Each mistake of a signer is told from the others, and a good signature has no fault."""
     text = base64.b64encode(make()).decode()
-    assert signatures.fault([OFFICER.public_key()], DIGESTS, 0, text) == said
+    assert signatures.Verifier([OFFICER.public_key()], DIGESTS).fault(0, text) == said
     if not said.startswith(("wrong size", "not made")):
         # The mistake is named whichever of the keys made it.
         several = [STRANGER.public_key(), LARGER.public_key(), OFFICER.public_key()]
-        assert signatures.fault(several, DIGESTS, 0, text) == said
+        assert signatures.Verifier(several, DIGESTS).fault(0, text) == said
 
 
 @pytest.mark.parametrize(
@@ -145,14 +147,14 @@ def test_fault_names_the_mistake(make: Callable[[], bytes], said: str) -> None:
 )
 def test_fault_of_a_text(text: str, said: str) -> None:
     """What is not even canonical base64 is told as such, and an empty text as unsigned."""
-    assert signatures.fault([OFFICER.public_key()], DIGESTS, 0, text) == said
+    assert signatures.Verifier([OFFICER.public_key()], DIGESTS).fault(0, text) == said
 
 
 def test_fault_with_several_keys() -> None:
     """A signature by any of the keys is good, and one by none of them is not blamed on one key."""
     public = [OFFICER.public_key(), LARGER.public_key()]
     made = [base64.b64encode(signatures.sign(key, DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
-    faults = [signatures.fault(public, DIGESTS, 1, text) for text in made]
+    faults = [signatures.Verifier(public, DIGESTS).fault(1, text) for text in made]
     assert faults == ["", "", "not made by any of the given keys"]
 
 

@@ -237,6 +237,7 @@ def test_kinds_that_are_not_signed_yet(text: bytes, kind: str) -> None:
         (mfa_file(f"{TOKEN}, {REGISTRATION}"), "several kinds"),
         (mfa_file(f"{REGISTRATION}, {TOKEN}"), "several kinds"),
         (mfa_file(more=f', "token": "{DIGEST}"'), '"tokens" and "token" are members of different kinds'),
+        (mfa_file(more=', "approval_data": "AAAA"'), '"tokens" and "approval_data" are members of different kinds'),
         (mfa_file(more=', "Data": []'), '"tokens" and "Data" are members of different kinds'),
         (mfa_file(""), '"tokens" holds no tokens'),
         (b'{"version": "2.0", "tokens": {}}', '"tokens" holds no tokens'),

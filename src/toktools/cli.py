@@ -6,27 +6,21 @@ import os
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import files, signals
+from toktools import files
 from toktools.errors import ToktoolsError
-
-TYPE_CHECKING = False  # see options.py
-if TYPE_CHECKING:
-    # The commands take this name from here.
-    from toktools.options import CommandLine as CommandLine  # noqa: PLC0414
+from toktools.options import Answer, CommandLine
 
 _STDERR = 2
 
 
 class Tool:
-    """One command: its name, its command line, and its work.
+    """One command: its command line, and its work.
 
     The work takes what the command line gave and returns the exit status, 0 or 1; it raises ToktoolsError for the rest.
     """
 
-    def __init__(
-        self, name: str, command_line: Callable[[str], CommandLine], work: Callable[[SimpleNamespace], int]
-    ) -> None:
-        self.name = name
+    def __init__(self, command_line: CommandLine, work: Callable[[SimpleNamespace], int]) -> None:
+        self.name = command_line.name
         self.command_line = command_line
         self.work = work
 
@@ -35,9 +29,8 @@ class Tool:
 
         0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
         """
-        signals.end_like_cat()
-        _fill_closed_descriptors()
         try:
+            _fill_closed_descriptors()
             status = self._answer(argv)
             files.finish_stdout()
         except ToktoolsError as error:
@@ -49,6 +42,10 @@ class Tool:
             self._say(f"a part of the installation is missing: {error}")
         except MemoryError:
             self._say("not enough memory")
+        except OSError as error:
+            self._say(f"{error.strerror}")
+        except Exception as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
+            self._say(f"a defect in this program: {type(error).__name__}")
         else:
             return status
         return 2
@@ -58,11 +55,8 @@ class Tool:
         self._say(f"warning: {message}")
 
     def _answer(self, argv: Sequence[str] | None) -> int:
-        # Before the signals are set, Ctrl-C would print a traceback: so nothing slow is imported until then.
-        from toktools.options import Answer  # noqa: PLC0415
-
         try:
-            options = self.command_line(self.name).parse(argv)
+            options = self.command_line.parse(argv)
         except Answer as answer:
             files.write_stdout(str(answer).encode())
             return 0

@@ -25,9 +25,10 @@ class ToktoolsError(Exception):
 
 def shown(text: str) -> str:
     """Escape what could move the cursor, colour the screen or break the line: text from outside is not trusted."""
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(
-        char if char.isprintable() and char != "\\" else char.encode("unicode_escape", "backslashreplace").decode()
-        for char in text
-    )
+    return text if text.isprintable() and "\\" not in text else "".join(map(_shown, text))
+
+
+def _shown(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a name that is not text
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()

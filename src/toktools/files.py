@@ -1,8 +1,9 @@
 """The rim of the system: reading whole files, writing standard output, and replacing files all or nothing."""
 
+import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from toktools import signals
@@ -79,6 +80,17 @@ def refuse_as_stdout(snapshot: Snapshot) -> None:
         )
 
 
+def refuse_irregular(path: str) -> None:
+    """Refuse to change in place what is not a regular file, before a pipe, say, is waited for."""
+    with trouble_at(display(path)):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _not_regular(path)
+
+
+def _not_regular(path: str) -> ToktoolsError:
+    return ToktoolsError(f"{display(path)}: not a regular file")
+
+
 def refuse_terminal() -> None:
     """Refuse to write raw bytes to a terminal."""
     if os.isatty(STDOUT):
@@ -98,12 +110,26 @@ def finish_stdout() -> None:
         os.close(os.dup(STDOUT))
 
 
-def replace(contents: Mapping[str, bytes], *, seen: Snapshot | None = None, keep: Snapshot | None = None) -> None:
+def status_of(paths: Iterable[str]) -> list[os.stat_result]:
+    """Return what tells files apart (device and inode), for replace() to keep them; standard input among them."""
+    found: list[os.stat_result] = []
+    names: list[int | str] = [STDIN, *paths]
+    for path in names:
+        try:
+            found.append(os.stat(path))
+        except OSError:
+            pass  # it is not there, so it cannot be lost
+    return found
+
+
+def replace(
+    contents: Mapping[str, bytes], *, keep: Sequence[os.stat_result] = (), seen: Snapshot | None = None
+) -> None:
     """Write files, each of which is either as it was or whole: temporary file, fsync, rename, fsync of the folder.
 
     All are staged before the first is renamed. Mode and owner of a file that is there are kept, symbolic links are
-    followed, anything but a regular file is refused. Where one of them is the file that was seen, nothing is written
-    unless it is still as it was when it was read. None may be the file to keep. Raises ToktoolsError.
+    followed, anything but a regular file is refused, and so are the files to keep. The file that was seen may be among
+    them, and is replaced only if it is still as it was when it was read. Raises ToktoolsError.
     """
     staged: list[_Staged] = []
     # A signal waits these few milliseconds, so that no temporary file stays behind.
@@ -111,8 +137,11 @@ def replace(contents: Mapping[str, bytes], *, seen: Snapshot | None = None, keep
         try:
             for path, content in contents.items():
                 staged.append(_Staged(path))
-                staged[-1].fill(content, keep)
-            with _unchanged(seen, {file.target for file in staged}):
+                staged[-1].fill(content, keep, seen)
+            targets = {file.target for file in staged}
+            if len(targets) < len(staged):
+                raise ToktoolsError(f"{staged[0].name}: two of the files to write are links to one")
+            with _unchanged(seen, targets):
                 for file in staged:
                     file.commit()
         finally:
@@ -128,17 +157,20 @@ class _Staged:
         self.name = display(path)
         self.target = self.temporary = ""
 
-    def fill(self, content: bytes, keep: Snapshot | None) -> None:
+    def fill(self, content: bytes, keep: Sequence[os.stat_result], seen: Snapshot | None) -> None:
         with trouble_at(self.name):
             try:
                 old = os.stat(self.path)
             except FileNotFoundError:
                 old = None
-            # A name that ends in a slash is a folder's, there or not.
-            if (old is not None and not stat.S_ISREG(old.st_mode)) or not os.path.basename(self.path):
-                raise ToktoolsError(f"{self.name}: not a regular file")
-            if old is not None and keep is not None and os.path.samestat(old, keep.status):
-                raise ToktoolsError(f"{self.name}: this is the file that is read, and would be lost")
+            # A name that ends in a slash or a dot is a folder's, there or not.
+            if os.path.basename(self.path) in {"", ".", ".."}:
+                raise _not_regular(self.path)
+            if old is not None and not stat.S_ISREG(old.st_mode):
+                raise _not_regular(self.path)
+            own = old is not None and seen is not None and os.path.samestat(old, seen.status)
+            if old is not None and not own and any(os.path.samestat(old, other) for other in keep):
+                raise ToktoolsError(f"{self.name}: this file is read, and would be lost")
             self.target = os.path.realpath(self.path)
             # The tempfile module would do the same, for a third of this program's start-up time.
             self.temporary = os.path.join(os.path.dirname(self.target), f".toktools-{os.urandom(8).hex()}")
@@ -155,6 +187,7 @@ class _Staged:
         with trouble_at(self.name):
             os.replace(self.temporary, self.target)
             self.temporary = ""
+        with trouble_at(f"{self.name}: written, but perhaps not yet on the disk"):
             _sync_folder(os.path.dirname(self.target))
 
     def discard(self) -> None:
@@ -182,6 +215,9 @@ def _sync_folder(folder: str) -> None:
         return  # a folder may be writable but not readable; the file itself is on the disk
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # what file systems say that have no such thing
+            raise
     finally:
         os.close(fd)
 
@@ -197,7 +233,7 @@ def _unchanged(seen: Snapshot | None, targets: set[str]) -> Iterator[None]:
             yield
             return
         try:
-            fd = os.open(seen.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(seen.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             raise _changed(seen) from None
         try:
@@ -212,12 +248,12 @@ def _unchanged(seen: Snapshot | None, targets: set[str]) -> Iterator[None]:
 
 
 def _lock(fd: int, seen: Snapshot) -> None:
-    import fcntl  # noqa: PLC0415 - only needed here, and start-up counts
+    import fcntl
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _changed(seen) from None
+        raise ToktoolsError(f"{seen.name}: another program has locked it; nothing written") from None
     except OSError:
         pass  # a file system without locks: comparing the content has to do
 

@@ -2,6 +2,7 @@
 
 import re
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
@@ -32,27 +33,34 @@ def private(path: str, passphrase: Callable[[str], bytes]) -> tuple[RSAPrivateKe
     if not isinstance(key, RSAPrivateKey):
         raise _not_rsa(file, key)
     _refuse_size(file, key.key_size)
-    if not _numbers_fit(key):
-        raise ToktoolsError(f"{file.name}: a broken key: its numbers do not fit together")
+    _refuse_broken(file, key)
     return key, [*_exposed(file), *_undocumented_size(file, key.key_size)]
 
 
-def public(path: str, passphrase: Callable[[str], bytes]) -> RSAPublicKey:
+def public(path: str) -> RSAPublicKey:
     """Read an RSA public key of 2,048 bits or more from a public key, a certificate or a private key, PEM or DER.
 
-    passphrase is asked with the file's name, only where the file is an encrypted private key. Raises ToktoolsError.
+    Raises ToktoolsError for anything else, an encrypted private key among it: to verify takes no secret.
     """
     file = _read(path)
     key = _load_public(file) or _load_certified(file)
     if key is None:
-        owner = _load_private(file, passphrase)
+        owner = _load_private(file, _refuse_encrypted)
         if owner is None:
-            raise ToktoolsError(f"{file.name}: no public key, certificate or private key in PEM or DER")
-        key = owner.public_key() if isinstance(owner, RSAPrivateKey) else owner
+            raise _unreadable(file, "no public key, certificate or private key in PEM or DER")
+        if isinstance(owner, RSAPrivateKey):
+            _refuse_broken(file, owner)
+            owner = owner.public_key()
+        key = owner
     if not isinstance(key, RSAPublicKey):
         raise _not_rsa(file, key)
     _refuse_size(file, key.key_size)
     return key
+
+
+def _refuse_encrypted(name: str) -> bytes:
+    hint = "openssl rsa -in KEY -pubout writes the public key of a private one"
+    raise ToktoolsError(f"{name}: an encrypted private key, where the public key is enough", hint)
 
 
 def _read(path: str) -> files.Snapshot:
@@ -84,8 +92,9 @@ def _load_private(file: files.Snapshot, passphrase: Callable[[str], bytes]) -> o
         raise ToktoolsError(f"{file.name}: the key is of an unknown kind, but CloudHSM takes RSA keys alone") from None
     except _NOT_READ:
         return None
+    phrase = passphrase(file.name)
     try:
-        return load(file.content, passphrase(file.name), unsafe_skip_rsa_key_validation=True)
+        return load(file.content, phrase, unsafe_skip_rsa_key_validation=True)
     except _NOT_READ as error:
         right_cipher = "password" in str(error)
         reason = "wrong pass phrase" if right_cipher else "wrong pass phrase, or a cipher that is not supported"
@@ -108,22 +117,32 @@ def _load_public(file: files.Snapshot) -> object | None:
 
 
 def _load_certified(file: files.Snapshot) -> object | None:
-    from cryptography import x509  # noqa: PLC0415 - only needed here, and start-up counts
+    from cryptography import x509
 
     load = x509.load_pem_x509_certificate if _is_pem(file) else x509.load_der_x509_certificate
     try:
-        return load(file.content).public_key()
-    except _NOT_READ:
+        # The library warns of small sins, such as a serial number of 0, which are not this tool's business.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return load(file.content).public_key()
+    except (*_NOT_READ, x509.InvalidVersion):
         return None
 
 
 def _not_private(file: files.Snapshot) -> ToktoolsError:
     if _load_public(file) or _load_certified(file):
         return ToktoolsError(f"{file.name}: a public key, where the private key is needed")
+    return _unreadable(file, "no private key in PEM or DER")
+
+
+def _unreadable(file: files.Snapshot, reason: str) -> ToktoolsError:
     if b"BEGIN OPENSSH PRIVATE KEY" in file.content:
         hint = "ssh-keygen -p -m PEM -f COPY rewrites a copy of it in PEM"
         return ToktoolsError(f"{file.name}: a private key in OpenSSH's own format", hint)
-    return ToktoolsError(f"{file.name}: no private key in PEM or DER")
+    if file.content.startswith(b"ssh-"):
+        hint = "ssh-keygen -e -m PKCS8 -f FILE writes it in PEM"
+        return ToktoolsError(f"{file.name}: a public key in OpenSSH's own format", hint)
+    return ToktoolsError(f"{file.name}: {reason}")
 
 
 def _not_rsa(file: files.Snapshot, key: object) -> ToktoolsError:
@@ -135,7 +154,12 @@ def _refuse_size(file: files.Snapshot, bits: int) -> None:
     if bits < DOCUMENTED_BITS:
         raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
     if bits % 8 or bits // 8 not in SIGNATURE_SIZES:
-        raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, a size that is not supported")
+        raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, but the sizes come in steps of 64 bits up to 16384")
+
+
+def _refuse_broken(file: files.Snapshot, key: RSAPrivateKey) -> None:
+    if not _numbers_fit(key):
+        raise ToktoolsError(f"{file.name}: a broken key: its numbers do not fit together")
 
 
 def _numbers_fit(key: RSAPrivateKey) -> bool:
@@ -144,8 +168,8 @@ def _numbers_fit(key: RSAPrivateKey) -> bool:
     p, q, d = numbers.p, numbers.q, numbers.d
     n, e = numbers.public_numbers.n, numbers.public_numbers.e
     return (
-        p > 2  # noqa: PLR2004
-        and q > 2  # noqa: PLR2004
+        # Half of n's bits each, in every key that is made; a quarter is allowed for.
+        min(p, q).bit_length() > n.bit_length() // 4
         and p & q & e & 1 == 1
         and p != q
         and p * q == n

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getopt
 import sys
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from types import SimpleNamespace
 
 from toktools import __version__
@@ -94,9 +95,14 @@ class CommandLine:
         """
         try:
             return self._parse(sys.argv[1:] if argv is None else argv)
-        except (getopt.GetoptError, ToktoolsError) as error:
-            hint = (isinstance(error, ToktoolsError) and error.hint) or f"try '{self.name} --help'"
-            raise ToktoolsError(shown(str(error)), hint) from None
+        except getopt.GetoptError as error:
+            message = shown(error.msg.replace(error.opt, "".join(takewhile(_in_a_name, error.opt))))
+            raise ToktoolsError(message, self._try_help()) from None
+        except ToktoolsError as error:
+            raise ToktoolsError(error.message, error.hint or self._try_help()) from None
+
+    def _try_help(self) -> str:
+        return f"try '{self.name} --help'"
 
     def _parse(self, argv: Sequence[str]) -> SimpleNamespace:
         known = {option.flag: option for option in (*self.options, *COMMON)}
@@ -110,13 +116,15 @@ class CommandLine:
                 raise Answer(self.help() if flag == "--help" else f"{self.name} (toktools) {__version__}\n")
             value = option.convert(argument) if option.argument else True
             values[option.name] = [*values[option.name], value] if option.repeated else value
-        self._check({flag for flag, _ in given})
+        self._check([flag for flag, _ in given])
         return SimpleNamespace(**values, **self._named(words))
 
-    def _check(self, given: set[str]) -> None:
+    def _check(self, given: Sequence[str]) -> None:
         for option in self.options:
             if option.required and option.flag not in given:
                 raise ToktoolsError(f"{option} is missing")
+            if given.count(option.flag) > 1 and option.argument and not option.repeated:
+                raise ToktoolsError(f"{option.flag} is given twice")
         for choice in self.choices:
             both = [option.flag for option in choice if option.flag in given]
             if len(both) > 1:
@@ -133,6 +141,10 @@ class CommandLine:
         if words:
             raise ToktoolsError("too many operands")
         return values
+
+
+def _in_a_name(char: str) -> bool:
+    return char not in ":="  # what stands behind may be a secret
 
 
 def _usage(part: Option | tuple[Option, ...] | Operand) -> str:
@@ -172,3 +184,9 @@ class Selection:
                 raise ToktoolsError(f"-n names token {max(low, high or low)}, but there {there}")
             selected.update(range(low - 1, high or count))
         return sorted(selected)
+
+
+TOKENS = Option(
+    "-n", "LIST", "only the tokens of this list, counted from 1", convert=Selection, default=Selection("1-")
+)
+"""The option that means the same wherever it stands."""

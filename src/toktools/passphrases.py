@@ -9,6 +9,7 @@ from toktools.errors import ToktoolsError
 MAX_SIZE = 1024
 """Bytes of the longest pass phrase; OpenSSL's own limit."""
 
+_MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 
 
@@ -24,7 +25,8 @@ def source(text: str) -> Callable[[str], bytes]:
         raise ToktoolsError("--passin: every user of the machine can read a pass phrase on the command line", _SOURCES)
     if kind == "stdin":
         raise ToktoolsError("--passin: standard input carries the digests", _SOURCES)
-    if not where or kind not in _READERS or (kind == "fd" and not (where.isascii() and where.isdigit())):
+    is_number = where.isascii() and where.isdigit() and len(where) < _MAX_DIGITS
+    if not where or kind not in _READERS or (kind == "fd" and not is_number):
         raise ToktoolsError("--passin: not a source of a pass phrase", _SOURCES)
     reader = _READERS[kind]
     return lambda name: _checked(reader(where), name)
@@ -75,10 +77,7 @@ def _from_file(path: str) -> bytes:
 
 def _from_descriptor(number: str) -> bytes:
     with files.trouble_at(f"--passin: descriptor {number}"):
-        try:
-            return _first_line(int(number))
-        except OverflowError:
-            raise ToktoolsError("--passin: no such descriptor") from None
+        return _first_line(int(number))
 
 
 _READERS = {"env": _from_environment, "file": _from_file, "fd": _from_descriptor}
@@ -95,19 +94,33 @@ def _first_line(fd: int) -> bytes:
 
 
 def _ask(terminal: int, question: str) -> bytes:
-    import termios  # noqa: PLC0415 - only needed here, and start-up counts
-    from signal import SIGTSTP  # noqa: PLC0415
+    import termios
+    from signal import SIGTSTP
 
-    while True:
+    def ask() -> None:
+        # First the echo, then the question: who sees the question may answer at once.
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+        os.write(terminal, question.encode(errors="replace"))
+
+    def restore() -> None:
+        try:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)
+        except termios.error:
+            pass  # the terminal is gone
+
+    try:
+        echoing = termios.tcgetattr(terminal)
+        silent = [*echoing]
+        silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
         # Whatever ends or stops the process, the person must see again what is typed.
-        with signals.tidied(SIGTSTP):
-            echoing = termios.tcgetattr(terminal)
-            silent = [*echoing]
-            silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
+        with signals.tidied(SIGTSTP, tidy=restore, again=ask):
             try:
-                # First the echo, then the question: who sees the question may answer at once.
-                termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-                os.write(terminal, question.encode(errors="replace"))
-                return os.read(terminal, MAX_SIZE + 2)
+                ask()
+                answer = os.read(terminal, MAX_SIZE + 2)
+                if not answer:
+                    os.write(terminal, b"\n")  # Ctrl-D does not end the line
+                return answer
             finally:
-                termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)
+                restore()
+    except termios.error as error:
+        raise OSError(*error.args) from None

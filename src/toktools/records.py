@@ -7,7 +7,7 @@ from toktools import encoding, files
 from toktools.errors import ToktoolsError
 
 MAX_LINE = 4096
-"""Bytes of the longest line, with its end; the longest signature (2,048 bytes) takes 2,733."""
+"""Bytes of the longest line, without its end; the longest signature (2,048 bytes) takes 2,732."""
 
 
 def digests(fd: int = files.STDIN) -> Iterator[bytes]:

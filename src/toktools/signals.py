@@ -1,8 +1,8 @@
-"""What signals do to a tool: end it like cat(1), wait for a moment, or come after a tidying up."""
+"""What signals do to a tool: end it like cat(1), wait for a moment, or strike after a tidying up."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 DEADLY = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
@@ -26,29 +26,25 @@ def held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Caught(BaseException):
-    """A signal that came in a block of tidied()."""
-
-
 @contextmanager
-def tidied(*more: signal.Signals) -> Iterator[None]:
-    """Leave the block, through its own finally clauses, when a deadly signal (or one more) comes; then let it strike.
+def tidied(*more: signal.Signals, tidy: Callable[[], None], again: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """When a deadly signal, or one more, comes in the block: tidy, and then let it strike.
 
-    After a signal that only stopped the process (SIGTSTP) the block has ended early, and the code after it goes on.
+    Where it has only stopped the process (SIGTSTP), do it again when the process goes on.
     """
 
-    def catch(number: int, _frame: object) -> None:
-        raise _Caught(number)
+    def strike(number: int, _frame: object) -> None:
+        with held():
+            tidy()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, strike)
+        again()
 
     numbers = [number for number in (*DEADLY, *more) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, catch) for number in numbers}
-    caught = None
+    before = {number: signal.signal(number, strike) for number in numbers}
     try:
         yield
-    except _Caught as signalled:
-        caught = signalled.args[0]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if caught is not None:
-        os.kill(os.getpid(), caught)

@@ -1,6 +1,7 @@
 """The primitive: sign a digest, verify a signature, say what is wrong with one."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
@@ -42,31 +43,76 @@ def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
     return True
 
 
-def fault(keys: Sequence[RSAPublicKey], digests: Sequence[bytes], index: int, text: str) -> str:
-    """Say why a text is not the base64 signature of digests[index] by any of the keys; an empty string where it is.
+class Verifier:
+    """The public keys that may have signed, and the digests that they should have signed."""
 
-    The block that a public key recovers from the signature tells the mistakes of common signers apart.
-    """
-    if not text:
-        return "unsigned"
-    try:
-        signature = encoding.signature(text.encode())
-    except ToktoolsError as error:
-        return error.message
-    if any(verifies(key, digests[index], signature) for key in keys):
-        return ""
-    sizes = sorted({key.key_size // 8 for key in keys})
-    if len(signature) not in sizes:
-        return encoding.wrong_signature_size(len(signature), sizes[0])
-    for key in keys:
+    def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes]) -> None:
+        self._keys = keys
+        self._digests = digests
+        self._sizes = sorted({key.key_size // 8 for key in keys})
+
+    def fault(self, index: int, text: str) -> str:
+        """Say why a text is not the base64 signature of digests[index] by any of the keys; an empty string where it is.
+
+        The block that a public key recovers from the signature tells the mistakes of common signers apart.
+        """
+        if not text:
+            return "unsigned"
         try:
-            block = key.recover_data_from_signature(signature, _PADDING, None)
-        except InvalidSignature:
-            if _is_pss(key, digests[index], signature):
-                return "made with PSS padding, not PKCS#1 v1.5"
-        else:
-            return _mistake(block, digests, index)
-    return "not made by the given key" if len(keys) == 1 else "not made by any of the given keys"
+            signature = encoding.decode(text.encode())
+        except ToktoolsError as error:
+            return error.message
+        if len(signature) not in self._sizes:
+            return encoding.wrong_signature_size(len(signature), self._sizes[0])
+        digest = self._digests[index]
+        if any(verifies(key, digest, signature) for key in self._keys):
+            return ""
+        for key in self._keys:
+            try:
+                block = key.recover_data_from_signature(signature, _PADDING, None)
+            except InvalidSignature:
+                if _is_pss(key, digest, signature):
+                    return "made with PSS padding, not PKCS#1 v1.5"
+            else:
+                return self._mistake(block, index)
+        return "not made by the given key" if len(self._keys) == 1 else "not made by any of the given keys"
+
+    def _mistake(self, block: bytes, index: int) -> str:
+        """Name what was signed instead, by the right key and with the right padding."""
+        from hashlib import sha256
+
+        digest = self._digests[index]
+        text = encoding.encode(digest)
+        texts = (text, text + b"\n")
+        signed = block.removeprefix(_DIGEST_INFO)
+        if signed == block:
+            if signed == digest:
+                return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
+            return (
+                "the base64 text was signed, not the digest" if signed in texts else "no SHA-256 DigestInfo was signed"
+            )
+        if signed == sha256(digest).digest():
+            return "the digest was hashed once more before it was signed"
+        if signed in [sha256(lines).digest() for lines in texts]:
+            return "the base64 text of the digest was hashed and signed, not the digest"
+        hashed = signed in self._hashed_numbers
+        number = (self._hashed_numbers if hashed else self._numbers).get(signed)
+        if number is not None:
+            also = ", and the digest was hashed once more" if hashed else ""
+            return f"the signature of token {number}, not of token {index + 1}{also}"
+        if len(signed) == encoding.DIGEST_SIZE:
+            return f"the signature of another digest, {encoding.encode(signed).decode()}"
+        return "the signed DigestInfo is not that of a SHA-256 digest"
+
+    @cached_property
+    def _numbers(self) -> dict[bytes, int]:
+        return {digest: number for number, digest in enumerate(self._digests, start=1)}
+
+    @cached_property
+    def _hashed_numbers(self) -> dict[bytes, int]:
+        from hashlib import sha256
+
+        return {sha256(digest).digest(): number for digest, number in self._numbers.items()}
 
 
 def _is_pss(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
@@ -75,30 +121,3 @@ def _is_pss(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
-
-
-def _mistake(block: bytes, digests: Sequence[bytes], index: int) -> str:
-    """Name what was signed instead, by the right key and with the right padding."""
-    from hashlib import sha256  # noqa: PLC0415 - only needed here, and start-up counts
-
-    signed = block.removeprefix(_DIGEST_INFO)
-    digest = digests[index]
-    text = encoding.encode(digest)
-    if signed == block:
-        if signed == digest:
-            return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
-        if signed in (text, text + b"\n"):
-            return "the base64 text was signed, not the digest"
-        return "no SHA-256 DigestInfo was signed"
-    if signed in digests:
-        return f"the signature of token {digests.index(signed) + 1}, not of token {index + 1}"
-    if signed == sha256(digest).digest():
-        return "the digest was hashed once more before it was signed"
-    if signed in (sha256(text).digest(), sha256(text + b"\n").digest()):
-        return "the base64 text of the digest was hashed and signed, not the digest"
-    for number, other in enumerate(digests, start=1):
-        if signed == sha256(other).digest():
-            return f"the signature of token {number}, not of token {index + 1}, and the digest was hashed once more"
-    if len(signed) == encoding.DIGEST_SIZE:
-        return f"the signature of another digest, {encoding.encode(signed).decode()}"
-    return "the signed DigestInfo is not that of a SHA-256 digest"

@@ -9,7 +9,8 @@ import orjson
 from toktools import encoding, files
 from toktools.errors import ToktoolsError, shown
 
-MAX_SIZE = 1 << 28
+_MAX_SHOWN = 40
+MAX_SIZE = 1 << 26
 """Bytes of the largest file that is read; a full cluster of 28 HSMs needs 13 thousand."""
 
 
@@ -20,8 +21,8 @@ class Shape:
     title: str
     version: tuple[str, str]
     """The member with the version, and the one that is known."""
-    root: str
-    """The top-level member that tells this kind; it holds the entries, where there are entries."""
+    root: tuple[str, ...]
+    """The top-level members that tell this kind; the first holds the entries, where there are entries."""
     entry: tuple[str, ...] = ()
     """The members that every entry has."""
     never: tuple[str, ...] = ()
@@ -36,7 +37,7 @@ SHAPES = (
     Shape(
         title="an MFA login or set-up file",
         version=("version", "2.0"),
-        root="tokens",
+        root=("tokens",),
         entry=("unsigned", "signed"),
         never=("approval_data",),
         digest="unsigned",
@@ -45,11 +46,11 @@ SHAPES = (
     Shape(
         title="a quorum registration file",
         version=("version", "2.0"),
-        root="tokens",
+        root=("tokens",),
         entry=("approval_data", "unsigned", "signed"),
     ),
-    Shape(title="a quorum token", version=("version", "2.0"), root="token"),
-    Shape(title="a CMU authdata file", version=("Version", "1.0"), root="Data"),
+    Shape(title="a quorum token", version=("version", "2.0"), root=("token", "approval_data")),
+    Shape(title="a CMU authdata file", version=("Version", "1.0"), root=("Data",)),
 )
 
 
@@ -94,9 +95,9 @@ def parse(text: bytes) -> TokenFile:
     _check_version(document, *candidates[0].version)
     if not any(shape.digest for shape in candidates):
         raise _unsupported(candidates[0])
-    entries = document[candidates[0].root]
+    entries = document.get(candidates[0].root[0])
     if not isinstance(entries, list) or not entries:
-        raise ToktoolsError(f'"{candidates[0].root}" holds no tokens')
+        raise ToktoolsError(f'"{candidates[0].root[0]}" holds no tokens')
     shapes = {_shape_of(entry, candidates, number) for number, entry in enumerate(entries, start=1)}
     if len(shapes) > 1:
         raise ToktoolsError("tokens of several kinds of token file in one")
@@ -150,14 +151,15 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _candidates(document: dict[str, object]) -> list[Shape]:
     roots = dict.fromkeys(shape.root for shape in SHAPES)
-    there = [root for root in roots if root in document]
-    if not there:
-        wanted = " or ".join(f'"{root}"' for root in roots)
+    there = [[name for name in root if name in document] for root in roots]
+    if not any(there):
+        wanted = " or ".join(f'"{root[0]}"' for root in roots)
         raise ToktoolsError(f"not a token file: no member {wanted}")
-    if len(there) > 1:
-        mixed = " and ".join(f'"{root}"' for root in there)
+    first, *others = [names[0] for names in there if names]
+    if others:
+        mixed = " and ".join(f'"{name}"' for name in (first, *others))
         raise ToktoolsError(f"not a token file: {mixed} are members of different kinds of it")
-    return [shape for shape in SHAPES if shape.root == there[0]]
+    return [shape for shape in SHAPES if first in shape.root]
 
 
 def _check_version(document: dict[str, object], member: str, known: str) -> None:
@@ -176,8 +178,8 @@ def _shape_of(entry: object, candidates: Sequence[Shape], number: int) -> Shape:
                 if not isinstance(entry[name], str):
                     raise ToktoolsError(f'token {number}: "{name}" is not a string')
             return shape
-    missing = next(name for name in candidates[0].entry if name not in entry)
-    raise ToktoolsError(f'token {number}: no member "{missing}"')
+    missing = next((name for name in candidates[0].entry if name not in entry), "")
+    raise ToktoolsError(f'token {number}: no member "{missing}"' if missing else f"token {number}: of no known kind")
 
 
 def _digest(entry: dict[str, object], shape: Shape, number: int) -> bytes:
@@ -193,5 +195,5 @@ def _unsupported(shape: Shape) -> ToktoolsError:
 
 
 def _json(value: object) -> str:
-    text = _dump(value).decode().strip()
-    return shown(text if len(text) <= 40 else f"{text[:40]}...")  # noqa: PLR2004
+    text = f'"{shown(value)}"' if isinstance(value, str) else shown(orjson.dumps(value).decode())
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

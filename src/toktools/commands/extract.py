@@ -5,36 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import cli, files, records
+from toktools import files, records
+from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.options import TOKENS, CommandLine, Operand, Option
 
-
-def _command_line(name: str) -> cli.CommandLine:
-    from toktools.options import CommandLine, Operand, Option, Selection  # noqa: PLC0415 - see cli.py
-
-    return CommandLine(
-        name,
-        "Write the digests of a CloudHSM token file, one a line in base64.",
-        "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-        Option(
-            "-n", "LIST", "only the tokens of this list, counted from 1", convert=Selection, default=Selection("1-")
-        ),
-        (
-            Option("-r", "", "write one digest as 32 raw bytes"),
-            Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, PREFIX2.bin, ..."),
-        ),
-        Operand("FILE", "the token file, by default standard input"),
-    )
+COMMAND_LINE = CommandLine(
+    "tok-extract",
+    "Write the digests of a CloudHSM token file, one a line in base64.",
+    "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
+    TOKENS,
+    (
+        Option("-r", "", "write one digest as 32 raw bytes"),
+        Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, PREFIX2.bin, ..."),
+    ),
+    Operand("FILE", "the token file, by default standard input"),
+)
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import tokenfile  # noqa: PLC0415 - heavy, and needed only once the options are right
+    from toktools import tokenfile
 
     source, tokens = tokenfile.read(options.FILE)
     chosen = options.n.indices(len(tokens.digests))
     if options.s is not None:
         width = len(str(len(tokens.digests)))
-        files.replace({f"{options.s}{index + 1:0{width}}.bin": tokens.digests[index] for index in chosen}, keep=source)
+        files.replace(
+            {f"{options.s}{index + 1:0{width}}.bin": tokens.digests[index] for index in chosen}, keep=[source.status]
+        )
         return 0
     if not options.r:
         files.write_stdout(b"".join(records.line(tokens.digests[index]) for index in chosen))
@@ -46,7 +44,7 @@ def _work(options: SimpleNamespace) -> int:
     return 0
 
 
-TOOL = cli.Tool("tok-extract", _command_line, _work)
+TOOL = Tool(COMMAND_LINE, _work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

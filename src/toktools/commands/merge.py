@@ -6,51 +6,52 @@ from collections.abc import Sequence
 from itertools import islice
 from types import SimpleNamespace
 
-from toktools import cli, encoding, files, records
+from toktools import encoding, files, records
+from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.options import TOKENS, CommandLine, Operand, Option
 
-TYPE_CHECKING = False  # see cli.py
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    from toktools.signatures import Verifier
     from toktools.tokenfile import TokenFile
 
 
-def _command_line(name: str) -> cli.CommandLine:
-    from toktools.options import CommandLine, Operand, Option, Selection  # noqa: PLC0415 - see cli.py
-
-    return CommandLine(
-        name,
-        "Put signatures into a CloudHSM token file, all of them or none.",
-        "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-        (
-            Option("-i", "", "change FILE in place"),
-            Option("-o", "OUT", "write to OUT, whole or not at all"),
-        ),
-        Option(
-            "-n", "LIST", "only the tokens of this list, counted from 1", convert=Selection, default=Selection("1-")
-        ),
-        Option("-p", "PUB", "verify with this key first", repeated=True),
-        Operand("FILE", "the token file", required=True),
-        Operand("SIGNATURE", "a file with one signature; by default, lines of standard input", many=True),
-    )
+COMMAND_LINE = CommandLine(
+    "tok-merge",
+    "Put signatures into a CloudHSM token file, all of them or none.",
+    "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
+    (
+        Option("-i", "", "change FILE in place"),
+        Option("-o", "OUT", "write to OUT, whole or not at all"),
+    ),
+    TOKENS,
+    Option("-p", "PUB", "verify with this key first", repeated=True),
+    Operand("FILE", "the token file", required=True),
+    Operand("SIGNATURE", "a file with one signature; by default, lines of standard input", many=True),
+)
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import tokenfile  # noqa: PLC0415 - heavy, and needed only once the options are right
+    from toktools import tokenfile
 
     _refuse_stdin_twice(options)
+    if options.i:
+        files.refuse_irregular(options.FILE)
     source, tokens = tokenfile.read(options.FILE)
     chosen = options.n.indices(len(tokens.digests))
+    verifier = _verifier(tokens, options.p)
     try:
         _put(tokens, chosen, _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen)))
-        _verify(tokens, options.p)
+        _verify(tokens, verifier)
         _refuse_signature_twice(tokens, set(chosen))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
-    out = source.path if options.i else options.o
-    if out is None:
+    out = options.FILE if options.i else options.o
+    if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
-        files.replace({out: tokens.dump()}, seen=source)
+        files.replace({out: tokens.dump()}, keep=files.status_of([*options.SIGNATURE, *options.p]), seen=source)
     return 0
 
 
@@ -101,19 +102,22 @@ def _refuse_signature_twice(tokens: TokenFile, chosen: set[int]) -> None:
             raise ToktoolsError(f"tokens {first + 1} and {index + 1} differ, but have one and the same signature")
 
 
-def _verify(tokens: TokenFile, paths: Sequence[str]) -> None:
+def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
     if not paths:
-        return
-    from toktools import keys, passphrases, signatures  # noqa: PLC0415 - heavy, and only for -p
+        return None
+    from toktools import keys, signatures
 
-    public = [keys.public(path, passphrases.prompt) for path in paths]
-    for index in range(len(tokens.digests)):
+    return signatures.Verifier([keys.public(path) for path in paths], tokens.digests)
+
+
+def _verify(tokens: TokenFile, verifier: Verifier | None) -> None:
+    for index in range(len(tokens.digests)) if verifier else ():
         # Those of tokens outside the list that are still unsigned stay so.
-        if tokens.signed(index) and (fault := signatures.fault(public, tokens.digests, index, tokens.signed(index))):
+        if verifier and tokens.signed(index) and (fault := verifier.fault(index, tokens.signed(index))):
             raise ToktoolsError(f"token {index + 1}: {fault}", status=1)
 
 
-TOOL = cli.Tool("tok-merge", _command_line, _work)
+TOOL = Tool(COMMAND_LINE, _work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,34 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import cli, encoding, files, records
+from toktools import encoding, files, passphrases, records
+from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.options import CommandLine, Option
 
-
-def _command_line(name: str) -> cli.CommandLine:
-    from toktools import passphrases  # noqa: PLC0415 - see cli.py
-    from toktools.options import CommandLine, Option  # noqa: PLC0415
-
-    return CommandLine(
-        name,
-        "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
-        "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-        Option("-k", "KEY", "the RSA private key: PEM or DER, encrypted or not", required=True),
-        Option(
-            "--passin",
-            "SOURCE",
-            "where the pass phrase is: env:VAR, file:PATH or fd:N",
-            convert=passphrases.source,
-            default=passphrases.prompt,
-        ),
-        Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
-    )
+COMMAND_LINE = CommandLine(
+    "tok-sign",
+    "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
+    "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
+    Option("-k", "KEY", "the RSA private key: PEM or DER, encrypted or not", required=True),
+    Option(
+        "--passin",
+        "SOURCE",
+        "where the pass phrase is: env:VAR, file:PATH or fd:N",
+        convert=passphrases.source,
+        default=passphrases.prompt,
+    ),
+    Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
+)
 
 
 def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.refuse_terminal()
-    from toktools import keys, signatures  # noqa: PLC0415 - heavy, and needed only once the options are right
+    from toktools import keys, signatures
 
     key, warnings = keys.private(options.k, options.passin)
     for warning in warnings:
@@ -69,7 +66,7 @@ def _is_text(content: bytes) -> bool:
     return True
 
 
-TOOL = cli.Tool("tok-sign", _command_line, _work)
+TOOL = Tool(COMMAND_LINE, _work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
