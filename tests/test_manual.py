@@ -76,7 +76,7 @@ def test_readme_demo_runs(shell: Shell) -> None:
     home = Path(sys.prefix)
     if not (home / "ready").exists() and not os.environ.get("CI"):
         pytest.skip("these tests do not run in an environment that make has set up")
-    environment = {**os.environ, "MAKEFLAGS": f"VENV={os.path.relpath(home, ROOT)}"}
+    environment = {**shell.env, "MAKEFLAGS": f"VENV={os.path.relpath(home, ROOT)}"}
     out = shell.sh(command, cwd=ROOT, env=environment).check(0).out.decode()
     assert out.count(": OK\n") == 3 + 3 + 2
     assert "broken.json: token 1: FAILED" in out
