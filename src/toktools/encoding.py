@@ -55,11 +55,19 @@ def signature(text: bytes) -> bytes:
 
 def signature_file(content: bytes) -> bytes:
     """Return the signature that a file of its own holds, raw or as base64 with white space around it."""
-    if not content.translate(None, _ALPHABET + b" \t\r\n"):
-        return signature(content.strip())
+    return signature(content.strip()) if is_text(content) else raw_signature(content)
+
+
+def raw_signature(content: bytes) -> bytes:
+    """Return the bytes as they are if a signature can have so many, or raise ToktoolsError."""
     if len(content) not in SIGNATURE_SIZES:
         raise ToktoolsError(wrong_signature_size(len(content)))
     return content
+
+
+def is_text(content: bytes) -> bool:
+    """Say whether there is nothing but base64 and white space; 256 raw bytes never look like that."""
+    return not content.translate(None, _ALPHABET + b" \t\r\n")
 
 
 def wrong_signature_size(count: int, right: int = SIGNATURE_SIZES[0]) -> str:

@@ -4,6 +4,7 @@ import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from toktools import files
 from toktools.encoding import SIGNATURE_SIZES
 from toktools.errors import ToktoolsError
+from toktools.passphrases import Secret
+from toktools.signatures import SigningKey
 
 DOCUMENTED_BITS = 2048
 """The size that AWS documents for MFA and quorum keys ("Create key pairs for MFA", RSA_2048)."""
@@ -20,21 +23,40 @@ _MAX_FILE = 1 << 20
 _NOT_READ = (ValueError, UnsupportedAlgorithm, InternalError)
 
 
-def private(path: str, passphrase: Callable[[str], bytes]) -> tuple[RSAPrivateKey, list[str]]:
-    """Read an RSA private key of 2,048 bits or more, PEM or DER, PKCS#1 or PKCS#8, encrypted or not.
+def private(where: str, secret: Secret) -> tuple[SigningKey, list[str]]:
+    """Find an RSA private key of 2,048 bits or more: in a file, or on a PKCS#11 token (a pkcs11: URI, RFC 7512).
 
-    passphrase is asked with the file's name, only where the key is encrypted. The second value is what a user should
-    be warned of. Raises ToktoolsError for anything else, and for a key whose numbers do not fit together.
+    The file is PEM or DER (PKCS#1, PKCS#8) or PKCS#12, encrypted or not. secret is asked for the pass phrase or the
+    PIN, where one is needed. The second value is what a user should be warned of. Raises ToktoolsError.
     """
+    on_token = where.startswith("pkcs11:")
+    key, warnings = _on_token(where, secret) if on_token else _in_file(where, secret)
+    bits = key.public_key().key_size
+    name = files.display(where.partition("?")[0] if on_token else where)
+    _refuse_size(name, bits)
+    if bits != DOCUMENTED_BITS:
+        warnings.append(f"{name}: the key is RSA-{bits}; CloudHSM documents RSA-{DOCUMENTED_BITS} alone")
+    return key, warnings
+
+
+def _on_token(uri: str, pin: Secret) -> tuple[SigningKey, list[str]]:
+    try:
+        from toktools import pkcs11
+    except ImportError:
+        hint = "pip install 'toktools[pkcs11]' installs it"
+        raise ToktoolsError("a key on a PKCS#11 token needs the package python-pkcs11", hint) from None
+    return pkcs11.private(uri, pin)
+
+
+def _in_file(path: str, passphrase: Secret) -> tuple[SigningKey, list[str]]:
     file = _read(path)
     key = _load_private(file, passphrase)
     if key is None:
         raise _not_private(file)
     if not isinstance(key, RSAPrivateKey):
         raise _not_rsa(file, key)
-    _refuse_size(file, key.key_size)
     _refuse_broken(file, key)
-    return key, [*_exposed(file), *_undocumented_size(file, key.key_size)]
+    return key, list(_exposed(file))
 
 
 def public(path: str) -> RSAPublicKey:
@@ -54,11 +76,11 @@ def public(path: str) -> RSAPublicKey:
         key = owner
     if not isinstance(key, RSAPublicKey):
         raise _not_rsa(file, key)
-    _refuse_size(file, key.key_size)
+    _refuse_size(file.name, key.key_size)
     return key
 
 
-def _refuse_encrypted(name: str) -> bytes:
+def _refuse_encrypted(name: str, _what: str) -> bytes:
     hint = "openssl rsa -in KEY -pubout writes the public key of a private one"
     raise ToktoolsError(f"{name}: an encrypted private key, where the public key is enough", hint)
 
@@ -78,27 +100,57 @@ def _is_pem(file: files.Snapshot) -> bool:
     return b"-----BEGIN " in file.content
 
 
-def _load_private(file: files.Snapshot, passphrase: Callable[[str], bytes]) -> object | None:
-    load = serialization.load_pem_private_key if _is_pem(file) else serialization.load_der_private_key
+def _load_private(file: files.Snapshot, passphrase: Secret) -> object | None:
+    # A primality test, which the library makes of each key, takes longer than all the rest; _numbers_fit() and the
+    # verification of every signature stand in for it.
+    load = partial(
+        serialization.load_pem_private_key if _is_pem(file) else serialization.load_der_private_key,
+        file.content,
+        unsafe_skip_rsa_key_validation=True,
+    )
+    if _is_pkcs12(file.content):
+        return _load_pkcs12(file, passphrase)
     if _has_broken_iv(file.content):
         raise ToktoolsError(f"{file.name}: a broken key: its DEK-Info line is wrong")
-    # The library's check is a primality test that takes longer than all the rest; _numbers_fit() and the
-    # verification of every signature stand in for it.
     try:
-        return load(file.content, None, unsafe_skip_rsa_key_validation=True)
+        return load(password=None)
     except TypeError:  # it is encrypted
         pass
     except UnsupportedAlgorithm:
         raise ToktoolsError(f"{file.name}: the key is of an unknown kind, but CloudHSM takes RSA keys alone") from None
     except _NOT_READ:
         return None
-    phrase = passphrase(file.name)
+    return _decrypted(file, load, passphrase)
+
+
+def _load_pkcs12(file: files.Snapshot, passphrase: Secret) -> object | None:
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
+    def load(password: bytes | None) -> object | None:
+        return load_key_and_certificates(file.content, password)[0]
+
+    for no_password in (None, b""):  # there are two ways to write a file without one
+        try:
+            return load(no_password)
+        except _NOT_READ:
+            pass
+    return _decrypted(file, load, passphrase)
+
+
+def _decrypted(file: files.Snapshot, load: Callable[[bytes], object | None], passphrase: Secret) -> object | None:
+    phrase = passphrase(file.name, "pass phrase")
     try:
-        return load(file.content, phrase, unsafe_skip_rsa_key_validation=True)
+        return load(phrase)
     except _NOT_READ as error:
         right_cipher = "password" in str(error)
         reason = "wrong pass phrase" if right_cipher else "wrong pass phrase, or a cipher that is not supported"
         raise ToktoolsError(f"{file.name}: {reason}") from None
+
+
+def _is_pkcs12(content: bytes) -> bool:
+    """Say whether this is a SEQUENCE that begins with the INTEGER 3, the version of a PFX (RFC 7292 section 4)."""
+    length = content[1] & 0x7F if len(content) > 1 and content[1] & 0x80 else 0
+    return content[:1] == b"\x30" and content[2 + length :].startswith(b"\x02\x01\x03")
 
 
 def _has_broken_iv(content: bytes) -> bool:
@@ -150,11 +202,11 @@ def _not_rsa(file: files.Snapshot, key: object) -> ToktoolsError:
     return ToktoolsError(f"{file.name}: the key is {kind}, but CloudHSM takes RSA keys alone")
 
 
-def _refuse_size(file: files.Snapshot, bits: int) -> None:
+def _refuse_size(name: str, bits: int) -> None:
     if bits < DOCUMENTED_BITS:
-        raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
+        raise ToktoolsError(f"{name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
     if bits % 8 or bits // 8 not in SIGNATURE_SIZES:
-        raise ToktoolsError(f"{file.name}: the key is RSA-{bits}, but the sizes come in steps of 64 bits up to 16384")
+        raise ToktoolsError(f"{name}: the key is RSA-{bits}, but the sizes come in steps of 64 bits up to 16384")
 
 
 def _refuse_broken(file: files.Snapshot, key: RSAPrivateKey) -> None:
@@ -188,8 +240,3 @@ def _exposed(file: files.Snapshot) -> Iterator[str]:
     mode = stat.S_IMODE(file.status.st_mode)
     if stat.S_ISREG(file.status.st_mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
         yield f"{file.name}: others can read this private key (mode {mode:04o}; chmod 600 closes it)"
-
-
-def _undocumented_size(file: files.Snapshot, bits: int) -> Iterator[str]:
-    if bits != DOCUMENTED_BITS:
-        yield f"{file.name}: the key is RSA-{bits}; CloudHSM documents RSA-{DOCUMENTED_BITS} alone"

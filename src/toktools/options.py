@@ -48,13 +48,19 @@ class Option:
 
 
 class Operand:
-    """An operand: its name, its line in --help, and whether it must be there or there may be many."""
+    """An operand: its name, its line in --help, and whether it must be there, or there may be many.
 
-    def __init__(self, name: str, about: str, *, required: bool = False, many: bool = False) -> None:
+    One that is a command takes all words from itself on, its own options among them.
+    """
+
+    def __init__(
+        self, name: str, about: str, *, required: bool = False, many: bool = False, command: bool = False
+    ) -> None:
         self.name = name
         self.about = about
-        self.required = required
-        self.many = many
+        self.required = required or command
+        self.many = many or command
+        self.command = command
 
     def __str__(self) -> str:
         return self.name
@@ -108,7 +114,8 @@ class CommandLine:
         known = {option.flag: option for option in (*self.options, *COMMON)}
         short = "".join(f"{o.name}:" if o.argument else o.name for o in known.values() if len(o.name) == 1)
         long = [f"{o.name}=" if o.argument else o.name for o in known.values() if len(o.name) > 1]
-        given, words = getopt.gnu_getopt(list(argv), short, long)
+        takes_command = any(operand.command for operand in self.operands)
+        given, words = (getopt.getopt if takes_command else getopt.gnu_getopt)(list(argv), short, long)
         values: dict[str, Any] = {option.name: option.default for option in self.options}
         for flag, argument in given:
             option = known[flag]
@@ -151,6 +158,8 @@ def _usage(part: Option | tuple[Option, ...] | Operand) -> str:
     if isinstance(part, tuple):
         return f"[{' | '.join(map(str, part))}]"
     if isinstance(part, Operand):
+        if part.command:
+            return f"-- {part.name} [ARG...]"
         name = f"{part.name}..." if part.many else part.name
         return name if part.required else f"[{name}]"
     return f"{part if part.required else f'[{part}]'}{'...' if part.repeated else ''}"

@@ -13,12 +13,15 @@ _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 
 
-def source(text: str) -> Callable[[str], bytes]:
-    """Return the function that fetches a pass phrase from env:VAR, file:PATH or fd:N.
+Secret = Callable[[str, str], bytes]
+"""A function that fetches a secret: for the name of what is locked, and what opens it ("pass phrase", "PIN")."""
 
-    These are openssl-passphrase-options(1), less those that show the secret. The function takes the name of what is
-    locked, for its messages. Raises ToktoolsError where the text is not a source; no message repeats the text, which
-    may be the pass phrase itself.
+
+def source(text: str) -> Secret:
+    """Return the function that fetches a secret from env:VAR, file:PATH or fd:N.
+
+    These are openssl-passphrase-options(1), less those that show the secret. Raises ToktoolsError where the text is
+    not a source; no message repeats the text, which may be the pass phrase itself.
     """
     kind, _, where = text.partition(":")
     if kind == "pass":
@@ -29,10 +32,10 @@ def source(text: str) -> Callable[[str], bytes]:
     if not where or kind not in _READERS or (kind == "fd" and not is_number):
         raise ToktoolsError("--passin: not a source of a pass phrase", _SOURCES)
     reader = _READERS[kind]
-    return lambda name: _checked(reader(where), name)
+    return lambda name, what: _checked(reader(where), name, what)
 
 
-def prompt(name: str) -> bytes:
+def prompt(name: str, what: str) -> bytes:
     """Ask on the terminal itself, with the echo off, whatever standard input and output are.
 
     Raises ToktoolsError where there is no terminal, or no answer.
@@ -41,21 +44,21 @@ def prompt(name: str) -> bytes:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         raise ToktoolsError(
-            f"{name}: encrypted, and there is no terminal to ask for the pass phrase", f"use --passin; {_SOURCES}"
+            f"{name}: there is no terminal to ask for the {what}", f"use --passin; {_SOURCES}"
         ) from None
     try:
         with files.trouble_at("/dev/tty"):
-            return _checked(_ask(terminal, f"Enter pass phrase for {name}: "), name)
+            return _checked(_ask(terminal, f"Enter {what} for {name}: "), name, what)
     finally:
         os.close(terminal)
 
 
-def _checked(line: bytes, name: str) -> bytes:
+def _checked(line: bytes, name: str, what: str) -> bytes:
     phrase = line.split(b"\n", 1)[0].removesuffix(b"\r")
     if not phrase:
-        raise ToktoolsError(f"{name}: the pass phrase is empty")
+        raise ToktoolsError(f"{name}: the {what} is empty")
     if len(phrase) > MAX_SIZE:
-        raise ToktoolsError(f"{name}: the pass phrase is longer than {MAX_SIZE} bytes")
+        raise ToktoolsError(f"{name}: the {what} is longer than {MAX_SIZE} bytes")
     return phrase
 
 

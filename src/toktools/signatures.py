@@ -2,24 +2,37 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
 
-_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """What stands before a SHA-256 digest in the signed block (RFC 8017 section 9.2, note 1)."""
 
 _PADDING = PKCS1v15()
 _FINISHED = Prehashed(SHA256())
 
 
-def sign(key: RSAPrivateKey, digest: bytes) -> bytes:
+class SigningKey(Protocol):
+    """An RSA private key, wherever it lives, as far as signing needs it: those two methods of a key in memory."""
+
+    def sign(self, data: bytes, padding: PKCS1v15, algorithm: Prehashed, /) -> bytes:
+        """Sign a finished digest."""
+        ...
+
+    def public_key(self) -> RSAPublicKey:
+        """Return the public half."""
+        ...
+
+
+def sign(key: SigningKey, digest: bytes) -> bytes:
     """Sign a finished SHA-256 digest of 32 bytes as it is: RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1).
 
     Returns as many bytes as the modulus has (256 for RSA-2048), the same that openssl pkeyutl -sign prints with
@@ -84,8 +97,8 @@ class Verifier:
         digest = self._digests[index]
         text = encoding.encode(digest)
         texts = (text, text + b"\n")
-        signed = block.removeprefix(_DIGEST_INFO)
-        if signed == block:
+        signed = block.removeprefix(DIGEST_INFO)
+        if not signed or signed == block:
             if signed == digest:
                 return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
             return (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 
-from toktools import encoding, files, passphrases, records
+from toktools import encoding, files, passphrases, pipeline, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
@@ -37,13 +38,7 @@ def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.write_stdout(signatures.sign(key, _raw_digest()))
         return 0
-    signed = 0
-    for digest in records.digests():
-        # One write a signature: a reader never waits for the next digest, and it costs a thousandth of the signing.
-        files.write_stdout(records.line(signatures.sign(key, digest)))
-        signed += 1
-    if not signed:
-        raise ToktoolsError(f"{files.STDIN_NAME}: no digests")
+    pipeline.sign_stream(partial(signatures.sign, key))
     return 0
 
 

@@ -1,0 +1,68 @@
+"""tok-exec: sign digests with any command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from signal import SIGPIPE
+from types import SimpleNamespace
+
+from toktools import encoding, pipeline, signals
+from toktools.cli import Tool
+from toktools.errors import ToktoolsError
+from toktools.options import CommandLine, Operand, Option
+
+_MAX_JOBS = 1000
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MAX_JOBS):
+        raise ToktoolsError(f"-j: not a number from 1 to {_MAX_JOBS}")
+    return int(text)
+
+
+COMMAND_LINE = CommandLine(
+    "tok-exec",
+    "Sign SHA-256 digests with any command, which is run once for each digest.",
+    "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
+    Option("-b", "", "the command writes base64, not raw bytes"),
+    Option("-p", "PUB", "verify each signature with this key before it is written"),
+    Option("-j", "N", "run up to N commands at once", convert=_jobs, default=1),
+    Operand("COMMAND", "the signer; {} in an argument is a file with the digest", command=True),
+)
+
+
+def _work(options: SimpleNamespace) -> int:
+    from toktools.signers import Command
+
+    command = Command(options.COMMAND, base64=options.b)
+    sign = _verified(command.sign, options.p) if options.p else command.sign
+    # Whatever ends this process, no command is left behind.
+    with signals.tidied(SIGPIPE, tidy=command.stop):
+        try:
+            pipeline.sign_stream(sign, options.j)
+        finally:
+            command.stop()
+    return 0
+
+
+def _verified(sign: Callable[[bytes], bytes], path: str) -> Callable[[bytes], bytes]:
+    from toktools import keys, signatures
+
+    public = keys.public(path)
+
+    def sign_and_verify(digest: bytes) -> bytes:
+        signature = sign(digest)
+        fault = signatures.Verifier([public], [digest]).fault(0, encoding.encode(signature).decode())
+        if fault:
+            raise ToktoolsError(fault, status=1)
+        return signature
+
+    return sign_and_verify
+
+
+TOOL = Tool(COMMAND_LINE, _work)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run tok-exec."""
+    return TOOL.run(argv)

@@ -1,0 +1,176 @@
+"""A key on a PKCS#11 token (smart card, YubiKey, HSM, TPM): named by an RFC 7512 URI, reached by python-pkcs11."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote_to_bytes
+
+import pkcs11
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
+from pkcs11.types import SignMixin
+
+from toktools import passphrases
+from toktools.errors import ToktoolsError, shown
+from toktools.signatures import DIGEST_INFO
+
+_PATH = ("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type")
+_QUERY = ("pin-source", "module-path")
+_PROXY = "p11-kit-proxy.so"
+_COMMON_EXPONENT = (65537).to_bytes(3, "big")
+
+
+class TokenKey:
+    """An RSA private key on a token, with the two methods of a key in memory that signing needs."""
+
+    def __init__(self, key: PrivateKey, pin: str | None) -> None:
+        if not isinstance(key, SignMixin):
+            raise ToktoolsError("the key is not allowed to sign (CKA_SIGN)")
+        self._sign = key.sign
+        # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
+        self._pin = {"pin": pin} if pin is not None and _attribute(key, Attribute.ALWAYS_AUTHENTICATE) else {}
+        # A token need not keep the exponent with the private key. Were it another one, no signature would verify.
+        exponent = _attribute(key, Attribute.PUBLIC_EXPONENT) or _COMMON_EXPONENT
+        modulus = _attribute(key, Attribute.MODULUS) or b""
+        self._public = RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
+
+    def public_key(self) -> RSAPublicKey:
+        """Return the public half."""
+        return self._public
+
+    def sign(self, digest: bytes, *_: object) -> bytes:
+        """Sign a finished SHA-256 digest of 32 bytes: CKM_RSA_PKCS over its DigestInfo (PKCS#11 3.0, section 2.1.6)."""
+        with _trouble():
+            signature: bytes = self._sign(DIGEST_INFO + digest, mechanism=Mechanism.RSA_PKCS, **self._pin)
+        return signature
+
+
+def private(uri: str, secret: passphrases.Secret) -> tuple[TokenKey, list[str]]:
+    """Find the one private key that an RFC 7512 URI names, and log in to its token, once.
+
+    secret is asked for the PIN with the name of the token, unless the URI has a pin-source. The second value is what
+    a user should be warned of. Raises ToktoolsError where there is not just one such token and key.
+    """
+    wanted = _parse(uri)
+    with _trouble():
+        token = _token(wanted)
+        name = f"token {shown(token.label)}"
+        # The flags from before the login, which puts the count of wrong tries back.
+        last_try = bool(token.flags & TokenFlag.USER_PIN_FINAL_TRY)
+        pin = _pin(token, name, wanted, secret)
+        try:
+            session = token.open(user_pin=pin)
+        except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
+            raise ToktoolsError(f"{name}: wrong PIN") from None
+        except pkcs11.PinLocked:
+            raise _locked(name) from None
+        key = TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
+    return key, [f"{name}: this was the last try before it locks the PIN"] if last_try else []
+
+
+def _parse(uri: str) -> dict[str, bytes]:
+    path, _, query = uri.partition(":")[2].partition("?")
+    wanted: dict[str, bytes] = {}
+    for known, parts in ((_PATH, path.split(";")), (_QUERY, query.split("&"))):
+        for part in filter(None, parts):
+            attribute, _, value = part.partition("=")
+            if attribute == "pin-value":
+                raise ToktoolsError("every user of the machine can read a pin-value", "use --passin, or pin-source")
+            if attribute not in known:
+                hint = f"known are {', '.join(_PATH)} and, after a question mark, {', '.join(_QUERY)}"
+                raise ToktoolsError(f"{shown(attribute)} is not known in a pkcs11 URI", hint)
+            if attribute in wanted:
+                raise ToktoolsError(f"{attribute} is there twice")
+            wanted[attribute] = unquote_to_bytes(value)
+    if wanted.pop("type", b"private") != b"private":
+        raise ToktoolsError("a key that signs has type=private")
+    return wanted
+
+
+def _token(wanted: dict[str, bytes]) -> Token:
+    module = os.fsdecode(wanted.get("module-path", b"")) or os.environ.get("PKCS11_MODULE_PATH") or _PROXY
+    try:
+        slots = pkcs11.lib(module).get_slots(token_present=True)
+    except pkcs11.PKCS11Error as error:
+        hint = "module-path in the URI or PKCS11_MODULE_PATH names the module of the token"
+        raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
+    tokens = [token for slot in slots if (token := _matching(slot, wanted))]
+    if len(tokens) != 1:
+        count = f"{len(tokens)} tokens match" if tokens else "no token matches"
+        raise ToktoolsError(f"{shown(module)}: {count}", "token= or serial= in the URI names one" if tokens else "")
+    return tokens[0]
+
+
+def _matching(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
+    try:
+        token = slot.get_token()
+    except (pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised):
+        return None
+    values = {
+        "token": token.label.encode(),
+        "manufacturer": token.manufacturer_id.encode(),
+        "model": token.model.encode(),
+        "serial": token.serial,
+        "slot-id": str(slot.slot_id).encode(),
+    }
+    matches = all(wanted.get(attribute, value) == value for attribute, value in values.items())
+    return token if matches and token.flags & TokenFlag.TOKEN_INITIALIZED else None
+
+
+def _pin(token: Token, name: str, wanted: dict[str, bytes], secret: passphrases.Secret) -> str | object | None:
+    if not token.flags & TokenFlag.LOGIN_REQUIRED:
+        return None
+    if token.flags & TokenFlag.USER_PIN_LOCKED:
+        raise _locked(name)
+    if token.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
+        return pkcs11.PROTECTED_AUTH  # the reader has its own keys
+    if "pin-source" in wanted:
+        path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
+        if path.startswith("|"):
+            raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
+        secret = passphrases.source(f"file:{path}")
+    try:
+        return secret(name, "PIN").decode()
+    except UnicodeDecodeError:
+        raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
+
+
+def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
+    template: dict[Attribute, object] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+    if "object" in wanted:
+        template[Attribute.LABEL] = wanted["object"].decode(errors="replace")
+    if "id" in wanted:
+        template[Attribute.ID] = wanted["id"]
+    keys = [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
+    if len(keys) != 1:
+        count = f"{len(keys)} private keys match" if keys else "no private key matches"
+        raise ToktoolsError(f"{name}: {count}", "object= or id= in the URI names one" if keys else "")
+    if keys[0].key_type != KeyType.RSA:
+        raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes RSA keys alone")
+    return keys[0]
+
+
+def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
+    try:
+        value: bytes = key[attribute]
+    except pkcs11.PKCS11Error:  # the token does not have it, or keeps it to itself
+        return None
+    return value
+
+
+def _locked(name: str) -> ToktoolsError:
+    return ToktoolsError(f"{name}: the PIN is locked")
+
+
+def _reason(error: pkcs11.PKCS11Error) -> str:
+    return shown(str(error)) or type(error).__name__
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    try:
+        yield
+    except pkcs11.PKCS11Error as error:
+        raise ToktoolsError(f"PKCS#11: {_reason(error)}") from None
