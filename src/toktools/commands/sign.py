@@ -15,11 +15,11 @@ COMMAND_LINE = CommandLine(
     "tok-sign",
     "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-    Option("-k", "KEY", "the RSA private key: PEM or DER, encrypted or not", required=True),
+    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
     Option(
         "--passin",
         "SOURCE",
-        "where the pass phrase is: env:VAR, file:PATH or fd:N",
+        "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N",
         convert=passphrases.source,
         default=passphrases.prompt,
     ),

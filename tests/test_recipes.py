@@ -1,0 +1,265 @@
+"""The recipes of tok-recipes(7), run as they are printed against the real signers, and what a KMS gets wrong."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Shell, need
+from test_manual import commands_in
+
+PAGE = (ROOT / "man" / "tok-recipes.7").read_text()
+RECIPES = dict(re.findall(r"^\.Ss (.*?)\n(.*?)(?=^\.S[sh] )", PAGE, re.MULTILINE | re.DOTALL))
+SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", *map(str, Path("/usr/lib").glob("*/softhsm/libsofthsm2.so")))
+PIN = "1234"
+
+
+class Desk:
+    """A folder as the page supposes it, and the environment that a signer needs."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.env = shell.unmeasured
+
+    def sh(self, script: str) -> bytes:
+        """Run a script that must succeed, and return its output."""
+        return self.shell.sh(f"set -e -o pipefail\n{script}", shell="bash", env=self.env).check(0).out
+
+    def wrap(self, name: str, script: str) -> None:
+        """Let a command of this name be a script."""
+        folder = self.shell.cwd / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+        self.env["PATH"] = f"{folder}{os.pathsep}{self.env['PATH']}"
+
+
+Signer = Callable[[Desk], Iterator[str]]
+
+
+def nothing(_desk: Desk) -> Iterator[str]:
+    """Nothing is to be prepared, and the key is the officer's."""
+    yield "officer1.pub"
+
+
+def stick(desk: Desk) -> Iterator[str]:
+    """A folder stands for the stick."""
+    (desk.shell.cwd / "stick").mkdir()
+    yield "officer1.pub"
+
+
+def token(desk: Desk) -> Iterator[str]:
+    """The officer's key on a SoftHSM token."""
+    module = next((path for path in SOFTHSM if Path(path).exists()), "")
+    assert module, "the PKCS#11 module of SoftHSM is not where Debian has it"
+    (desk.shell.cwd / "tokens").mkdir()
+    desk.shell.write("softhsm2.conf", f"directories.tokendir = {desk.shell.cwd}/tokens\n".encode())
+    desk.shell.write("pin", f"{PIN}\n".encode())
+    desk.env |= {"SOFTHSM2_CONF": str(desk.shell.cwd / "softhsm2.conf"), "PKCS11_MODULE_PATH": module}
+    desk.sh(f"softhsm2-util --init-token --free --label officers --pin {PIN} --so-pin {PIN}")
+    desk.sh(f"softhsm2-util --import officer1.key --token officers --pin {PIN} --label officer1 --id a1")
+    yield "officer1.pub"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def server(desk: Desk, command: list[str], ready: Callable[[], bool]) -> Iterator[None]:
+    """Run a server until the block is done."""
+    log = (desk.shell.cwd / "server.log").open("wb")
+    process = subprocess.Popen(
+        command, cwd=desk.shell.cwd, env=desk.env, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        for _ in range(600):
+            if ready():
+                break
+            assert process.poll() is None, desk.shell.read("server.log").decode()
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server does not answer")
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        log.close()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+# moto hashes what it signs whatever the message type; this teaches it that a DIGEST is hashed already.
+KMS = """
+import sys
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from moto.kms import responses, utils
+from moto.server import main
+
+respond, hash_and_sign = responses.KmsResponse.sign, utils.RSAPrivateKey.sign
+def sign(self):
+    is_digest = self._get_param("MessageType") == "DIGEST"
+    as_it_is = lambda key, message, _: key.private_key.sign(message, PKCS1v15(), Prehashed(SHA256()))
+    utils.RSAPrivateKey.sign = as_it_is if is_digest else hash_and_sign
+    return respond(self)
+responses.KmsResponse.sign = sign
+main(["-H", "127.0.0.1", "-p", sys.argv[1]])
+"""
+
+
+def kms(desk: Desk, script: str = KMS) -> Iterator[str]:
+    """A moto server on this machine, with a key of its own."""
+    python = Path(str(shutil.which("moto_server"))).read_text().split("\n", 1)[0].removeprefix("#!")
+    if "python" not in python:
+        pytest.skip("moto_server does not name its Python")
+    port = free_port()
+    desk.env |= {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }
+    with server(desk, [python, "-c", script, str(port)], lambda: answers(port)):
+        create = (
+            "aws kms create-key --key-spec RSA_2048 --key-usage SIGN_VERIFY --query KeyMetadata.KeyId --output text"
+        )
+        desk.env["KEY"] = desk.sh(create).decode().strip()
+        yield "kms.der"
+
+
+def tpm(desk: Desk) -> Iterator[str]:
+    """A software TPM with a key of its own."""
+    # A socket's name must be short, and pytest's folders have long names.
+    folder = Path(desk.sh("mktemp -d").decode().strip())
+    sockets = [f"type=unixio,path={folder}/{name}" for name in ("tpm", "tpm.ctrl")]
+    flags = ["--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
+    command = ["swtpm", "socket", *flags, "--server", sockets[0], "--ctrl", sockets[1]]
+    desk.env["TPM2TOOLS_TCTI"] = f"swtpm:path={folder}/tpm"
+    try:
+        with server(desk, command, (folder / "tpm.ctrl").exists):
+            desk.sh("""
+                tpm2_createprimary -Q -C o -c primary.ctx && tpm2_flushcontext -t
+                tpm2_create -Q -C primary.ctx -G rsa2048:rsassa-sha256 -u tpm.public -r tpm.private
+                tpm2_flushcontext -t
+                tpm2_load -Q -C primary.ctx -u tpm.public -r tpm.private -c key.ctx && tpm2_flushcontext -t
+            """)
+            # The kernel's resource manager, which a real TPM has, makes room for the next key; here nobody else does.
+            desk.wrap("tpm2_sign", f'{shutil.which("tpm2_sign")} "$@" && tpm2_flushcontext -t')
+            yield "tpm.pub"
+    finally:
+        shutil.rmtree(folder)
+
+
+def signing_host(desk: Desk) -> Iterator[str]:
+    """An ssh server on this machine, where the folder of the test is the home."""
+    port, me, cwd = free_port(), pwd.getpwuid(os.geteuid()).pw_name, desk.shell.cwd
+    desk.sh("ssh-keygen -q -t ed25519 -N '' -f host_key; ssh-keygen -q -t ed25519 -N '' -f my_key")
+    desk.shell.write("known_hosts", f"[127.0.0.1]:{port} ".encode() + desk.shell.read("host_key.pub"))
+    at_home = f'#!/bin/sh\ncd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
+    desk.shell.write("at_home", at_home.encode())
+    (cwd / "at_home").chmod(0o755)
+    settings = f"""
+        Port {port}
+        ListenAddress 127.0.0.1
+        HostKey {cwd}/host_key
+        AuthorizedKeysFile {cwd}/my_key.pub
+        ForceCommand {cwd}/at_home
+        StrictModes no
+        UsePAM no
+        PidFile none
+    """
+    desk.shell.write("sshd_config", settings.encode())
+    host = f"""
+        Host signer
+            HostName 127.0.0.1
+            Port {port}
+            User {me}
+            IdentityFile {cwd}/my_key
+            IdentitiesOnly yes
+            UserKnownHostsFile {cwd}/known_hosts
+    """
+    desk.shell.write("ssh_config", host.encode())
+    desk.wrap("ssh", f'exec {shutil.which("ssh")} -F {cwd}/ssh_config "$@"')
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where Debian's sshd drops its privileges
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert sshd
+    with server(desk, [sshd, "-D", "-e", "-f", str(cwd / "sshd_config")], lambda: answers(port)):
+        yield "officer1.pub"
+
+
+USUAL = ("openssl", "base64")
+TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
+    "openssl, one digest a run": (USUAL, nothing),
+    "openssl and base64 in a loop of the shell": (USUAL, nothing),
+    "AWS's own steps, with files": (USUAL, nothing),
+    "jq in place of tok-extract": (("jq",), nothing),
+    "Several processes": (("parallel",), nothing),
+    "A smart card, a YubiKey, an HSM": (("softhsm2-util",), token),
+    "pkcs11-tool": (("softhsm2-util", "pkcs11-tool"), token),
+    "AWS KMS": (("aws", "moto_server"), kms),
+    "A TPM": (("swtpm", "tpm2_sign", "tpm2_readpublic"), tpm),
+    "A signing host": (("ssh", "ssh-keygen"), signing_host),
+    "A machine without a network": ((), stick),
+}
+# Run elsewhere: by the test of the example.
+ELSEWHERE = {"A rule for make"}
+
+
+@pytest.fixture
+def desk(shell: Shell, keys: Path) -> Desk:
+    """The officer's key pair and the unsigned file."""
+    (shell.cwd / "f.json").rename(shell.cwd / "unsigned-tokens.json")
+    shutil.copy(keys / "pkcs8.pem", shell.cwd / "officer1.key")
+    shutil.copy(keys / "spki.pem", shell.cwd / "officer1.pub")
+    return Desk(shell)
+
+
+def test_what_is_not_run_says_so() -> None:
+    """Each recipe of the page is run by a test, or is marked as not run and has no commands."""
+    unmarked = {title for title, text in RECIPES.items() if not text.startswith("Not run:")}
+    assert unmarked == TESTED.keys() | ELSEWHERE
+    assert not [title for title in RECIPES.keys() - TESTED.keys() if commands_in(RECIPES[title])]
+
+
+@pytest.mark.parametrize("title", TESTED)
+def test_recipe(desk: Desk, title: str) -> None:
+    """The commands of a recipe run as printed, print what the page says, and sign the file with that key."""
+    tools, signer = TESTED[title]
+    need(*tools)
+    with contextmanager(signer)(desk) as public_key:
+        found = commands_in(RECIPES[title])
+        assert found
+        script = "\n".join(command for command, _ in found)
+        assert desk.sh(script).decode() == "".join(output for _, output in found)
+    desk.shell.run("tok-verify", "-q", "-p", public_key, "signed-tokens.json").check(0)
+
+
+def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:
+    """A KMS with the message type RAW signs another digest, which tok-exec -p names."""
+    need("aws", "moto_server")
+    (_, _), (sign, _) = commands_in(RECIPES["AWS KMS"])
+    wrong = sign.replace("DIGEST", "RAW").partition("|\n    tok-merge")[0]
+    with contextmanager(kms)(desk):
+        desk.sh('aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | base64 -d > kms.der')
+        done = desk.shell.sh(f"set -o pipefail\n{wrong}", shell="bash", env=desk.env)
+    done.check(1, "standard input: line 1: the digest was hashed once more before it was signed")
+    assert done.out == b""
