@@ -29,7 +29,7 @@ def private(where: str, secret: Secret) -> tuple[SigningKey, list[str]]:
     The file is PEM or DER (PKCS#1, PKCS#8) or PKCS#12, encrypted or not. secret is asked for the pass phrase or the
     PIN, where one is needed. The second value is what a user should be warned of. Raises ToktoolsError.
     """
-    on_token = where.startswith("pkcs11:")
+    on_token = where[:7].lower() == "pkcs11:"  # a scheme has no case (RFC 3986 section 3.1)
     key, warnings = _on_token(where, secret) if on_token else _in_file(where, secret)
     bits = key.public_key().key_size
     name = files.display(where.partition("?")[0] if on_token else where)
@@ -127,13 +127,17 @@ def _load_pkcs12(file: files.Snapshot, passphrase: Secret) -> object | None:
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     def load(password: bytes | None) -> object | None:
-        return load_key_and_certificates(file.content, password)[0]
+        # The library warns where a file is BER rather than DER, which openssl reads without a word.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return load_key_and_certificates(file.content, password)[0]
 
     for no_password in (None, b""):  # there are two ways to write a file without one
         try:
             return load(no_password)
-        except _NOT_READ:
-            pass
+        except _NOT_READ as error:
+            if "deserialize" in str(error):
+                raise ToktoolsError(f"{file.name}: a broken PKCS#12 file") from None
     return _decrypted(file, load, passphrase)
 
 

@@ -35,6 +35,11 @@ def source(text: str) -> Secret:
     return lambda name, what: _checked(reader(where), name, what)
 
 
+def file(path: str, place: str) -> Secret:
+    """Return the function that fetches a secret from a file; messages begin with the place that named it."""
+    return lambda name, what: _checked(_from_file(path, place), name, what)
+
+
 def prompt(name: str, what: str) -> bytes:
     """Ask on the terminal itself, with the echo off, whatever standard input and output are.
 
@@ -69,26 +74,26 @@ def _from_environment(variable: str) -> bytes:
         raise ToktoolsError("--passin: there is no such environment variable") from None
 
 
-def _from_file(path: str) -> bytes:
-    with files.trouble_at(f"--passin: {files.display(path)}"):
+def _from_file(path: str, place: str = "--passin") -> bytes:
+    with files.trouble_at(f"{place}: {files.display(path)}"):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return _first_line(fd)
+            return _first_line(fd, place)
         finally:
             os.close(fd)
 
 
 def _from_descriptor(number: str) -> bytes:
     with files.trouble_at(f"--passin: descriptor {number}"):
-        return _first_line(int(number))
+        return _first_line(int(number), "--passin")
 
 
-_READERS = {"env": _from_environment, "file": _from_file, "fd": _from_descriptor}
+_READERS: dict[str, Callable[[str], bytes]] = {"env": _from_environment, "file": _from_file, "fd": _from_descriptor}
 
 
-def _first_line(fd: int) -> bytes:
+def _first_line(fd: int, place: str) -> bytes:
     if files.is_stdin(os.fstat(fd)):
-        raise ToktoolsError("--passin: standard input carries the digests", _SOURCES)
+        raise ToktoolsError(f"{place}: standard input carries the digests", _SOURCES)
     line = b""
     # Byte by byte: what stands after the line belongs to whoever reads the descriptor next.
     while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):

@@ -33,7 +33,9 @@ class TokenKey:
         self._pin = {"pin": pin} if pin is not None and _attribute(key, Attribute.ALWAYS_AUTHENTICATE) else {}
         # A token need not keep the exponent with the private key. Were it another one, no signature would verify.
         exponent = _attribute(key, Attribute.PUBLIC_EXPONENT) or _COMMON_EXPONENT
-        modulus = _attribute(key, Attribute.MODULUS) or b""
+        modulus = _attribute(key, Attribute.MODULUS)
+        if not modulus:
+            raise ToktoolsError("the token does not tell the modulus of the key (CKA_MODULUS)")
         self._public = RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
 
     def public_key(self) -> RSAPublicKey:
@@ -71,19 +73,20 @@ def private(uri: str, secret: passphrases.Secret) -> tuple[TokenKey, list[str]]:
 
 
 def _parse(uri: str) -> dict[str, bytes]:
+    # Wherever it stands, a slip of the pen among it: no message may show it.
+    if b"pin-value" in unquote_to_bytes(os.fsencode(uri)).lower():
+        raise ToktoolsError("every user of the machine can read a pin-value", "use --passin, or pin-source")
     path, _, query = uri.partition(":")[2].partition("?")
     wanted: dict[str, bytes] = {}
     for known, parts in ((_PATH, path.split(";")), (_QUERY, query.split("&"))):
         for part in filter(None, parts):
             attribute, _, value = part.partition("=")
-            if attribute == "pin-value":
-                raise ToktoolsError("every user of the machine can read a pin-value", "use --passin, or pin-source")
             if attribute not in known:
                 hint = f"known are {', '.join(_PATH)} and, after a question mark, {', '.join(_QUERY)}"
                 raise ToktoolsError(f"{shown(attribute)} is not known in a pkcs11 URI", hint)
             if attribute in wanted:
                 raise ToktoolsError(f"{attribute} is there twice")
-            wanted[attribute] = unquote_to_bytes(value)
+            wanted[attribute] = unquote_to_bytes(os.fsencode(value))
     if wanted.pop("type", b"private") != b"private":
         raise ToktoolsError("a key that signs has type=private")
     return wanted
@@ -91,10 +94,12 @@ def _parse(uri: str) -> dict[str, bytes]:
 
 def _token(wanted: dict[str, bytes]) -> Token:
     module = os.fsdecode(wanted.get("module-path", b"")) or os.environ.get("PKCS11_MODULE_PATH") or _PROXY
+    hint = "module-path in the URI or PKCS11_MODULE_PATH names the module of the token"
+    if not _is_utf8(module):
+        raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
         slots = pkcs11.lib(module).get_slots(token_present=True)
     except pkcs11.PKCS11Error as error:
-        hint = "module-path in the URI or PKCS11_MODULE_PATH names the module of the token"
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
     tokens = [token for slot in slots if (token := _matching(slot, wanted))]
     if len(tokens) != 1:
@@ -130,7 +135,9 @@ def _pin(token: Token, name: str, wanted: dict[str, bytes], secret: passphrases.
         path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
         if path.startswith("|"):
             raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
-        secret = passphrases.source(f"file:{path}")
+        if not path:
+            raise ToktoolsError("pin-source: no path")
+        secret = passphrases.file(path, "pin-source")
     try:
         return secret(name, "PIN").decode()
     except UnicodeDecodeError:
@@ -158,6 +165,14 @@ def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
     except pkcs11.PKCS11Error:  # the token does not have it, or keeps it to itself
         return None
     return value
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _locked(name: str) -> ToktoolsError:
