@@ -101,6 +101,10 @@ def test_one_flipped_character(position: int) -> None:
         (lambda: OFFICER.sign(bytes(20), PKCS1v15(), Prehashed(SHA1())), "no SHA-256 DigestInfo was signed"),
         (
             lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0][:-1]),
+            "the signer stopped reading too early: it signed 50 bytes of 51",
+        ),
+        (
+            lambda: sign_block(OFFICER, DIGEST_INFO + bytes(31)),
             "the signed DigestInfo is not that of a SHA-256 digest",
         ),
         (

@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterator
 from toktools import files, records
 from toktools.errors import ToktoolsError
 
-TYPE_CHECKING = False  # see options.py
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from queue import Queue, SimpleQueue
+    from typing import TypeVar
 
-    Answer = SimpleQueue[bytes | BaseException]
+    T = TypeVar("T")
+
+_LOOK_UP = 0.2
+"""Seconds."""
 
 
-def sign_stream(sign: Callable[[bytes], bytes], jobs: int = 1) -> None:
+def sign_stream(sign: Callable[[bytes], bytes], jobs: int = 0) -> None:
     """Read digests of 32 bytes from standard input, and write what sign makes of each to standard output.
 
-    Up to jobs signatures are made at once, and each is written as soon as those before it are. An error comes after
-    the signatures of the lines before it. Raises ToktoolsError, which names the line, and where there is no digest.
+    Up to jobs signatures are made at once, in threads of their own (0: one after the other, in this thread), and each
+    is written as soon as those before it are. An error comes after the signatures of the lines before it, and no line
+    is begun after it. Raises ToktoolsError, which names the line, and where there is no digest at all.
     """
     signed = 0
-    for signature in _one_by_one(sign) if jobs == 1 else _side_by_side(sign, jobs):
+    for signature in _side_by_side(sign, jobs) if jobs else _one_by_one(sign):
         # One write a signature: a reader never waits for the next digest, and it costs a thousandth of the signing.
         files.write_stdout(records.line(signature))
         signed += 1
@@ -35,41 +40,65 @@ def _one_by_one(sign: Callable[[bytes], bytes]) -> Iterator[bytes]:
 
 
 def _side_by_side(sign: Callable[[bytes], bytes], jobs: int) -> Iterator[bytes]:
-    from queue import Queue, SimpleQueue
-    from threading import Thread
+    crew = _Crew(sign, jobs)
+    while (answer := _waited(crew.order)) is not None:
+        signature = _waited(answer)
+        if isinstance(signature, BaseException):
+            raise signature
+        yield signature
 
-    # A place in the order for each digest that is under way; its bound is that of the memory.
-    order: Queue[Answer | None] = Queue(maxsize=2 * jobs)
-    work: SimpleQueue[tuple[bytes, int, Answer]] = SimpleQueue()
 
-    def read() -> None:
+class _Crew:
+    """A thread that reads, and threads that sign: daemons, so that after an error nobody waits for them."""
+
+    def __init__(self, sign: Callable[[bytes], bytes], jobs: int) -> None:
+        from queue import Queue, SimpleQueue
+        from threading import Event, Thread
+
+        self._sign = sign
+        # The place of each answer, in the order of the lines; its bound is that of the memory.
+        self.order: Queue[SimpleQueue[bytes | BaseException] | None] = Queue(maxsize=2 * jobs)
+        self._work: SimpleQueue[tuple[bytes, int, SimpleQueue[bytes | BaseException]]] = SimpleQueue()
+        self._failed = Event()
+        for target in (self._read, *[self._answer] * jobs):
+            Thread(target=target, daemon=True).start()
+
+    def _read(self) -> None:
+        from queue import SimpleQueue
+
         try:
             for number, digest in enumerate(records.digests(), start=1):
-                answer: Answer = SimpleQueue()
-                order.put(answer)
-                work.put((digest, number, answer))
-            order.put(None)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised below
+                answer: SimpleQueue[bytes | BaseException] = SimpleQueue()
+                self.order.put(answer)
+                self._work.put((digest, number, answer))
+            self.order.put(None)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the one who waits raises it
             answer = SimpleQueue()
             answer.put(error)
-            order.put(answer)
+            self.order.put(answer)
 
-    def answer_all() -> None:
+    def _answer(self) -> None:
+        # Lines are taken in order: all before one that fails are under way, and the later ones are not begun.
         while True:
-            digest, number, answer = work.get()
+            digest, number, answer = self._work.get()
+            if self._failed.is_set():
+                return
             try:
-                answer.put(_signed(sign, digest, number))
+                answer.put(_signed(self._sign, digest, number))
             except BaseException as error:  # noqa: BLE001 - the same
+                self._failed.set()
                 answer.put(error)
 
-    # Daemons: after an error nobody waits for a digest that may never come.
-    for target in (read, *[answer_all] * jobs):
-        Thread(target=target, daemon=True).start()
-    while (place := order.get()) is not None:
-        answer = place.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        yield answer
+
+def _waited(queue: Queue[T] | SimpleQueue[T]) -> T:
+    """Take what comes next. A signal that comes just before the waiting does not end it: look up now and then."""
+    from queue import Empty
+
+    while True:
+        try:
+            return queue.get(timeout=_LOOK_UP)
+        except Empty:
+            pass
 
 
 def _signed(sign: Callable[[bytes], bytes], digest: bytes, number: int) -> bytes:

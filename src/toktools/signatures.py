@@ -98,7 +98,9 @@ class Verifier:
         text = encoding.encode(digest)
         texts = (text, text + b"\n")
         signed = block.removeprefix(DIGEST_INFO)
-        if not signed or signed == block:
+        if (DIGEST_INFO + digest).startswith(block):
+            return f"the signer stopped reading too early: it signed {encoding.size(len(block))} of 51"
+        if signed == block:
             if signed == digest:
                 return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
             return (

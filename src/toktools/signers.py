@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,8 +30,7 @@ class Command:
         self._argv = argv
         self._name = shown(argv[0])
         self._base64 = base64
-        # stop() may come by a signal, in the thread that holds it.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
         self._folder = ""
@@ -43,7 +43,7 @@ class Command:
         with self._arguments(digest) as argv, self._run(argv, digest) as child:
             output = child.stdout.read(_MAX_OUTPUT + 1) if child.stdout else b""
             if len(output) > _MAX_OUTPUT:
-                child.kill()
+                _end([child])
             status = child.wait()
         if len(output) > _MAX_OUTPUT:
             raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
@@ -52,19 +52,14 @@ class Command:
         return self._signature(output)
 
     def stop(self) -> None:
-        """End every run that is under way, with all that it has started, leave no file, and begin no more."""
+        """End every run that is under way, with all that it has started, leave no file, and begin no more.
+
+        A signal may call this, but in no thread that may be in sign().
+        """
         with self._lock:
             self._stopped = True
-            families = [(child, _descendants(child.pid)) for child in self._running]
-        for child, descendants in families:
-            _send(signal.SIGTERM, [child.pid, *descendants])
-        for child, descendants in families:
-            try:
-                child.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            _send(signal.SIGKILL, descendants)
+            running = list(self._running)
+        _end(running)
         if self._folder:
             import shutil
 
@@ -78,12 +73,16 @@ class Command:
         with files.trouble_at("a file for the digest"):
             path = self._write(digest)
         yield [argument.replace(_FILE, path) for argument in self._argv]
-        os.unlink(path)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass  # the command has removed it
 
     def _write(self, digest: bytes) -> str:
         from tempfile import mkdtemp, mkstemp
 
         with self._lock:
+            self._go_on()
             # A folder that is its owner's alone, so that stop() knows what threads have left.
             self._folder = self._folder or mkdtemp(prefix="toktools-")
             fd, path = mkstemp(suffix=".bin", dir=self._folder)
@@ -95,13 +94,13 @@ class Command:
     def _run(self, argv: Sequence[str], digest: bytes) -> Iterator[subprocess.Popen[bytes]]:
         # The whole digest, and its end, are in the pipe before the command starts: it cannot read too little of it,
         # and if it reads nothing, that harms nobody.
-        stdin, feed = os.pipe()
+        with files.trouble_at(f"{self._name}: cannot be run"):
+            stdin, feed = os.pipe()
         try:
             os.write(feed, digest)
             os.close(feed)
             with self._lock:
-                if self._stopped:
-                    raise ToktoolsError(f"{self._name}: not run any more")
+                self._go_on()
                 with files.trouble_at(f"{self._name}: cannot be run"):
                     child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE)  # noqa: S603 - the user's own
                 self._running.add(child)
@@ -114,6 +113,10 @@ class Command:
                 # One that is not over stays in the set, and stop() ends it.
                 if child.returncode is not None:
                     self._running.discard(child)
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise ToktoolsError(f"{self._name}: not run any more")
 
     def _signature(self, output: bytes) -> bytes:
         if not output:
@@ -142,18 +145,48 @@ def _send(number: int, pids: Sequence[int]) -> None:
             pass  # it is over
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return all that a process has started, as far as /proc tells; where there is none, nothing is known."""
-    children: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End commands with all that they have started: kindly, and after a moment that they share, by force."""
+    families = [(child, _family(child)) for child in running]
+    for child, family in families:
+        _send(signal.SIGTERM, [child.pid, *family])
+    deadline = time.monotonic() + _GRACE
+    for child, family in families:
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
+            child.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            family.extend(_family(child))  # whom it has started since
+            child.kill()
+            child.wait()
+        _send(signal.SIGKILL, family)
+
+
+def _family(child: subprocess.Popen[bytes]) -> list[int]:
+    """Return all that a command has started, and those that hold its output, though they may be orphans.
+
+    As far as /proc tells; where there is none, nothing is known.
+    """
+    children: dict[int, list[int]] = {}
+    output = f"pipe:[{os.fstat(child.stdout.fileno()).st_ino}]" if child.stdout else ""
+    found = [child.pid]
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else [])):
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
                 # pid (comm) state ppid, and comm may hold anything.
                 parent = int(file.read().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(pid)
+            descriptors = os.listdir(f"/proc/{pid}/fd")
         except OSError:
-            continue  # it is over
-        children.setdefault(parent, []).append(int(name))
-    found = [pid]
+            continue  # it is over, or another user's
+        if pid != os.getpid() and any(_target(f"/proc/{pid}/fd/{fd}") == output for fd in descriptors):
+            found.append(pid)
     for process in found:
-        found += children.get(process, [])
+        found += [pid for pid in children.get(process, []) if pid not in found]
     return found[1:]
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
