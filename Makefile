@@ -2,6 +2,7 @@
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
+EXTRAS =
 home = $(abspath $(PREFIX))
 NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 10) or sys.exit("toktools needs Python 3.10 or later")
 
@@ -24,7 +25,7 @@ install:
 	@test $(words $(PREFIX)) = 1 || { echo 'PREFIX must be one word, since scripts name their Python' >&2; exit 2; }
 	@$(PYTHON) -c '$(NEEDS)'
 	$(PYTHON) -m venv "$(home)/lib/toktools"
-	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade .
+	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade ".$(EXTRAS)"
 	mkdir -p "$(home)/bin" "$(home)/share/man/man1" "$(home)/share/man/man7"
 	cd bin && for f in *; do ln -sf "../lib/toktools/bin/$$f" "$(home)/bin/$$f" || exit; done
 	cd man && for f in *.[1-9]; do d="share/man/man$${f##*.}"; \

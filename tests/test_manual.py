@@ -94,14 +94,15 @@ def test_readme_install_runs(shell: Shell) -> None:
     need("make", "man")
     if not os.environ.get("CI"):
         pytest.skip("pip would fetch the libraries; that is for CI")
-    (command,) = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[2].splitlines())
+    command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[2].splitlines())
     assert command.startswith('make install PREFIX="$HOME/.local"')
     environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}
     shell.sh(command, cwd=ROOT, env=environment, timeout=300).check(0)
     relative = os.path.relpath(shell.cwd / ".local", ROOT)
-    shell.sh(f"make install PREFIX={relative}", cwd=ROOT, env=environment, timeout=300).check(0)
+    shell.sh(f"make install PREFIX={relative} EXTRAS='[pkcs11]'", cwd=ROOT, env=environment, timeout=300).check(0)
     found = {**environment, "PATH": f"{shell.cwd}/.local/bin{os.pathsep}{os.environ['PATH']}"}
     assert shell.sh("command -v tok-sign && tok-extract f.json | wc -l", env=found).check(0).out.split()[1:] == [b"3"]
+    assert shell.run(shell.cwd / ".local/lib/toktools/bin/python", "-c", "import pkcs11").check(0)
     for name, section in (("tok-sign", "1"), ("toktools", "7")):
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()

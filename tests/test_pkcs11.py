@@ -393,7 +393,7 @@ def test_without_python_pkcs11(shell: Shell) -> None:
     script = f"import sys; sys.modules['pkcs11'] = None; {SIGN}"
     done = shell.run(shell.bin / "python", "-c", script, "-k", "pkcs11:token=x", stdin=LINE)
     said = "tok-sign: a key on a PKCS#11 token needs the package python-pkcs11\n"
-    assert done == Done(2, b"", f"{said}tok-sign: hint: pip install 'toktools[pkcs11]' installs it\n")
+    assert done == Done(2, b"", f"{said}tok-sign: hint: the extra toktools[pkcs11] installs it; see tok-sign(1)\n")
 
 
 def test_a_larger_key(desk: Desk, keys: Path) -> None:

@@ -43,7 +43,7 @@ def _on_token(uri: str, pin: Secret) -> tuple[SigningKey, list[str]]:
     try:
         from toktools import pkcs11
     except ImportError:
-        hint = "pip install 'toktools[pkcs11]' installs it"
+        hint = "the extra toktools[pkcs11] installs it; see tok-sign(1)"
         raise ToktoolsError("a key on a PKCS#11 token needs the package python-pkcs11", hint) from None
     return pkcs11.private(uri, pin)
 
