@@ -33,6 +33,8 @@ FLOORS = {
     "toktools.records": 2,
     "toktools.signatures": 2,
     "toktools.signers": 2,
+    "toktools.approvaldata": 0,
+    "toktools.approvers": 3,
     "toktools.tokenfile": 2,
     "toktools.pipeline": 3,
     "toktools.pkcs11": 3,

@@ -1,5 +1,6 @@
 """A key from a file: formats, pass phrases, the list of what is allowed, and a cheap check that its numbers fit."""
 
+import os
 import re
 import stat
 import warnings
@@ -64,7 +65,15 @@ def public(path: str) -> RSAPublicKey:
 
     Raises ToktoolsError for anything else, an encrypted private key among it: to verify takes no secret.
     """
-    file = _read(path)
+    return _public(_read(path))
+
+
+def public_in(content: str, name: str) -> RSAPublicKey:
+    """Read an RSA public key as public() does, from a text that is not a file but has a name."""
+    return _public(files.Snapshot(name, content.encode(), os.stat_result((0,) * 10)))
+
+
+def _public(file: files.Snapshot) -> RSAPublicKey:
     key = _load_public(file) or _load_certified(file)
     if key is None:
         owner = _load_private(file, _refuse_encrypted)
@@ -78,6 +87,12 @@ def public(path: str) -> RSAPublicKey:
         raise _not_rsa(file, key)
     _refuse_size(file.name, key.key_size)
     return key
+
+
+def pem(key: RSAPublicKey) -> str:
+    """Return a public key as PEM, SubjectPublicKeyInfo, as openssl rsa -pubout writes it."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode()
 
 
 def _refuse_encrypted(name: str, _what: str) -> bytes:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_WIDTH = 80
+
+
 class Answer(Exception):  # noqa: N818 - no error
     """What --help and --version have to say."""
 
@@ -35,7 +38,7 @@ class Option:
         repeated: bool = False,
     ) -> None:
         self.flag = flag
-        self.name = flag.lstrip("-")
+        self.name = flag.lstrip("-").replace("-", "_")
         self.argument = argument
         self.about = about
         self.convert = convert
@@ -85,13 +88,14 @@ class CommandLine:
             for option in (part if isinstance(part, tuple) else (part,))
         ]
         self.usage = " ".join([name, *(_usage(part) for part in parts)])
+        self._usage_lines = _wrapped(["usage:", name, *(_usage(part) for part in parts)])
 
     def help(self) -> str:
         """Return what --help says."""
         rows: list[Option | Operand] = [*self.operands, *self.options, *COMMON]
         width = max(len(str(row)) for row in rows)
         lines = [f"  {row!s:{width}}  {row.about}\n" for row in rows]
-        return f"usage: {self.usage}\n\n{self.purpose}\n\n{''.join(lines)}\nexample:\n  {self.example}\n"
+        return f"{self._usage_lines}\n\n{self.purpose}\n\n{''.join(lines)}\nexample:\n  {self.example}\n"
 
     def parse(self, argv: Sequence[str] | None) -> SimpleNamespace:
         """Return each option and operand by its name; options may stand before, between and after operands.
@@ -112,8 +116,8 @@ class CommandLine:
 
     def _parse(self, argv: Sequence[str]) -> SimpleNamespace:
         known = {option.flag: option for option in (*self.options, *COMMON)}
-        short = "".join(f"{o.name}:" if o.argument else o.name for o in known.values() if len(o.name) == 1)
-        long = [f"{o.name}=" if o.argument else o.name for o in known.values() if len(o.name) > 1]
+        short = "".join(flag[1:] + ":" * bool(o.argument) for flag, o in known.items() if not flag.startswith("--"))
+        long = [flag[2:] + "=" * bool(o.argument) for flag, o in known.items() if flag.startswith("--")]
         takes_command = any(operand.command for operand in self.operands)
         given, words = (getopt.getopt if takes_command else getopt.gnu_getopt)(list(argv), short, long)
         values: dict[str, Any] = {option.name: option.default for option in self.options}
@@ -152,6 +156,17 @@ class CommandLine:
 
 def _in_a_name(char: str) -> bool:
     return char not in ":="  # what stands behind may be a secret
+
+
+def _wrapped(words: Sequence[str]) -> str:
+    """Put words, which may have blanks in them, into lines that fit a terminal."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + len(word) < _WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{'':{len(words[0])}} {word}")
+    return "\n".join(lines)
 
 
 def _usage(part: Option | tuple[Option, ...] | Operand) -> str:

@@ -1,13 +1,23 @@
 """The shapes of token files: parse, list the digests, put signatures in, dump."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import orjson
 
 from toktools import encoding, files
 from toktools.errors import ToktoolsError, shown
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Member = TypeVar("Member")
 
 _MAX_SHOWN = 40
 MAX_SIZE = 1 << 26
@@ -18,66 +28,205 @@ MAX_SIZE = 1 << 26
 class Shape:
     """One kind of token file: how it is known by its members, and where its digests and signatures stand."""
 
+    kind: str
+    """The kind's name for scripts."""
     title: str
+    """The kind in the user's words."""
     version: tuple[str, str]
     """The member with the version, and the one that is known."""
     root: tuple[str, ...]
-    """The top-level members that tell this kind; the first holds the entries, where there are entries."""
-    entry: tuple[str, ...] = ()
-    """The members that every entry has."""
+    """The top-level members that tell this kind from those with others."""
+    entry: tuple[str, ...]
+    """The members, all texts, that every entry has."""
+    digest: str
+    """The entry's member with the digest."""
+    entries: str = ""
+    """The member with the list of entries; without one, the file is its own single entry."""
     never: tuple[str, ...] = ()
     """The members that no entry has: with them it is another kind."""
-    digest: str = ""
-    """The entry's member with the digest; empty where this version knows the kind but cannot sign it."""
     signature: str = ""
     """The entry's member that the signature goes into."""
+    approvals: str = ""
+    """Where there are several signers instead, the member with the list of their approvals."""
+    approval_data: str = ""
+    """The entry's member with what was hashed: its SHA-256 must be the digest."""
+    public_key: str = ""
+    """The member that the signer's public key goes into, as PEM."""
+    indent: int = 2
 
 
 SHAPES = (
     Shape(
-        title="an MFA login or set-up file",
+        kind="mfa",
+        title="MFA login or set-up",
         version=("version", "2.0"),
         root=("tokens",),
+        entries="tokens",
         entry=("unsigned", "signed"),
         never=("approval_data",),
         digest="unsigned",
         signature="signed",
     ),
     Shape(
-        title="a quorum registration file",
+        kind="quorum-registration",
+        title="quorum registration",
         version=("version", "2.0"),
         root=("tokens",),
+        entries="tokens",
         entry=("approval_data", "unsigned", "signed"),
+        digest="unsigned",
+        signature="signed",
+        approval_data="approval_data",
     ),
-    Shape(title="a quorum token", version=("version", "2.0"), root=("token", "approval_data")),
-    Shape(title="a CMU authdata file", version=("Version", "1.0"), root=("Data",)),
+    Shape(
+        kind="quorum-token",
+        title="quorum token",
+        version=("version", "2.0"),
+        root=("token", "approval_data"),
+        entry=("approval_data", "token"),
+        digest="token",
+        approvals="signatures",
+        approval_data="approval_data",
+    ),
+    Shape(
+        kind="authdata",
+        title="CMU authdata",
+        version=("Version", "1.0"),
+        root=("Data",),
+        entries="Data",
+        entry=("Digest", "Signature"),
+        digest="Digest",
+        signature="Signature",
+        public_key="PublicKey",
+        indent=4,
+    ),
 )
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a signature: its name for the user, the index of its digest, and the text in it."""
+
+    name: str
+    index: int
+    text: str
 
 
 class TokenFile:
     """A token file: its digests (32 bytes each), and the texts that stand where the signatures go."""
 
-    def __init__(self, shape: Shape, document: object, entries: Sequence[dict[str, object]]) -> None:
-        self.digests = [_digest(entry, shape, number) for number, entry in enumerate(entries, start=1)]
-        self._shape = shape
+    def __init__(self, shape: Shape, document: dict[str, object], entries: Sequence[dict[str, object]]) -> None:
+        self.shape = shape
+        self.digests = [_bytes(entry, shape.digest, number, encoding.digest) for number, entry in _numbered(entries)]
+        self.approvals = _approvals(document, shape.approvals) if shape.approvals else []
         self._document = document
         self._entries = entries
 
+    @cached_property
+    def approval_data(self) -> list[bytes]:
+        """The bytes whose SHA-256 each digest is, where the file has them."""
+        member = self.shape.approval_data
+        if not member:
+            return []
+        return [_bytes(entry, member, number, encoding.decode) for number, entry in _numbered(self._entries)]
+
+    def is_shown(self, index: int) -> bool:
+        """Say whether a digest is the SHA-256 of the approval data beside it."""
+        from hashlib import sha256
+
+        return sha256(self.approval_data[index]).digest() == self.digests[index]
+
+    def refuse_blind(self) -> None:
+        """Raise ToktoolsError where the file shows what is signed, and its SHA-256 is not the digest."""
+        for index in range(len(self.approval_data)):
+            if not self.is_shown(index):
+                member = self.shape.approval_data
+                raise ToktoolsError(
+                    f'token {index + 1}: the digest is not the SHA-256 of "{member}"; nobody signs blind'
+                )
+
+    def places(self) -> list[Place]:
+        """Return each place that has or may have a signature: a token's, or an approver's."""
+        if self.shape.approvals:
+            return [Place(f"approver {shown(approval.username)}", 0, approval.signature) for approval in self.approvals]
+        return [Place(f"token {number}", number - 1, self.signed(number - 1)) for number, _ in _numbered(self._entries)]
+
     def signed(self, index: int) -> str:
-        """Return the text in a signature's place: base64, or empty where the token is unsigned."""
-        return str(self._entries[index][self._shape.signature])
+        """Return the text in a token's own place: base64, or empty where the token is unsigned."""
+        return str(self._entries[index][self.shape.signature])
 
     def put(self, index: int, signature: bytes) -> None:
-        """Put a signature in its place."""
-        self._entries[index][self._shape.signature] = encoding.encode(signature).decode()
+        """Put a signature in a token's own place."""
+        self._entries[index][self.shape.signature] = encoding.encode(signature).decode()
+
+    def approve(self, entry: dict[str, object]) -> None:
+        """Put an approver's entry in the place of the one that there is, member by member, or after the others."""
+        new = Approval(entry)
+        for approval in self.approvals:
+            if approval.is_by(new):
+                approval.entry.update(entry)
+                return
+        self.approvals.append(new)
+        self._document[self.shape.approvals] = [approval.entry for approval in self.approvals]
+
+    def put_public_key(self, pem: str) -> None:
+        """Put the signer's public key in its place."""
+        self._document[self.shape.public_key] = pem
+
+    def member(self, name: str) -> object:
+        """Return a top-level member, or None."""
+        return self._document.get(name)
 
     def dump(self) -> bytes:
-        """Return the file as the CloudHSM CLI writes it: two spaces a level, and a last newline."""
-        return _dump(self._document)
+        """Return the file as AWS's tools write it: two spaces a level (authdata: four), and a last newline."""
+        text = _dump(self._document)
+        if self.shape.indent == 2:  # noqa: PLR2004
+            return text
+        # No string has a line feed of its own in JSON, so what begins a line is indentation.
+        return re.sub(rb"^(?:  )+", lambda found: found[0] * (self.shape.indent // 2), text, flags=re.MULTILINE)
+
+
+class Approval:
+    """An approver's entry in a quorum token: the user, the role (None in files of 2023), and the signature's text."""
+
+    def __init__(self, entry: dict[str, object]) -> None:
+        self.entry = entry
+
+    @property
+    def username(self) -> str:
+        """The approver."""
+        return str(self.entry["username"])
+
+    @property
+    def role(self) -> str | None:
+        """The role: admin or crypto-user."""
+        return str(self.entry["role"]) if "role" in self.entry else None
+
+    @property
+    def signature(self) -> str:
+        """The base64 of the signature, or an empty text."""
+        return str(self.entry["signature"])
+
+    def is_by(self, other: Approval) -> bool:
+        """Say whether both are entries of one approver; CloudHSM's user names are not case sensitive."""
+        return (self.username.lower(), self.role) == (other.username.lower(), other.role)
 
 
 def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
-    """Read a token file, or standard input where path is None or "-". Raises ToktoolsError."""
+    """Read a token file, or standard input where path is None or "-", and make sure that nobody signs blind.
+
+    Raises ToktoolsError.
+    """
+    source, tokens = inspect(path)
+    try:
+        tokens.refuse_blind()
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
+    return source, tokens
+
+
+def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
+    """Read a token file to look at it: what it shows need not be what is signed. Raises ToktoolsError."""
     source = files.read(path, MAX_SIZE)
     files.refuse_as_stdout(source)
     try:
@@ -93,18 +242,44 @@ def parse(text: bytes) -> TokenFile:
         raise ToktoolsError("not a token file: not a JSON object")
     candidates = _candidates(document)
     _check_version(document, *candidates[0].version)
-    if not any(shape.digest for shape in candidates):
-        raise _unsupported(candidates[0])
-    entries = document.get(candidates[0].root[0])
-    if not isinstance(entries, list) or not entries:
-        raise ToktoolsError(f'"{candidates[0].root[0]}" holds no tokens')
-    shapes = {_shape_of(entry, candidates, number) for number, entry in enumerate(entries, start=1)}
+    entries = _entries(document, candidates[0].entries)
+    shapes = {_shape_of(entry, candidates, number) for number, entry in _numbered(entries)}
     if len(shapes) > 1:
         raise ToktoolsError("tokens of several kinds of token file in one")
-    shape = shapes.pop()
-    if not shape.digest:
-        raise _unsupported(shape)
-    return TokenFile(shape, document, entries)
+    return TokenFile(shapes.pop(), document, entries)
+
+
+def dump_json(value: object) -> bytes:
+    """Return any value as JSON, indented, with a last newline."""
+    return _dump(value)
+
+
+def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:
+    entries = document.get(member) if member else [document]
+    if not isinstance(entries, list) or not entries:
+        raise ToktoolsError(f'"{member}" holds no tokens')
+    for number, entry in _numbered(entries):
+        if not isinstance(entry, dict):
+            raise ToktoolsError(f"token {number}: not a JSON object")
+    return entries
+
+
+def _approvals(document: dict[str, object], member: str) -> list[Approval]:
+    entries = document.get(member)
+    if not isinstance(entries, list):
+        raise ToktoolsError(f'no list "{member}"')
+    for number, entry in _numbered(entries):
+        wrong = [name for name in ("username", "signature") if not isinstance(entry, dict) or name not in entry]
+        if wrong:
+            raise ToktoolsError(f'approval {number}: no member "{wrong[0]}"')
+        for name in ("username", "role", "signature"):
+            if not isinstance(entry.get(name, ""), str):
+                raise ToktoolsError(f'approval {number}: "{name}" is not a string')
+    return [Approval(entry) for entry in entries]
+
+
+def _numbered(entries: Sequence[Member]) -> Iterator[tuple[int, Member]]:
+    return enumerate(entries, start=1)
 
 
 def _load(text: bytes) -> object:
@@ -169,9 +344,7 @@ def _check_version(document: dict[str, object], member: str, known: str) -> None
         raise ToktoolsError(f'unknown "{member}": {_json(document[member])}; this toktools knows "{known}"')
 
 
-def _shape_of(entry: object, candidates: Sequence[Shape], number: int) -> Shape:
-    if not isinstance(entry, dict):
-        raise ToktoolsError(f"token {number}: not a JSON object")
+def _shape_of(entry: dict[str, object], candidates: Sequence[Shape], number: int) -> Shape:
     for shape in candidates:
         if all(name in entry for name in shape.entry) and not any(name in entry for name in shape.never):
             for name in shape.entry:
@@ -182,16 +355,11 @@ def _shape_of(entry: object, candidates: Sequence[Shape], number: int) -> Shape:
     raise ToktoolsError(f'token {number}: no member "{missing}"' if missing else f"token {number}: of no known kind")
 
 
-def _digest(entry: dict[str, object], shape: Shape, number: int) -> bytes:
+def _bytes(entry: dict[str, object], member: str, number: int, decode: Callable[[bytes], bytes]) -> bytes:
     try:
-        return encoding.digest(str(entry[shape.digest]).encode())
+        return decode(str(entry[member]).encode())
     except ToktoolsError as error:
-        raise error.at(f'token {number}: "{shape.digest}"') from None
-
-
-def _unsupported(shape: Shape) -> ToktoolsError:
-    able = " or ".join(other.title for other in SHAPES if other.digest)
-    return ToktoolsError(f"{shape.title}; this version of toktools takes {able}")
+        raise error.at(f'token {number}: "{member}"') from None
 
 
 def _json(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from types import SimpleNamespace
 
-from toktools import encoding, files, records
+from toktools import approvers, encoding, files, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import TOKENS, CommandLine, Operand, Option
@@ -14,7 +14,7 @@ from toktools.options import TOKENS, CommandLine, Operand, Option
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.signatures import Verifier
-    from toktools.tokenfile import TokenFile
+    from toktools.tokenfile import Place, TokenFile
 
 
 COMMAND_LINE = CommandLine(
@@ -27,8 +27,14 @@ COMMAND_LINE = CommandLine(
     ),
     TOKENS,
     Option("-p", "PUB", "verify with this key first", repeated=True),
+    (
+        Option("-u", "USER", "the approver who signed a quorum token", convert=approvers.user),
+        Option("--approvals", "", "take the approvals of copies, the SIGNATURE files"),
+    ),
+    Option("-R", "ROLE", "the approver's role, admin or crypto-user", convert=approvers.role),
+    Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
     Operand("FILE", "the token file", required=True),
-    Operand("SIGNATURE", "a file with one signature; by default, lines of standard input", many=True),
+    Operand("SIGNATURE", "a file with one signature, else a line of standard input", many=True),
 )
 
 
@@ -39,11 +45,22 @@ def _work(options: SimpleNamespace) -> int:
     if options.i:
         files.refuse_irregular(options.FILE)
     source, tokens = tokenfile.read(options.FILE)
+    try:
+        _refuse_what_does_not_fit(tokens, options)
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
     verifier = _verifier(tokens, options.p)
     try:
-        _put(tokens, chosen, _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen)))
-        _verify(tokens, verifier)
+        if options.approvals:
+            changed = _combine(tokens, options.SIGNATURE)
+        else:
+            given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
+            _refuse_count(chosen, given)
+            changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
+        if options.public_key:
+            tokens.put_public_key(_pem(options.public_key))
+        _verify(verifier, changed)
         _refuse_signature_twice(tokens, set(chosen))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
@@ -51,7 +68,8 @@ def _work(options: SimpleNamespace) -> int:
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
-        files.replace({out: tokens.dump()}, keep=files.status_of([*options.SIGNATURE, *options.p]), seen=source)
+        read = [*options.SIGNATURE, *options.p, *filter(None, [options.public_key])]
+        files.replace({out: tokens.dump()}, keep=files.status_of(read), seen=source)
     return 0
 
 
@@ -60,6 +78,25 @@ def _refuse_stdin_twice(options: SimpleNamespace) -> None:
         raise ToktoolsError("-i: standard input cannot be changed in place")
     if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
         raise ToktoolsError("standard input cannot be two things at once")
+
+
+def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> None:
+    """Refuse options that are for another kind of token file than this."""
+    shape = tokens.shape
+    for given, flag, fits in (
+        (options.u, "-u", shape.approvals),
+        (options.R, "-R", shape.approvals),
+        (options.approvals, "--approvals", shape.approvals),
+        (options.public_key, "--public-key", shape.public_key),
+    ):
+        if given and not fits:
+            raise ToktoolsError(f"a file of {shape.title} has no place for what {flag} gives")
+    if shape.approvals and not (options.u or options.approvals):
+        raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+    if options.R and not options.u:
+        raise ToktoolsError("-R is the role of the approver of -u")
+    if options.approvals and not options.SIGNATURE:
+        raise ToktoolsError("--approvals: copies of the quorum token are missing")
 
 
 def _from_files(paths: Sequence[str]) -> list[bytes]:
@@ -77,7 +114,7 @@ def _from_stdin(count: int) -> list[bytes]:
     return list(islice(records.signatures(), count + 1))  # one too many is enough to know
 
 
-def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
+def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
     if len(signatures) != len(chosen):
         more = "more than " if len(signatures) > len(chosen) else ""
         given = _count(min(len(signatures), len(chosen)), "signature")
@@ -85,15 +122,50 @@ def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) 
     sizes = sorted({len(signature) for signature in signatures})
     if len(sizes) > 1:
         raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
-    for index, signature in zip(chosen, signatures, strict=True):
-        tokens.put(index, signature)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[Place]:
+    for index, signature in zip(chosen, signatures, strict=True):
+        tokens.put(index, signature)
+    # Those of tokens outside the list that are still unsigned stay so.
+    return [place for place in tokens.places() if place.text]
+
+
+def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[Place]:
+    if options.R is None and tokens.member("service") is not None:
+        TOOL.warn(f"-R: the CloudHSM CLI writes the role of {options.u} too, {' or '.join(approvers.ROLES)}")
+    tokens.approve(approvers.entry(options.u, options.R, signature))
+    name = f"approver {options.u}"
+    return [place for place in tokens.places() if place.name.lower() == name.lower()]
+
+
+def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[Place]:
+    from toktools import tokenfile
+
+    before = set(tokens.places())
+    for path in copies:
+        copy, approved = tokenfile.read(path)
+        try:
+            approvers.combine(tokens, approved)
+        except ToktoolsError as error:
+            raise error.at(copy.name) from None
+    return [place for place in tokens.places() if place not in before]
+
+
+def _pem(path: str) -> str:
+    from toktools import keys
+
+    return keys.pem(keys.public(path))
+
+
 def _refuse_signature_twice(tokens: TokenFile, chosen: set[int]) -> None:
+    if tokens.shape.approvals:
+        approvers.refuse_signature_twice(tokens)
+        return
     first_with: dict[str, int] = {}
     for index, digest in enumerate(tokens.digests):
         first = first_with.setdefault(tokens.signed(index) or f"unsigned {index}", index)
@@ -110,11 +182,10 @@ def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
     return signatures.Verifier([keys.public(path) for path in paths], tokens.digests)
 
 
-def _verify(tokens: TokenFile, verifier: Verifier | None) -> None:
-    for index in range(len(tokens.digests)) if verifier else ():
-        # Those of tokens outside the list that are still unsigned stay so.
-        if verifier and tokens.signed(index) and (fault := verifier.fault(index, tokens.signed(index))):
-            raise ToktoolsError(f"token {index + 1}: {fault}", status=1)
+def _verify(verifier: Verifier | None, places: Sequence[Place]) -> None:
+    for place in places if verifier else ():
+        if verifier and (fault := verifier.fault(place.index, place.text)):
+            raise ToktoolsError(f"{place.name}: {fault}", status=1)
 
 
 TOOL = Tool(COMMAND_LINE, _work)

@@ -1,0 +1,38 @@
+"""What approval data seems to say: an undocumented layout, for display and never for a decision."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+_RECORD = struct.Struct(">HHIQ16s32sQ8s")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of 80 bytes, of which there is one for each HSM, as it was seen in AWS's published samples."""
+
+    service: int
+    hsm: int
+    key_handle: int
+    requester: str
+    time: str
+
+
+def records(approval_data: bytes) -> list[Record]:
+    """Return what the records seem to say; nothing where the bytes are not whole records of 80 bytes."""
+    if not approval_data or len(approval_data) % _RECORD.size:
+        return []
+    found = []
+    for _, service, hsm, key_handle, _, requester, seconds, _ in _RECORD.iter_unpack(approval_data):
+        name = requester.rstrip(b"\0").decode("ascii", "backslashreplace")
+        found.append(Record(service, hsm, key_handle, name, _time(seconds)))
+    return found
+
+
+def _time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")
+    except (OverflowError, OSError, ValueError):
+        return str(seconds)

@@ -1,0 +1,74 @@
+"""Who approves a quorum token: names, roles, and the entries of several people."""
+
+from __future__ import annotations
+
+import re
+
+from toktools import encoding
+from toktools.errors import ToktoolsError, shown
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokenfile import TokenFile
+
+ROLES = ("admin", "crypto-user")
+MAX_APPROVERS = 8
+"""As many as a cluster asks for at most (AWS CloudHSM User Guide, quorum authentication)."""
+
+
+def user(text: str) -> str:
+    """Return a user name if it is one by AWS's rules: up to 31 letters, digits and underscores."""
+    if not is_user(text):
+        raise ToktoolsError("-u: a CloudHSM user name has 1 to 31 letters, digits and underscores")
+    return text
+
+
+def is_user(text: str) -> bool:
+    """Say whether a text can be a user name (AWS CloudHSM User Guide, quotas)."""
+    return re.fullmatch(r"[A-Za-z0-9_]{1,31}", text) is not None
+
+
+def role(text: str) -> str:
+    """Return a role if it is one."""
+    if text not in ROLES:
+        raise ToktoolsError(f"-R: the role of an approver is {' or '.join(ROLES)}")
+    return text
+
+
+def entry(username: str, role: str | None, signature: bytes) -> dict[str, object]:
+    """Return an approver's entry, in the order of the members that the CloudHSM CLI has."""
+    members: dict[str, object] = {"username": username}
+    if role is not None:
+        members["role"] = role
+    members["signature"] = encoding.encode(signature).decode()
+    return members
+
+
+def combine(token: TokenFile, copy: TokenFile) -> None:
+    """Take the approvals of a copy of a quorum token.
+
+    Raises ToktoolsError where it is a copy of another token, or has another entry of an approver who is there already.
+    """
+    if not copy.shape.approvals or copy.digests != token.digests:
+        raise ToktoolsError("a copy of another token")
+    for approval in copy.approvals:
+        try:
+            encoding.signature(approval.signature.encode())
+        except ToktoolsError as error:
+            raise error.at(f"approver {shown(approval.username)}") from None
+        there = [other for other in token.approvals if other.is_by(approval)]
+        if not there:
+            token.approve(approval.entry)
+        elif there[0].signature != approval.signature:
+            raise ToktoolsError(f"approver {shown(approval.username)} has two different entries")
+
+
+def refuse_signature_twice(token: TokenFile) -> None:
+    """Raise ToktoolsError where two approvers have one and the same signature, which means one and the same key."""
+    by: dict[str, str] = {}
+    for approval in token.approvals:
+        other = by.setdefault(approval.signature or approval.username, approval.username)
+        if other.lower() != approval.username.lower():
+            raise ToktoolsError(
+                f"approvers {shown(other)} and {shown(approval.username)} have one and the same signature"
+            )
