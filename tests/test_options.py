@@ -137,7 +137,10 @@ def test_list_in_its_own_word(text: str) -> None:
         (merge.TOOL, ["-i", "-o", "out.json", "f.json"], "-i and -o exclude each other"),
         (sign.TOOL, [], "-k KEY is missing"),
         (sign.TOOL, ["-k", "officer1.key", "f.json"], "too many operands"),
-        (verify.TOOL, ["f.json"], "-p PUB is missing"),
+        (merge.TOOL, ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
+        (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: the role of an approver is admin or crypto-user"),
+        (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals exclude each other"),
+        (verify.TOOL, ["--need", "0", "f.json"], "--need: not a number from 1 to 8"),
         (verify.TOOL, ["-p"], "-p"),
     ],
 )

@@ -9,17 +9,18 @@ import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from conftest import OFFICER1_PUB, PASS_PHRASE, SIGNED, UNSIGNED, Done
+from conftest import OFFICER1_PUB, PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toktools import encoding, passphrases, records, tokenfile
-from toktools.commands import extract, merge, sign, verify
+from toktools.commands import extract, inspect, merge, sign, verify
 from toktools.errors import ToktoolsError
 
 quick = settings(max_examples=100, deadline=None)
@@ -74,7 +75,10 @@ def quoted(text: str) -> st.SearchStrategy[str]:
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
 STRINGS = st.text(max_size=20).flatmap(quoted)
-KNOWN = {name for shape in tokenfile.SHAPES for name in (*shape.root, *shape.version, *shape.entry, *shape.never)}
+KNOWN = {
+    *(name for shape in tokenfile.SHAPES for name in (*shape.root, *shape.version, *shape.entry, *shape.never)),
+    *("PublicKey", "signatures", "username", "role", "signature"),
+}
 NAMES = st.text(max_size=10).filter(lambda name: name not in KNOWN)
 
 
@@ -99,7 +103,11 @@ VALUES = st.recursive(
     max_leaves=10,
 )
 EXTRAS = st.dictionaries(NAMES, VALUES, max_size=3)
-DIGEST_TEXTS = st.binary(min_size=32, max_size=32).map(lambda digest: encoding.encode(digest).decode())
+
+
+def base64_json(content: bytes) -> str:
+    """Return bytes as a JSON string of base64."""
+    return json.dumps(encoding.encode(content).decode())
 
 
 @st.composite
@@ -110,13 +118,45 @@ def members(draw: st.DrawFn, required: dict[str, str]) -> str:
 
 
 @st.composite
-def token_files(draw: st.DrawFn) -> bytes:
-    """Return MFA token files with members, of all sorts, that no shape knows."""
-    tokens = [
-        draw(members({"unsigned": json.dumps(digest), "signed": draw(st.just('""') | STRINGS)}))
-        for digest in draw(st.lists(DIGEST_TEXTS, min_size=1, max_size=4))
-    ]
-    return draw(members({"version": '"2.0"', "tokens": f"[{', '.join(tokens)}]"})).encode()
+def entries(draw: st.DrawFn, shape: tokenfile.Shape) -> dict[str, str]:
+    """Return the members of an entry of this shape; what is shown is what is signed."""
+    if shape.approval_data:
+        known = draw(st.binary(min_size=1, max_size=200))
+        entry = {shape.approval_data: base64_json(known), shape.digest: base64_json(sha256(known).digest())}
+    else:
+        entry = {shape.digest: base64_json(draw(st.binary(min_size=32, max_size=32)))}
+    if shape.signature:
+        entry[shape.signature] = draw(st.just('""') | STRINGS)
+    return entry
+
+
+@st.composite
+def approvals(draw: st.DrawFn) -> str:
+    """Return the approvals of people with different names, and with signatures that no damage makes equal."""
+    usernames = draw(st.lists(st.text(max_size=10), max_size=3, unique_by=str.lower))
+    listed = []
+    for number, username in enumerate(usernames):
+        signature = draw(st.sampled_from(["", sha256(bytes([number])).hexdigest()]))
+        role = draw(st.sampled_from([{}, {"role": '"admin"'}, {"role": '"crypto-user"'}]))
+        listed.append(draw(members({"username": json.dumps(username), "signature": json.dumps(signature), **role})))
+    return f"[{', '.join(listed)}]"
+
+
+@st.composite
+def token_files(draw: st.DrawFn, shapes: Sequence[tokenfile.Shape] = tokenfile.SHAPES) -> bytes:
+    """Return token files of these shapes with members, of all sorts, that no shape knows."""
+    shape = draw(st.sampled_from(shapes))
+    document = {shape.version[0]: json.dumps(shape.version[1])}
+    if shape.entries:
+        tokens = [draw(members(entry)) for entry in draw(st.lists(entries(shape), min_size=1, max_size=4))]
+        document[shape.entries] = f"[{', '.join(tokens)}]"
+    else:
+        document |= draw(entries(shape))
+    if shape.approvals:
+        document[shape.approvals] = draw(approvals())
+    if shape.public_key:
+        document[shape.public_key] = draw(st.just('""') | STRINGS)
+    return draw(members(document)).encode()
 
 
 @st.composite
@@ -146,7 +186,9 @@ ALMOST_VALUES = st.recursive(
     max_leaves=12,
 )
 ALMOST = an_object(ALMOST_VALUES, st.sampled_from(sorted(KNOWN))).map(str.encode)
-PUBLISHED = st.sampled_from([UNSIGNED.read_bytes(), SIGNED.read_bytes()])
+PUBLISHED = st.sampled_from(
+    [path.read_bytes() for path in (UNSIGNED, SIGNED, *(ROOT / "examples" / "aws-quorum").glob("*.token"))]
+)
 ANY_FILE = st.binary(max_size=100) | damaged(PUBLISHED) | damaged(token_files()) | ALMOST
 ANY_STREAM = st.binary(max_size=100) | damaged(
     st.lists(st.binary(min_size=30, max_size=34) | st.binary(min_size=256, max_size=256), max_size=4).map(
@@ -177,33 +219,36 @@ def by_text(text: bytes) -> Any:
 def test_signatures_are_the_only_difference(text: bytes) -> None:
     """Whatever else a token file holds survives the merge: value, order and the very digits of numbers."""
     tokens = tokenfile.parse(text)
-    places = [tokens.signed(index) for index in range(len(tokens.digests))]
     assert by_text(tokens.dump()) == by_text(text)
-    for index in range(len(places)):
-        tokens.put(index, bytes([index]) * 256)
+    shape = tokens.shape
+    places = [place.text for place in tokens.places()]
+    new = [encoding.encode(bytes([index]) * 256).decode() for index in range(len(tokens.digests))]
+    if shape.approvals:
+        tokens.approve({"username": "no name of another's, which has 10 letters", "signature": new[0]})
+    else:
+        for index in range(len(places)):
+            tokens.put(index, bytes([index]) * 256)
     signed = tokens.dump()
     assert by_text(signed) != by_text(text)
-    again = tokenfile.parse(signed)
-    assert [again.signed(index) for index in range(len(places))] == [
-        encoding.encode(bytes([index]) * 256).decode() for index in range(len(places))
-    ]
+    expected = [*places, *new] if shape.approvals else new
+    assert [place.text for place in tokenfile.parse(signed).places()] == expected
 
     def unsign(document: Any) -> Any:
-        """Put back what stood in the places of the signatures."""
-        kind, pairs = document
+        """Take the approval out, or put back what stood in the places of the signatures."""
         left = iter(places)
-        return kind, [
-            (
-                name,
-                [
-                    (sort, [(key, next(left) if key == "signed" else old) for key, old in entry])
-                    for sort, entry in value
-                ],
-            )
-            if name == "tokens"
-            else (name, value)
-            for name, value in pairs
-        ]
+
+        def before(name: str, value: Any) -> Any:
+            if shape.approvals:
+                return value[:-1] if name == shape.approvals else value
+            if name != shape.entries:
+                return value
+            return [
+                (sort, [(key, next(left) if key == shape.signature else old) for key, old in entry])
+                for sort, entry in value
+            ]
+
+        kind, pairs = document
+        return kind, [(name, before(name, value)) for name, value in pairs]
 
     assert unsign(by_text(signed)) == by_text(text)
 
@@ -230,16 +275,20 @@ def test_what_extract_lists_merge_fills(path: Path, text: bytes) -> None:
             assert other.err.splitlines()[0].partition(": ")[2] == listed.err.splitlines()[0].partition(": ")[2]
         return
     count = len(listed.out.splitlines())
-    merged = run(merge.main, path, stdin=signature_lines(count))
+    approver = ["-u", "nobody_of_10_letters", "-R", "admin"] if tokenfile.parse(text).shape.approvals else []
+    merged = run(merge.main, *approver, path, stdin=signature_lines(count))
     assert (merged.status, merged.err) == (0, "")
     assert run(extract.main, stdin=merged.out).out == listed.out
     for wrong in (0, count - 1, count + 1, count + 5):
-        refused = run(merge.main, path, stdin=signature_lines(wrong))
+        refused = run(merge.main, *approver, path, stdin=signature_lines(wrong))
         assert (refused.status, refused.out) == (2, b"")
     assert path.read_bytes() == text
 
 
-@given(text=token_files(), chosen=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@given(
+    text=token_files([shape for shape in tokenfile.SHAPES if shape.entries]),
+    chosen=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+)
 @quick
 def test_same_list_names_the_same_tokens(path: Path, text: bytes, chosen: list[int]) -> None:
     """With one list -n, tok-merge fills the very places whose digests tok-extract lists."""
@@ -269,10 +318,16 @@ def test_any_bytes_for_a_token_file(path: Path, content: bytes, stream: bytes) -
     assert run(extract.main, path).status in (0, 2)
     assert run(extract.main, "-r", "-n", "1", stdin=content).status in (0, 2)
     assert run(merge.main, path, stdin=stream).status in (0, 2)
+    assert run(merge.main, "-u", "admin2", path, stdin=stream).status in (0, 2)
+    assert run(merge.main, "--approvals", path, path).status in (0, 2)
     assert run(merge.main, "-p", OFFICER1_PUB, "-", path, stdin=content).status in (1, 2)
     verified = run(verify.main, "-p", OFFICER1_PUB, path)
     assert (verified.status == 0) == (verified.out.count(b": OK\n") == len(verified.out.splitlines()) > 0)
-    assert all(line.isprintable() for line in verified.out.decode().splitlines())
+    shown = run(inspect.main, "--hex", path)
+    assert all(line.isprintable() for line in (verified.out + shown.out).decode().splitlines())
+    as_json = run(inspect.main, "--json", path)
+    assert (as_json.status, as_json.err) == (shown.status, shown.err)
+    assert bool(json.loads(as_json.out or b"{}")) == (as_json.status == 0)
 
 
 @given(stream=ANY_STREAM)

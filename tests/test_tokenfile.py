@@ -1,12 +1,13 @@
 """The shapes of token files: strict in, faithful out."""
 
 import base64
+import hashlib
 import json
 import time
 from pathlib import Path
 
 import pytest
-from conftest import SIGNED, UNSIGNED
+from conftest import ROOT, SIGNED, UNSIGNED
 
 from toktools import tokenfile
 from toktools.errors import ToktoolsError
@@ -14,13 +15,52 @@ from toktools.errors import ToktoolsError
 DIGEST = base64.b64encode(bytes(32)).decode()
 SIGNATURE = base64.b64encode(bytes(256)).decode()
 TOKEN = f'{{"unsigned": "{DIGEST}", "signed": ""}}'
-REGISTRATION = f'{{"approval_data": "AAIABQ==", "unsigned": "{DIGEST}", "signed": ""}}'
-QUORUM_TOKEN = f'"approval_data": "AAIABQ==", "token": "{DIGEST}", "signatures": '
+APPROVAL_DATA = base64.b64encode(b"what is approved").decode()
+APPROVED = base64.b64encode(hashlib.sha256(b"what is approved").digest()).decode()
+REGISTRATION = f'{{"approval_data": "{APPROVAL_DATA}", "unsigned": "{APPROVED}", "signed": ""}}'
+ENTRY = '{"username": "admin2", "role": "admin", "signature": ""}'
+AUTHDATA_ENTRY = f'{{"HsmId": "hsm-lgavqitns2a", "Digest": "{DIGEST}", "Signature": ""}}'
+SAMPLES = sorted((ROOT / "examples" / "aws-quorum").glob("*.token"))
 
 
 def mfa_file(tokens: str = TOKEN, *, top: str = '"version": "2.0"', more: str = "") -> bytes:
     """Return an MFA token file with these entries, top-level members before them, and more after them."""
     return f'{{{top}, "tokens": [{tokens}]{more}}}'.encode()
+
+
+def quorum_token(
+    signatures: str = "[]", *, top: str = '"version": "2.0"', shown: str = APPROVAL_DATA, digest: str = APPROVED
+) -> bytes:
+    """Return a quorum token with these approvals, and top-level members before the rest."""
+    return f'{{{top}, "approval_data": "{shown}", "token": "{digest}", "signatures": {signatures}}}'.encode()
+
+
+def authdata(entries: str = f"{AUTHDATA_ENTRY}, {AUTHDATA_ENTRY}", *, top: str = '"Version": "1.0"') -> bytes:
+    """Return authdata of the CMU with these entries, which all have one HsmId as in AWS's sample."""
+    return f'{{{top}, "PublicKey": "", "Data": [{entries}]}}'.encode()
+
+
+KINDS = {
+    "mfa": (mfa_file(), "mfa", 1),
+    "mfa of three": (mfa_file(f"{TOKEN}, {TOKEN}, {TOKEN}"), "mfa", 3),
+    "registration": (mfa_file(REGISTRATION), "quorum-registration", 1),
+    "registration of two": (
+        mfa_file(f"{REGISTRATION}, {REGISTRATION}", more=f', "signatures": [{ENTRY}]'),
+        "quorum-registration",
+        2,
+    ),
+    "user token": (quorum_token(top='"version": "2.0", "service": "user-management"'), "quorum-token", 1),
+    "key token": (
+        quorum_token(
+            f"[{ENTRY}]", top='"version": "2.0", "service": "key-usage", "key_reference": "0x0000000000680006"'
+        ),
+        "quorum-token",
+        1,
+    ),
+    "token of 2023": (quorum_token('[{"username": "admin", "signature": ""}]'), "quorum-token", 1),
+    "authdata": (authdata(), "authdata", 2),
+}
+"""A file of each shape, its kind, and how many digests it has."""
 
 
 def laid_out(extra: str) -> bytes:
@@ -38,11 +78,14 @@ def refusal(text: bytes) -> ToktoolsError:
     return caught.value
 
 
-@pytest.mark.parametrize("path", [UNSIGNED, SIGNED], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [UNSIGNED, SIGNED, *SAMPLES], ids=lambda path: path.stem)
 def test_published_files_come_out_as_they_were(path: Path) -> None:
-    """AWS's own files are dumped byte for byte."""
+    """AWS's own files are dumped byte for byte, and show what is signed."""
     tokens = tokenfile.parse(path.read_bytes())
-    assert len(tokens.digests) == 3
+    assert len(tokens.digests) == (1 if path in SAMPLES else 3)
+    assert len(SAMPLES) == 3
+    assert len(tokens.approval_data) == (path in SAMPLES)
+    tokens.refuse_blind()
     assert tokens.dump() == path.read_bytes()
 
 
@@ -203,32 +246,144 @@ def test_version(top: str, said: str) -> None:
     assert said in refusal(mfa_file(top=top)).message
 
 
+@pytest.mark.parametrize(("text", "kind", "count"), KINDS.values(), ids=KINDS)
+def test_kinds(text: bytes, kind: str, count: int) -> None:
+    """A file of each shape is known by its members, its digests are listed, and it shows what is signed."""
+    tokens = tokenfile.parse(text)
+    tokens.refuse_blind()
+    assert (tokens.shape.kind, len(tokens.digests)) == (kind, count)
+    assert {base64.b64encode(digest).decode() for digest in tokens.digests} <= {DIGEST, APPROVED}
+    assert bool(tokens.approval_data) == ("approval_data" in json.loads(text) or "registration" in kind)
+
+
+@pytest.mark.parametrize("name", ["mfa of three", "registration of two", "authdata"])
+def test_signature_goes_into_its_own_entry(name: str) -> None:
+    """A token's signature goes into its own entry and changes nothing else, though HsmIds or digests are equal."""
+    text, _, count = KINDS[name]
+    tokens = tokenfile.parse(text)
+    tokens.put(count - 1, bytes(256))
+    expected = json.loads(text)
+    expected[tokens.shape.entries][count - 1][tokens.shape.signature] = SIGNATURE
+    assert json.dumps(json.loads(tokens.dump())) == json.dumps(expected)
+    assert [place.text for place in tokens.places()] == [*[""] * (count - 1), SIGNATURE]
+    assert [place.name for place in tokens.places()] == [f"token {number}" for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("name", ["user token", "key token", "token of 2023"])
+def test_approval_goes_after_the_others(name: str) -> None:
+    """An approver's entry is added after those that are there, and nothing else changes."""
+    text = KINDS[name][0]
+    tokens = tokenfile.parse(text)
+    new = {"username": "admin3", "role": "admin", "signature": SIGNATURE}
+    tokens.approve(dict(new))
+    expected = json.loads(text)
+    expected["signatures"].append(new)
+    assert json.dumps(json.loads(tokens.dump())) == json.dumps(expected)
+    assert tokens.places()[-1] == tokenfile.Place("approver admin3", 0, SIGNATURE)
+
+
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("text", "indent"), [(text, 4 if name == "authdata" else 2) for name, (text, *_) in KINDS.items()]
+)
+def test_indentation(text: bytes, indent: int) -> None:
+    """Each kind is indented as AWS's tools do it, and an empty list stays on one line."""
+    dumped = tokenfile.parse(text).dump().decode()
+    assert dumped == json.dumps(json.loads(text), indent=indent) + "\n"
+    assert tokenfile.parse(dumped.encode()).dump().decode() == dumped
+
+
+def test_indentation_leaves_strings_alone() -> None:
+    """Four spaces a level are for the indentation alone, not for spaces and line feeds in a string."""
+    extra = {"note": "  \n    two  spaces", "  ": ["  "]}
+    text = authdata(top=f'"Version": "1.0", "x": {json.dumps(extra)}')
+    assert json.loads(tokenfile.parse(text).dump())["x"] == extra
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_unknown_members_of_every_kind_survive(name: str) -> None:
+    """Members that no shape knows stay where they are at every level of every kind, and so does their value."""
+    extra = b'"zulu": {"b": [1.10, -0], "a": null}, '
+    text = KINDS[name][0].replace(b"{", b"{" + extra)
+    tokens = tokenfile.parse(text)
+    assert tokens.dump().count(b'"zulu"') == KINDS[name][0].count(b"{")
+    assert tokens.shape.kind == KINDS[name][1]
+    # json would read 1.10 as 1.1; as texts they differ.
+    pairs = [json.loads(side, object_pairs_hook=list, parse_float=str, parse_int=str) for side in (text, tokens.dump())]
+    assert pairs[0] == pairs[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
     [
-        (mfa_file(REGISTRATION), "a quorum registration file"),
-        (mfa_file(f"{REGISTRATION}, {REGISTRATION}", more=', "signatures": []'), "a quorum registration file"),
-        (b'{"version": "2.0", "service": "user-management", %s[]}' % QUORUM_TOKEN.encode(), "a quorum token"),
-        (
-            b'{"version": "2.0", "service": "key-usage", "key_reference": "0x0000000000680006", %s[]}'
-            % QUORUM_TOKEN.encode(),
-            "a quorum token",
-        ),
-        (
-            b'{"version": "2.0", %s[{"username": "admin", "signature": ""}]}' % QUORUM_TOKEN.encode(),
-            "a quorum token",
-        ),
-        (
-            b'{"Version": "1.0", "PublicKey": "", "Data": [{"HsmId": "hsm-1", "Digest": "%s", "Signature": ""}]}'
-            % DIGEST.encode(),
-            "a CMU authdata file",
+        *((mfa_file(REGISTRATION, top=f'"version": "{v}"'), f'unknown "version": "{v}"') for v in ("1.0", "3.0")),
+        *((quorum_token(top=f'"version": "{v}"'), f'unknown "version": "{v}"') for v in ("1.0", "2.1")),
+        (authdata(top='"Version": "2.0"'), 'unknown "Version": "2.0"; this toktools knows "1.0"'),
+        (authdata(top='"Version": 1.0'), 'unknown "Version": 1.0'),
+        (authdata(top='"version": "2.0"'), 'no member "Version"'),
+        (quorum_token(top='"Version": "1.0"'), 'no member "version"'),
+        (quorum_token(top='"version": "2.0", "tokens": []'), "members of different kinds"),
+        (quorum_token(top='"version": "2.0", "Data": []'), "members of different kinds"),
+        (authdata(top='"Version": "1.0", "tokens": []'), "members of different kinds"),
+        (authdata(""), '"Data" holds no tokens'),
+        (b'{"Version": "1.0", "Data": {}}', '"Data" holds no tokens'),
+        (authdata('"x"'), "token 1: not a JSON object"),
+        (authdata('{"Signature": ""}'), 'token 1: no member "Digest"'),
+        (authdata(f'{AUTHDATA_ENTRY}, {{"Digest": "{DIGEST}"}}'), 'token 2: no member "Signature"'),
+        (authdata(f'{{"Digest": "{DIGEST}", "Signature": null}}'), 'token 1: "Signature" is not a string'),
+        (authdata('{"Digest": "QUJD", "Signature": ""}'), 'token 1: "Digest": 3 bytes'),
+        (mfa_file(REGISTRATION.replace('"signed"', '"x"')), 'token 1: no member "signed"'),
+        (mfa_file(REGISTRATION.replace(f'"{APPROVAL_DATA}"', "null")), '"approval_data" is not a string'),
+        (b'{"version": "2.0", "token": "%s", "signatures": []}' % APPROVED.encode(), 'no member "approval_data"'),
+        (b'{"version": "2.0", "approval_data": "QUJD", "signatures": []}', 'no member "token"'),
+        (quorum_token(digest="QUJD"), '"token": 3 bytes'),
+        *((quorum_token(wrong), 'no list "signatures"') for wrong in ("{}", "null", '"x"', "1")),
+        (b'{"version": "2.0", "approval_data": "QUJD", "token": "%s"}' % APPROVED.encode(), 'no list "signatures"'),
+        *((quorum_token(f"[{ENTRY}, {wrong}]"), "approval 2: ") for wrong in ("null", '"x"', "[]", "1")),
+        (quorum_token("[{}]"), 'approval 1: no member "username"'),
+        (quorum_token('[{"username": "admin2"}]'), 'approval 1: no member "signature"'),
+        *(
+            (quorum_token(f"[{ENTRY}, {ENTRY.replace(old, 'null')}]"), f'approval 2: "{name}" is not a string')
+            for name, old in (("username", '"admin2"'), ("role", '"admin"'), ("signature", '""'))
         ),
     ],
-    ids=["registration", "registration of two", "user token", "key token", "token of 2023", "authdata"],
 )
-def test_kinds_that_are_not_signed_yet(text: bytes, kind: str) -> None:
-    """A token file of another kind is refused by its name, with what is taken instead."""
-    assert refusal(text).message == f"{kind}; this version of toktools takes an MFA login or set-up file"
+def test_broken_neighbours(text: bytes, said: str) -> None:
+    """A file that is almost of a kind is refused with the member or the entry that is wrong."""
+    assert said in refusal(text).message
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        ("", '"approval_data": empty'),
+        ("?", '"approval_data": not base64'),
+        (f"{APPROVAL_DATA[:8]}\\n{APPROVAL_DATA[8:]}", '"approval_data": white space in the base64'),
+        (APPROVAL_DATA.rstrip("="), '"approval_data": not canonical base64'),
+        (DIGEST, 'the digest is not the SHA-256 of "approval_data"; nobody signs blind'),
+        (APPROVED, 'the digest is not the SHA-256 of "approval_data"; nobody signs blind'),
+    ],
+)
+def test_nobody_signs_blind(shown: str, said: str) -> None:
+    """Approval data that is not what was hashed is refused with the number of its token."""
+    registration = mfa_file(f"{REGISTRATION}, {REGISTRATION.replace(APPROVAL_DATA, shown)}")
+    for text, number in ((quorum_token(shown=shown), 1), (registration, 2)):
+        with pytest.raises(ToktoolsError) as caught:
+            tokenfile.parse(text).refuse_blind()
+        assert caught.value.message == f"token {number}: {said}"
+
+
+def test_examples_of_the_manual() -> None:
+    """Each example of tok-file(5) is of the kind its subsection names, dumps to itself, and shows what is signed."""
+    found = []
+    for section in (ROOT / "man" / "tok-file.5").read_text().split(".Ss ")[1:]:
+        title, _, rest = section.partition("\n")
+        for block in rest.split(".Bd ")[1:]:
+            example = block.partition("\n")[2].partition(".Ed\n")[0].encode()
+            tokens = tokenfile.parse(example)
+            tokens.refuse_blind()
+            assert (tokens.shape.title.lower(), tokens.dump()) == (title.lower(), example)
+            found.append(title.lower())
+    assert found == [shape.title.lower() for shape in tokenfile.SHAPES]
 
 
 @pytest.mark.parametrize(

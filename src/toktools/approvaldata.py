@@ -26,7 +26,7 @@ def records(approval_data: bytes) -> list[Record]:
         return []
     found = []
     for _, service, hsm, key_handle, _, requester, seconds, _ in _RECORD.iter_unpack(approval_data):
-        name = requester.rstrip(b"\0").decode("ascii", "backslashreplace")
+        name = requester.rstrip(b"\0").decode("utf-8", "replace")
         found.append(Record(service, hsm, key_handle, name, _time(seconds)))
     return found
 

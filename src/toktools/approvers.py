@@ -51,15 +51,19 @@ def combine(token: TokenFile, copy: TokenFile) -> None:
     """
     if not copy.shape.approvals or copy.digests != token.digests:
         raise ToktoolsError("a copy of another token")
+    if not any(approval.signature for approval in copy.approvals):
+        raise ToktoolsError("a copy without an approval")
     for approval in copy.approvals:
+        if not approval.signature:  # a place that is kept for an approver
+            continue
         try:
             encoding.signature(approval.signature.encode())
         except ToktoolsError as error:
             raise error.at(f"approver {shown(approval.username)}") from None
-        there = [other for other in token.approvals if other.is_by(approval)]
-        if not there:
+        there = token.approval_by(approval.approver)
+        if there is None or not there.signature:
             token.approve(approval.entry)
-        elif there[0].signature != approval.signature:
+        elif there.signature != approval.signature:
             raise ToktoolsError(f"approver {shown(approval.username)} has two different entries")
 
 

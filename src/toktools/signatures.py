@@ -16,6 +16,9 @@ from toktools.errors import ToktoolsError
 DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """What stands before a SHA-256 digest in the signed block (RFC 8017 section 9.2, note 1)."""
 
+PublicKey = RSAPublicKey
+"""An RSA public key, for rooms that do not import the library."""
+
 _PADDING = PKCS1v15()
 _FINISHED = Prehashed(SHA256())
 

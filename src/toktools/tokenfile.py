@@ -53,12 +53,14 @@ class Shape:
     public_key: str = ""
     """The member that the signer's public key goes into, as PEM."""
     indent: int = 2
+    article: str = "a"
 
 
 SHAPES = (
     Shape(
         kind="mfa",
         title="MFA login or set-up",
+        article="an",
         version=("version", "2.0"),
         root=("tokens",),
         entries="tokens",
@@ -119,6 +121,10 @@ class TokenFile:
         self.shape = shape
         self.digests = [_bytes(entry, shape.digest, number, encoding.digest) for number, entry in _numbered(entries)]
         self.approvals = _approvals(document, shape.approvals) if shape.approvals else []
+        self._places_of: dict[tuple[str, str | None], int] = {}
+        for index, approval in enumerate(self.approvals):
+            if self._places_of.setdefault(approval.approver, index) != index:
+                raise ToktoolsError(f"approver {shown(approval.username)} is there twice")
         self._document = document
         self._entries = entries
 
@@ -159,15 +165,24 @@ class TokenFile:
         """Put a signature in a token's own place."""
         self._entries[index][self.shape.signature] = encoding.encode(signature).decode()
 
-    def approve(self, entry: dict[str, object]) -> None:
-        """Put an approver's entry in the place of the one that there is, member by member, or after the others."""
+    def approve(self, entry: dict[str, object]) -> int:
+        """Put an approver's entry in the place of the one that there is, member by member, or after the others.
+
+        Returns the index of its place.
+        """
         new = Approval(entry)
-        for approval in self.approvals:
-            if approval.is_by(new):
-                approval.entry.update(entry)
-                return
-        self.approvals.append(new)
-        self._document[self.shape.approvals] = [approval.entry for approval in self.approvals]
+        index = self._places_of.setdefault(new.approver, len(self.approvals))
+        if index < len(self.approvals):
+            self.approvals[index].entry.update(entry)
+        else:
+            self.approvals.append(new)
+            _approval_list(self._document, self.shape.approvals).append(entry)
+        return index
+
+    def approval_by(self, approver: tuple[str, str | None]) -> Approval | None:
+        """Return the approval of an approver, if there is one."""
+        index = self._places_of.get(approver)
+        return None if index is None else self.approvals[index]
 
     def put_public_key(self, pem: str) -> None:
         """Put the signer's public key in its place."""
@@ -207,9 +222,10 @@ class Approval:
         """The base64 of the signature, or an empty text."""
         return str(self.entry["signature"])
 
-    def is_by(self, other: Approval) -> bool:
-        """Say whether both are entries of one approver; CloudHSM's user names are not case sensitive."""
-        return (self.username.lower(), self.role) == (other.username.lower(), other.role)
+    @property
+    def approver(self) -> tuple[str, str | None]:
+        """Whose it is: the user, in lower case since CloudHSM's user names are not case sensitive, and the role."""
+        return (self.username.lower() if self.username.isascii() else self.username, self.role)
 
 
 def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
@@ -230,9 +246,11 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
     source = files.read(path, MAX_SIZE)
     files.refuse_as_stdout(source)
     try:
-        return source, parse(source.content)
+        tokens = parse(source.content)
+        _ = tokens.approval_data  # what cannot be decoded is refused here, where the file's name is known
     except ToktoolsError as error:
         raise error.at(source.name) from None
+    return source, tokens
 
 
 def parse(text: bytes) -> TokenFile:
@@ -250,8 +268,8 @@ def parse(text: bytes) -> TokenFile:
 
 
 def dump_json(value: object) -> bytes:
-    """Return any value as JSON, indented, with a last newline."""
-    return _dump(value)
+    """Return any value as JSON, indented, with a last newline, and in ASCII, so that no text moves the cursor."""
+    return f"{json.dumps(value, indent=2)}\n".encode()
 
 
 def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:
@@ -264,10 +282,15 @@ def _entries(document: dict[str, object], member: str) -> list[dict[str, object]
     return entries
 
 
-def _approvals(document: dict[str, object], member: str) -> list[Approval]:
+def _approval_list(document: dict[str, object], member: str) -> list[dict[str, object]]:
     entries = document.get(member)
     if not isinstance(entries, list):
         raise ToktoolsError(f'no list "{member}"')
+    return entries
+
+
+def _approvals(document: dict[str, object], member: str) -> list[Approval]:
+    entries = _approval_list(document, member)
     for number, entry in _numbered(entries):
         wrong = [name for name in ("username", "signature") if not isinstance(entry, dict) or name not in entry]
         if wrong:

@@ -112,6 +112,47 @@ if [ -c /dev/full ]; then
     [ "$status" -eq 2 ] && grep -q "standard output: no space left" err || fail "a full disk: $status"
 fi
 
+# Quorum tokens: an approver's entry is added, or replaced; approvals of copies combine.
+cp "$AWS/../aws-quorum/user-management.token" admin.token
+tok-extract admin.token | tok-sign -k "$KEYS/pkcs8.pem" >approval2
+tok-extract admin.token | tok-sign -k "$KEYS/other.pem" >approval3
+refuses "hint: name the approver with -u" tok-merge admin.token <approval2
+refuses "f.json: a file of MFA login or set-up has no place for what -u gives" tok-merge -u admin2 f.json <signatures
+ends 1 "approver admin2: not made by the given key; nothing written" \
+    tok-merge -u admin2 -R admin -p "$KEYS/spki.pem" -o never.json admin.token <approval3
+tok-merge -u admin2 -R admin -p "$KEYS/spki.pem" -o copy2.token admin.token <approval2
+tok-merge -u admin3 -R admin -o copy3.token admin.token approval3
+tok-merge -u admin3 -R admin copy2.token approval3 >both.token
+tok-merge --approvals admin.token copy2.token copy3.token | same both.token
+tok-merge --approvals admin.token - copy3.token <copy2.token | same both.token
+tok-merge --approvals both.token copy3.token copy2.token | same both.token
+tok-merge -u ADMIN3 -R admin both.token approval3 | sed s/ADMIN3/admin3/ | same both.token
+refuses "have one and the same signature" tok-merge -u admin4 -R admin -o never.json copy2.token approval2
+tok-merge -u admin3 -R admin -o wrong.token admin.token approval2
+refuses "wrong.token: approver admin3 has two different entries" tok-merge --approvals both.token wrong.token
+refuses "key-usage.token: a copy of another token" tok-merge --approvals admin.token "$AWS/../aws-quorum/key-usage.token"
+refuses "copy2.token: this file is read" tok-merge --approvals -o copy2.token admin.token copy2.token
+
+# authdata: four spaces a level, and the public key where the command needs it.
+cat >authdata.json <<EOF
+{
+    "Version": "1.0",
+    "PublicKey": "",
+    "Data": [
+        {
+            "HsmId": "hsm-lgavqitns2a",
+            "Digest": "$(tok-extract -n 1 signed.json)",
+            "Signature": ""
+        }
+    ]
+}
+EOF
+sed "s|\"Signature\": .*|\"Signature\": \"$(line 1)\"|" authdata.json >authdata.signed
+tok-merge authdata.json signature1.b64 | same authdata.signed
+tok-merge --public-key "$AWS/officer1.pub" authdata.json signature1.b64 >authdata.keyed
+sed 's/"PublicKey": ".*"/"PublicKey": ""/' authdata.keyed | same authdata.signed
+grep -qF '"PublicKey": "-----BEGIN PUBLIC KEY-----\n' authdata.keyed || fail "--public-key fills in no PEM"
+
 # After all that: the file as it was, no file that was refused, no temporary file.
 same kept.json <f.json
 [ ! -e never.json ] || fail "never.json was written"

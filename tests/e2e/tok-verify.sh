@@ -53,6 +53,42 @@ answer swapped.json "1: OK" "2: FAILED: the signature of token 3, not of token 2
 ends 1 "" tok-verify -p "$KEYS/other.pub" -p "$KEYS/spki.pem" signed.json
 grep -q "token 1: FAILED: not made by any of the given keys" out || fail "several keys are not told apart from one"
 
+# Quorum tokens: by approver, with a key for each; one key is one approver, and M may be wanted.
+cp "$AWS/../aws-quorum/user-management.token" admin.token
+ends 1 "" tok-verify -p "$KEYS/spki.pem" admin.token
+echo "admin.token: approvals: FAILED: 0 of 1" | same out
+tok-extract admin.token | tok-sign -k "$KEYS/pkcs8.pem" | tok-merge -u admin2 -R admin -i admin.token
+tok-extract admin.token | tok-sign -k "$KEYS/other.pem" | tok-merge -u admin3 -R admin -i admin.token
+printf 'admin.token: approver %s: OK\n' admin2 admin3 >ok
+tok-verify -p "$KEYS/spki.pem" -p "$KEYS/other.pub" admin.token | same ok
+tok-verify -p admin2="$KEYS/spki.pem" -p Admin3="$KEYS/other.pub" admin.token | same ok
+{ cat ok && echo "admin.token: approvals: 2 of 2: OK"; } >ok.need
+tok-verify -p "$KEYS/spki.pem" -p "$KEYS/other.pub" --need 2 admin.token | same ok.need
+ends 1 "" tok-verify -q --need 3 -p "$KEYS/spki.pem" -p "$KEYS/other.pub" admin.token
+echo "admin.token: approvals: FAILED: 2 of 3" | same out
+ends 1 "" tok-verify -q -p admin3="$KEYS/spki.pem" -p "$KEYS/spki.pem" admin.token
+echo "admin.token: approver admin3: FAILED: not made by the given key" | same out
+ends 1 "" tok-verify -q -p admin2="$KEYS/spki.pem" admin.token
+echo "admin.token: approver admin3: FAILED: no key is given" | same out
+first=$(sed -n 's/.*"signature": "\(.*\)"/\1/p' admin.token | head -n 1)
+sed "s|\"signature\": \".*\"|\"signature\": \"$first\"|" admin.token >one-key.token
+ends 1 "" tok-verify -q -p "$KEYS/spki.pem" --need 2 one-key.token
+printf 'one-key.token: %s\n' "approver admin3: FAILED: the same key as that of approver admin2" \
+    "approvals: FAILED: 1 of 2" | same out
+sed 's/"token": "0/"token": "1/' admin.token >other.token
+refuses "nobody signs blind" tok-verify -p "$KEYS/spki.pem" other.token
+refuses "--need counts the approvers" tok-verify -p "$pub" --need 2 signed.json
+
+# authdata: by the key in the file, and the lines say so.
+echo '{"Version": "1.0", "PublicKey": "", "Data": [{"Digest": "'"$(tok-extract -n 1 signed.json)"'", "Signature": ""}]}' \
+    >empty.authdata
+sed -n 1p signatures | tok-merge --public-key "$pub" -o authdata empty.authdata
+tok-verify authdata >out
+echo "authdata: token 1: OK (by the PublicKey in the file)" | same out
+tok-verify -p "$pub" authdata >out
+echo "authdata: token 1: OK" | same out
+refuses "empty.authdata: -p PUB is missing" tok-verify empty.authdata
+
 # Exit status 2 where there is no answer.
 refuses "missing.json: no such file or directory" tok-verify -p "$pub" missing.json
 refuses "missing.pub: no such file or directory" tok-verify -p missing.pub signed.json

@@ -58,8 +58,8 @@ def _work(options: SimpleNamespace) -> int:
             given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
             _refuse_count(chosen, given)
             changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
-        if options.public_key:
-            tokens.put_public_key(_pem(options.public_key))
+        if options.public_key is not None:
+            verifier = _put_public_key(tokens, options)
         _verify(verifier, changed)
         _refuse_signature_twice(tokens, set(chosen))
     except ToktoolsError as error:
@@ -68,7 +68,7 @@ def _work(options: SimpleNamespace) -> int:
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
-        read = [*options.SIGNATURE, *options.p, *filter(None, [options.public_key])]
+        read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
         files.replace({out: tokens.dump()}, keep=files.status_of(read), seen=source)
     return 0
 
@@ -89,8 +89,8 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> No
         (options.approvals, "--approvals", shape.approvals),
         (options.public_key, "--public-key", shape.public_key),
     ):
-        if given and not fits:
-            raise ToktoolsError(f"a file of {shape.title} has no place for what {flag} gives")
+        if given not in {None, False} and not fits:
+            raise ToktoolsError(f"{flag}: this is {shape.article} {shape.title} file, which has no place for that")
     if shape.approvals and not (options.u or options.approvals):
         raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
     if options.R and not options.u:
@@ -138,9 +138,8 @@ def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) 
 def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[Place]:
     if options.R is None and tokens.member("service") is not None:
         TOOL.warn(f"-R: the CloudHSM CLI writes the role of {options.u} too, {' or '.join(approvers.ROLES)}")
-    tokens.approve(approvers.entry(options.u, options.R, signature))
-    name = f"approver {options.u}"
-    return [place for place in tokens.places() if place.name.lower() == name.lower()]
+    index = tokens.approve(approvers.entry(options.u, options.R, signature))
+    return [tokens.places()[index]]
 
 
 def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[Place]:
@@ -156,10 +155,14 @@ def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[Place]:
     return [place for place in tokens.places() if place not in before]
 
 
-def _pem(path: str) -> str:
-    from toktools import keys
+def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier:
+    """Fill the public key in, and return who verifies with it too."""
+    from toktools import keys, signatures
 
-    return keys.pem(keys.public(path))
+    public = keys.public(options.public_key)
+    tokens.put_public_key(keys.pem(public))
+    # CMU registers this key: signatures of another would be of no use, even if -p names that one.
+    return signatures.Verifier([public], tokens.digests)
 
 
 def _refuse_signature_twice(tokens: TokenFile, chosen: set[int]) -> None:

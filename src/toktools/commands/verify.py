@@ -12,14 +12,14 @@ from toktools.options import CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.signatures import RSAPublicKey
+    from toktools.signatures import PublicKey
     from toktools.tokenfile import TokenFile
 
-    Keys = Mapping[str, Sequence[RSAPublicKey]]
+    Keys = Mapping[str, Sequence[PublicKey]]
 
 
 def _need(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= approvers.MAX_APPROVERS):
+    if text not in map(str, range(1, approvers.MAX_APPROVERS + 1)):
         raise ToktoolsError(f"--need: not a number from 1 to {approvers.MAX_APPROVERS}")
     return int(text)
 
@@ -56,7 +56,7 @@ def _keys(tokens: TokenFile, given: Sequence[str]) -> tuple[Keys, str]:
     """Return the keys by approver, in lower case, with those of nobody's name under ""; and a remark on where from."""
     from toktools import keys
 
-    by_name: dict[str, list[RSAPublicKey]] = {}
+    by_name: dict[str, list[PublicKey]] = {}
     for argument in given:
         user, equals, path = argument.partition("=")
         named = bool(equals) and approvers.is_user(user) and bool(tokens.shape.approvals)
@@ -95,6 +95,8 @@ def _approvals(tokens: TokenFile, by_name: Keys, need: int | None) -> list[tuple
             first = owner.setdefault(key.public_numbers().n, user)
             fault = f"the same key as that of approver {first}" if first != user else ""
         faults.append((place.name, fault))
+    there = {approval.username.lower() for approval in tokens.approvals}
+    faults += [(f"approver {user}", "no approval") for user in by_name if user and user not in there]
     good = len({name.lower() for name, fault in faults if not fault})
     wanted = need or 1
     if good < wanted:
