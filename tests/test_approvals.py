@@ -450,3 +450,40 @@ def test_broken_public_key_in_authdata(quorum: Shell, inside: str) -> None:
     assert (done.out, "\u001b" in done.err) == (b"", False)
     assert len([line for line in done.err.splitlines() if "hint: " not in line]) == 1
     quorum.run("tok-verify", "-p", "admin2.pub", "authdata.json").check(0)
+
+
+def test_an_approver_who_is_there_twice(quorum: Shell) -> None:
+    """A file with two entries of one approver is refused: one of them would stay, unseen."""
+    approved(quorum, "twice.token", entry(quorum, "admin2"), entry(quorum, "admin3") | {"username": "ADMIN2"})
+    words = ("tok-merge", "-u", "admin2", "-R", "admin", "twice.token", "admin2.sig")
+    quorum.run(*words).check(2, "twice.token: approver ADMIN2 is there twice")
+
+
+def test_a_key_whose_owner_has_not_signed(quorum: Shell) -> None:
+    """Whoever names an approver's key wants that approval: its absence is not OK."""
+    approved(quorum, "one.token", entry(quorum, "admin2"))
+    done = quorum.run("tok-verify", "-p", "admin2=admin2.pub", "-p", "admin3=admin3.pub", "one.token").check(1)
+    assert b"one.token: approver admin3: FAILED: no approval\n" in done.out
+
+
+def test_a_copy_without_an_approval(quorum: Shell) -> None:
+    """A copy that nobody has signed gives nothing, and that is said."""
+    quorum.write("copy", quorum.read("admin.token"))
+    quorum.run("tok-merge", "--approvals", "admin.token", "copy").check(2, "copy: a copy without an approval")
+
+
+def test_many_approvals(quorum: Shell) -> None:
+    """The time to combine copies grows with their approvals, not with the square of their number."""
+    many = [entry(quorum, "admin2") | {"username": f"u{number}", "signature": NOBODY} for number in range(5000)]
+    approved(quorum, "many.token", *many[:1])
+    approved(quorum, "copy", *many)
+    done = quorum.run("tok-merge", "--approvals", "many.token", "copy", timeout=20)
+    done.check(2, "have one and the same signature")
+
+
+def test_json_is_plain_ascii(quorum: Shell) -> None:
+    """What tok-inspect --json writes moves no cursor, whatever names are in the file."""
+    approved(quorum, "odd.token", entry(quorum, "admin2") | {"username": "\x9b31m\u202e"})
+    out = quorum.run("tok-inspect", "--json", "odd.token").check(0).out
+    assert out.isascii()
+    assert json.loads(out)["approvals"][0]["username"] == "\x9b31m\u202e"

@@ -489,7 +489,7 @@ HANGING = {
     "deaf": (f"trap '' TERM HUP INT; {FOREVER} & echo $$ $! >>pids; wait", 2),
     "with a deaf child": (f"(trap '' TERM HUP INT; exec {FOREVER}) & echo $$ $! >>pids; wait", 2),
     "without output": (f"exec >&-; echo $$ >>pids; exec {FOREVER}", 1),
-    "survived by its child": (f"{FOREVER} & echo $! >>pids", 1),
+    "with an orphan": (f"sh -c '{FOREVER} >/dev/null & echo $! >>pids'; echo $$ >>pids; exec {FOREVER}", 2),
     "stopped": ("echo $$ >>pids; kill -STOP $$", 1),
 }
 WITH_FILE = ("sh", "{}")
@@ -511,6 +511,32 @@ def test_a_signal_to_tok_exec_alone(bench: Bench, signer: str, number: signal.Si
         assert tool.wait(timeout=20) == -number
         assert bench.left() == []
         assert ended(tool) == (-number, b"", b"")
+
+
+@pytest.mark.parametrize("output", ["", ">/dev/null"], ids=["holds the output", "holds nothing"])
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("exit 3", "sh: exit status 3"),
+        ("kill -9 $$", "sh: killed by signal 9"),
+        ("head -c 100 /dev/zero", "sh: its output is no signature"),
+    ],
+)
+def test_a_failure_with_a_child_left(bench: Bench, end: str, said: str, output: str) -> None:
+    """A command that fails is told at once, whatever it has left running, and that is ended."""
+    done = bench.exec("--", "sh", "-c", f"{FOREVER} {output} & echo $! >>pids; {end}")
+    assert done.check(2, f"tok-exec: standard input: line 1: {said}").out == b""
+    assert bench.left() == []
+
+
+def test_what_a_good_command_leaves_is_its_own_business(bench: Bench) -> None:
+    """An agent that a command has started goes on after success, and holds nothing up."""
+    body = f"{FOREVER} >agent.log 2>&1 & echo $! >>pids; cat signature.bin"
+    assert bench.exec("--", "sh", "-c", body).check(0).out == stream(*[SIGNATURE] * 3)
+    agents = bench.pids(3)
+    assert all(map(alive, agents))
+    for pid in agents:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_many_deaf_commands_take_one_moment(bench: Bench) -> None:

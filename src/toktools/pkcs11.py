@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote_to_bytes
@@ -76,11 +77,15 @@ def _parse(uri: str) -> dict[str, bytes]:
     # Wherever it stands, a slip of the pen among it: no message may show it.
     if b"pin-value" in unquote_to_bytes(os.fsencode(uri)).lower():
         raise ToktoolsError("every user of the machine can read a pin-value", "use --passin, or pin-source")
+    if re.search("%(?![0-9A-Fa-f]{2})", uri):
+        raise ToktoolsError("a wrong percent escape in the pkcs11 URI")
     path, _, query = uri.partition(":")[2].partition("?")
     wanted: dict[str, bytes] = {}
     for known, parts in ((_PATH, path.split(";")), (_QUERY, query.split("&"))):
         for part in filter(None, parts):
-            attribute, _, value = part.partition("=")
+            attribute, equals, value = part.partition("=")
+            if not equals:  # and no message shows it: it may be a PIN
+                raise ToktoolsError("an attribute of the pkcs11 URI has no value")
             if attribute not in known:
                 hint = f"known are {', '.join(_PATH)} and, after a question mark, {', '.join(_QUERY)}"
                 raise ToktoolsError(f"{shown(attribute)} is not known in a pkcs11 URI", hint)
@@ -89,6 +94,8 @@ def _parse(uri: str) -> dict[str, bytes]:
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
     if wanted.pop("type", b"private") != b"private":
         raise ToktoolsError("a key that signs has type=private")
+    if not wanted.get("slot-id", b"0").isdigit():
+        raise ToktoolsError("slot-id is not a number")
     return wanted
 
 

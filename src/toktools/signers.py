@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from toktools import encoding, files
@@ -17,6 +18,9 @@ _FILE = "{}"
 _MAX_OUTPUT = 1 << 16
 _GRACE = 2.0
 """Seconds between asking a command to end and ending it."""
+_PAUSE = 0.05
+"""Seconds from one look to the next."""
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 class Command:
@@ -28,12 +32,13 @@ class Command:
 
     def __init__(self, argv: Sequence[str], *, base64: bool) -> None:
         self._argv = argv
-        self._name = shown(argv[0])
+        self._name = shown(argv[0]) or "''"
         self._base64 = base64
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
         self._folder = ""
+        _adopt_orphans()
 
     def sign(self, digest: bytes) -> bytes:
         """Run the command for a digest, and return the signature: as many bytes as an RSA key can make.
@@ -41,9 +46,9 @@ class Command:
         Raises ToktoolsError where the command cannot be run, fails, or writes something else.
         """
         with self._arguments(digest) as argv, self._run(argv, digest) as child:
-            output = child.stdout.read(_MAX_OUTPUT + 1) if child.stdout else b""
+            output = _output(child)
             if len(output) > _MAX_OUTPUT:
-                _end([child])
+                child.kill()
             status = child.wait()
         if len(output) > _MAX_OUTPUT:
             raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
@@ -52,18 +57,34 @@ class Command:
         return self._signature(output)
 
     def stop(self) -> None:
-        """End every run that is under way, with all that it has started, leave no file, and begin no more.
+        """Begin no more, end every process that was started, kindly and then by force, and leave no file.
 
         A signal may call this, but in no thread that may be in sign().
         """
         with self._lock:
             self._stopped = True
-            running = list(self._running)
-        _end(running)
+        asked: set[int] = set()
+        began = time.monotonic()
+        # Again and again, since a process that is not yet ended may start others.
+        while (alive := self._alive()) and time.monotonic() < began + 2 * _GRACE:
+            if time.monotonic() < began + _GRACE:
+                _send(signal.SIGTERM, alive - asked)
+                asked |= alive
+            else:
+                _send(signal.SIGKILL, alive)
+            time.sleep(_PAUSE)
+        self.close()
+
+    def close(self) -> None:
+        """Leave no file."""
         if self._folder:
             import shutil
 
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _alive(self) -> set[int]:
+        with self._lock:
+            return {child.pid for child in self._running if child.poll() is None} | _descendants()
 
     @contextmanager
     def _arguments(self, digest: bytes) -> Iterator[Sequence[str]]:
@@ -137,7 +158,29 @@ def _ending(status: int) -> str:
     return f"killed by signal {-status} ({signal.strsignal(-status) or 'unknown'})"
 
 
-def _send(number: int, pids: Sequence[int]) -> None:
+def _output(child: subprocess.Popen[bytes]) -> bytes:
+    """Return what a command writes until it ends, though what it has started may hold its output open."""
+    output = b""
+    if child.stdout is None:
+        return output
+    descriptor = child.stdout.fileno()
+    readable = select.poll()
+    readable.register(descriptor, select.POLLIN)
+    while len(output) <= _MAX_OUTPUT:
+        # Asked before, so that what it has written by then is seen below.
+        over = child.poll() is not None
+        if readable.poll(0 if over else _PAUSE * 1000):
+            chunk = os.read(descriptor, _MAX_OUTPUT)
+            if not chunk:
+                break
+            output += chunk
+        elif over:
+            break
+    child.stdout.close()
+    return output
+
+
+def _send(number: int, pids: Iterable[int]) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -145,48 +188,31 @@ def _send(number: int, pids: Sequence[int]) -> None:
             pass  # it is over
 
 
-def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End commands with all that they have started: kindly, and after a moment that they share, by force."""
-    families = [(child, _family(child)) for child in running]
-    for child, family in families:
-        _send(signal.SIGTERM, [child.pid, *family])
-    deadline = time.monotonic() + _GRACE
-    for child, family in families:
-        try:
-            child.wait(max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            family.extend(_family(child))  # whom it has started since
-            child.kill()
-            child.wait()
-        _send(signal.SIGKILL, family)
+def _adopt_orphans() -> None:
+    """Become the parent of what the commands leave behind (Linux), so that it can be found."""
+    import ctypes
+
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (AttributeError, OSError):
+        pass  # another system: what a command has started is then its own business
 
 
-def _family(child: subprocess.Popen[bytes]) -> list[int]:
-    """Return all that a command has started, and those that hold its output, though they may be orphans.
-
-    As far as /proc tells; where there is none, nothing is known.
-    """
+def _descendants() -> set[int]:
+    """Return all processes that descend from this one and are not over, as far as /proc tells."""
     children: dict[int, list[int]] = {}
-    output = f"pipe:[{os.fstat(child.stdout.fileno()).st_ino}]" if child.stdout else ""
-    found = [child.pid]
+    over = set()
     for pid in map(int, filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else [])):
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 # pid (comm) state ppid, and comm may hold anything.
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(pid)
-            descriptors = os.listdir(f"/proc/{pid}/fd")
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
         except OSError:
-            continue  # it is over, or another user's
-        if pid != os.getpid() and any(_target(f"/proc/{pid}/fd/{fd}") == output for fd in descriptors):
-            found.append(pid)
+            continue  # it is over
+        children.setdefault(int(parent), []).append(pid)
+        if state in b"ZX":
+            over.add(pid)
+    found = [os.getpid()]
     for process in found:
-        found += [pid for pid in children.get(process, []) if pid not in found]
-    return found[1:]
-
-
-def _target(link: str) -> str:
-    try:
-        return os.readlink(link)
-    except OSError:
-        return ""
+        found += children.get(process, [])
+    return set(found[1:]) - over

@@ -117,7 +117,7 @@ cp "$AWS/../aws-quorum/user-management.token" admin.token
 tok-extract admin.token | tok-sign -k "$KEYS/pkcs8.pem" >approval2
 tok-extract admin.token | tok-sign -k "$KEYS/other.pem" >approval3
 refuses "hint: name the approver with -u" tok-merge admin.token <approval2
-refuses "f.json: a file of MFA login or set-up has no place for what -u gives" tok-merge -u admin2 f.json <signatures
+refuses "f.json: -u: this is an MFA login or set-up file" tok-merge -u admin2 f.json <signatures
 ends 1 "approver admin2: not made by the given key; nothing written" \
     tok-merge -u admin2 -R admin -p "$KEYS/spki.pem" -o never.json admin.token <approval3
 tok-merge -u admin2 -R admin -p "$KEYS/spki.pem" -o copy2.token admin.token <approval2
