@@ -75,7 +75,7 @@ BAD_STREAMS = {
     "blank line in the middle": (ONE + b"\n" + TWO + THREE, "line 2: empty"),
     "blank line at the end": (STREAM + b"\n", "line 4: empty"),
     "blank line alone": (b"\r\n", "line 1: empty"),
-    "one signature for two digests": (ONE + TWO + ONE, "tokens 1 and 3 differ, but have one and the same signature"),
+    "one signature for two digests": (ONE + TWO + ONE, "token 1 and token 3 have one and the same signature"),
     "not base64": (ONE + b"Error: no such key\n" + THREE, "line 2: "),
     "raw bytes": (b"\x80" * 256, "line 1: not base64"),
     "not canonical": (ONE + line(256).replace(b"g==", b"h==") + THREE, "line 2: not canonical base64"),
@@ -118,7 +118,7 @@ def test_a_bad_stream_changes_nothing(shell: Shell, case: str, options: list[str
         (b"\x80" * 255, "2: wrong size: 255 bytes"),
         (b"\x80" * 256 + b"\n", "2: wrong size: 257 bytes"),
         (TWO + THREE, "2: white space"),
-        (SIGNATURES[0], "tokens 1 and 2 differ, but have one and the same signature"),
+        (SIGNATURES[0], "token 1 and token 2 have one and the same signature"),
         (None, "2: no such file or directory"),
     ],
 )

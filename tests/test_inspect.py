@@ -161,7 +161,7 @@ def test_no_whole_records(shell: Shell, count: int) -> None:
     assert f"approval data: {count} byte" in text
     assert "seems to say" not in text
     assert "requester" not in text
-    assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["approval_data"] == []
+    assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_approval_data"] == []
 
 
 @pytest.mark.parametrize("kind", ["token", "registration"])
@@ -186,7 +186,7 @@ def test_wild_records(shell: Shell) -> None:
     assert r"requester a\x1b[31m\n\x7f, service 3, time 9223372036854775808" in coloured
     assert nobody == "      HSM 0x18: requester , service 3, time 9999-12-31T23:59:59Z"
     assert all(line.isprintable() for line in lines)
-    facts = json.loads(inspect(shell, quorum(records), "--json"))["tokens"][0]["approval_data"]
+    facts = json.loads(inspect(shell, quorum(records), "--json"))["tokens"][0]["undocumented_approval_data"]
     assert [record["key_handle"] for record in facts] == [2**64 - 1, 0, 0]
 
 
@@ -204,12 +204,12 @@ KINDS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
     "quorum-registration": (
         registration(approval_record()),
         set(),
-        {"signature_bytes", "digest_matches_approval_data", "approval_data"},
+        {"signature_bytes", "digest_matches_approval_data", "undocumented_approval_data"},
     ),
     "quorum-token": (
         quorum(approval_record(), approver("admin2", SIGNATURE, role="admin"), service="s", key_reference="0x1"),
         {"approvals", "service", "key_reference"},
-        {"digest_matches_approval_data", "approval_data"},
+        {"digest_matches_approval_data", "undocumented_approval_data"},
     ),
     "authdata": (authdata("", "", SIGNATURE), {"has_public_key"}, {"signature_bytes"}),
 }
@@ -225,7 +225,7 @@ def test_members_of_json(shell: Shell, kind: str) -> None:
     for token in facts["tokens"]:
         assert set(token) == {"digest", "digest_hex"} | token_members
         assert base64.b64decode(token["digest"]).hex() == token["digest_hex"]
-        for record in token.get("approval_data", ()):
+        for record in token.get("undocumented_approval_data", ()):
             assert set(record) == {"service", "hsm", "key_handle", "requester", "time"}
     for approval in facts.get("approvals", ()):
         assert set(approval) == {"username", "role", "signature_bytes"}

@@ -44,8 +44,8 @@ def entry(username: str, role: str | None, signature: bytes) -> dict[str, object
     return members
 
 
-def combine(token: TokenFile, copy: TokenFile) -> None:
-    """Take the approvals of a copy of a quorum token.
+def combine(token: TokenFile, copy: TokenFile) -> list[int]:
+    """Take the approvals of a copy of a quorum token, and return the indices of the places that were filled.
 
     Raises ToktoolsError where it is a copy of another token, or has another entry of an approver who is there already.
     """
@@ -53,6 +53,7 @@ def combine(token: TokenFile, copy: TokenFile) -> None:
         raise ToktoolsError("a copy of another token")
     if not any(approval.signature for approval in copy.approvals):
         raise ToktoolsError("a copy without an approval")
+    filled = []
     for approval in copy.approvals:
         if not approval.signature:  # a place that is kept for an approver
             continue
@@ -62,17 +63,12 @@ def combine(token: TokenFile, copy: TokenFile) -> None:
             raise error.at(f"approver {shown(approval.username)}") from None
         there = token.approval_by(approval.approver)
         if there is None or not there.signature:
-            token.approve(approval.entry)
+            filled.append(token.approve(approval.entry))
         elif there.signature != approval.signature:
             raise ToktoolsError(f"approver {shown(approval.username)} has two different entries")
+    return filled
 
 
-def refuse_signature_twice(token: TokenFile) -> None:
-    """Raise ToktoolsError where two approvers have one and the same signature, which means one and the same key."""
-    by: dict[str, str] = {}
-    for approval in token.approvals:
-        other = by.setdefault(approval.signature or approval.username, approval.username)
-        if other.lower() != approval.username.lower():
-            raise ToktoolsError(
-                f"approvers {shown(other)} and {shown(approval.username)} have one and the same signature"
-            )
+def entry_with_role(token: TokenFile, username: str) -> bool:
+    """Say whether a user has an approval with a role."""
+    return any(approval.approver[0] == username.lower() and approval.role for approval in token.approvals)

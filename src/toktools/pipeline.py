@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from toktools import files, records
@@ -53,13 +54,15 @@ class _Crew:
 
     def __init__(self, sign: Callable[[bytes], bytes], jobs: int) -> None:
         from queue import Queue, SimpleQueue
-        from threading import Event, Thread
+        from threading import Lock, Thread
 
         self._sign = sign
         # The place of each answer, in the order of the lines; its bound is that of the memory.
         self.order: Queue[SimpleQueue[bytes | BaseException] | None] = Queue(maxsize=2 * jobs)
         self._work: SimpleQueue[tuple[bytes, int, SimpleQueue[bytes | BaseException]]] = SimpleQueue()
-        self._failed = Event()
+        self._lock = Lock()
+        self._failed = math.inf
+        """The first line that has failed."""
         for target in (self._read, *[self._answer] * jobs):
             Thread(target=target, daemon=True).start()
 
@@ -78,15 +81,16 @@ class _Crew:
             self.order.put(answer)
 
     def _answer(self) -> None:
-        # Lines are taken in order: all before one that fails are under way, and the later ones are not begun.
         while True:
             digest, number, answer = self._work.get()
-            if self._failed.is_set():
+            # Those before the one that failed are still waited for, and those after it are not begun.
+            if number > self._failed:
                 return
             try:
                 answer.put(_signed(self._sign, digest, number))
             except BaseException as error:  # noqa: BLE001 - the same
-                self._failed.set()
+                with self._lock:
+                    self._failed = min(self._failed, number)
                 answer.put(error)
 
 

@@ -31,7 +31,10 @@ class TokenKey:
             raise ToktoolsError("the key is not allowed to sign (CKA_SIGN)")
         self._sign = key.sign
         # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
-        self._pin = {"pin": pin} if pin is not None and _attribute(key, Attribute.ALWAYS_AUTHENTICATE) else {}
+        always = bool(_attribute(key, Attribute.ALWAYS_AUTHENTICATE))
+        if always and pin is None:
+            raise ToktoolsError("the key wants a PIN for each signature, which a reader's own keypad cannot give here")
+        self._pin = {"pin": pin} if always else {}
         # A token need not keep the exponent with the private key. Were it another one, no signature would verify.
         exponent = _attribute(key, Attribute.PUBLIC_EXPONENT) or _COMMON_EXPONENT
         modulus = _attribute(key, Attribute.MODULUS)

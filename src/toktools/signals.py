@@ -17,9 +17,9 @@ def end_like_cat() -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Let deadly signals wait until the block is done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEADLY)
+def held(*more: signal.Signals) -> Iterator[None]:
+    """Let deadly signals, and more, wait until the block is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*DEADLY, *more))
     try:
         yield
     finally:
@@ -34,7 +34,7 @@ def tidied(*more: signal.Signals, tidy: Callable[[], None], again: Callable[[], 
     """
 
     def strike(number: int, _frame: object) -> None:
-        with held():
+        with held(*more):
             tidy()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

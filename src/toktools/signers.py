@@ -38,6 +38,8 @@ class Command:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
         self._folder = ""
+        self._others = _descendants()
+        """Processes of the shell that has become this one."""
         _adopt_orphans()
 
     def sign(self, digest: bytes) -> bytes:
@@ -59,7 +61,7 @@ class Command:
     def stop(self) -> None:
         """Begin no more, end every process that was started, kindly and then by force, and leave no file.
 
-        A signal may call this, but in no thread that may be in sign().
+        A signal may call this, but in no thread that may be in here already, or in sign().
         """
         with self._lock:
             self._stopped = True
@@ -84,7 +86,8 @@ class Command:
 
     def _alive(self) -> set[int]:
         with self._lock:
-            return {child.pid for child in self._running if child.poll() is None} | _descendants()
+            started = {child.pid for child in self._running if child.poll() is None}
+        return started | _descendants() - self._others
 
     @contextmanager
     def _arguments(self, digest: bytes) -> Iterator[Sequence[str]]:
@@ -94,10 +97,12 @@ class Command:
         with files.trouble_at("a file for the digest"):
             path = self._write(digest)
         yield [argument.replace(_FILE, path) for argument in self._argv]
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass  # the command has removed it
+        # Once stop() is at work, what the command has started may still read it, until close().
+        if not self._stopped:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass  # the command has removed it, or worse; close() sees to the rest
 
     def _write(self, digest: bytes) -> str:
         from tempfile import mkdtemp, mkstemp

@@ -97,6 +97,7 @@ SHAPES = (
         root=("Data",),
         entries="Data",
         entry=("Digest", "Signature"),
+        never=("approval_data",),
         digest="Digest",
         signature="Signature",
         public_key="PublicKey",
@@ -107,11 +108,16 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Place:
-    """One place of a signature: its name for the user, the index of its digest, and the text in it."""
+    """One place of a signature."""
 
     name: str
+    """Its name for the user."""
     index: int
+    """The index of its digest."""
     text: str
+    """What is in it: base64, or nothing."""
+    signs: object
+    """What no other place with the same signature may differ in: the digest, or the approver."""
 
 
 class TokenFile:
@@ -154,8 +160,13 @@ class TokenFile:
     def places(self) -> list[Place]:
         """Return each place that has or may have a signature: a token's, or an approver's."""
         if self.shape.approvals:
-            return [Place(f"approver {shown(approval.username)}", 0, approval.signature) for approval in self.approvals]
-        return [Place(f"token {number}", number - 1, self.signed(number - 1)) for number, _ in _numbered(self._entries)]
+            return [
+                Place(f"approver {shown(approval.username)}", 0, approval.signature, approval.approver[0])
+                for approval in self.approvals
+            ]
+        return [
+            Place(f"token {index + 1}", index, self.signed(index), digest) for index, digest in enumerate(self.digests)
+        ]
 
     def signed(self, index: int) -> str:
         """Return the text in a token's own place: base64, or empty where the token is unsigned."""

@@ -61,7 +61,7 @@ refuses "nobody signs blind" tok-extract other.token
 # --json: one object, for scripts.
 ends 0 "" tok-inspect --json admin.token
 if command -v jq >jq.path; then
-    [ "$(jq -r '.kind, .approvals[0].username, .tokens[0].approval_data[0].requester' out | tr '\n' ' ')" = \
+    [ "$(jq -r '.kind, .approvals[0].username, .tokens[0].undocumented_approval_data[0].requester' out | tr '\n' ' ')" = \
         "quorum-token admin2 admin " ] || fail "--json lacks something"
 fi
 

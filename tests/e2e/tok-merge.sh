@@ -77,7 +77,7 @@ sed 3d signatures >stream && nothing "f.json: 3 tokens but 2 signatures; nothing
 { cat signatures && line 1; } >stream && nothing "3 tokens but more than 3 signatures"
 : >stream && nothing "3 tokens but 0 signatures"
 { line 1 && echo && line 3; } >stream && nothing "standard input: line 2: empty"
-{ line 1 && line 2 && line 1; } >stream && nothing "tokens 1 and 3 differ, but have one and the same signature"
+{ line 1 && line 2 && line 1; } >stream && nothing "token 1 and token 3 have one and the same signature"
 { line 1 && echo '*' && line 3; } >stream && nothing "line 2: not base64"
 { line 1 && line 2 | cut -c 1-200 && line 3; } >stream && nothing "line 2: wrong size: 150 bytes"
 { line 1 | fold -w 76 && echo; } >stream && nothing "base64 -w0 does not wrap"

@@ -16,7 +16,7 @@ _MAX_JOBS = 1000
 
 
 def _jobs(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MAX_JOBS):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_JOBS)) and 0 < int(text) <= _MAX_JOBS):
         raise ToktoolsError(f"-j: not a number from 1 to {_MAX_JOBS}")
     return int(text)
 
@@ -42,7 +42,9 @@ def _work(options: SimpleNamespace) -> int:
         try:
             pipeline.sign_stream(sign, options.j)
         except BaseException:
-            command.stop()
+            # A signal that came now would stop it once more, in the middle of this.
+            with signals.held(*_ALSO_DEADLY):
+                command.stop()
             raise
         command.close()
     return 0

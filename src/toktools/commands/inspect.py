@@ -58,7 +58,7 @@ def _facts(tokens: TokenFile) -> dict[str, object]:
             entry["signature_bytes"] = _size(tokens.signed(index))
         if known:
             entry["digest_matches_approval_data"] = tokens.is_shown(index)
-            entry["approval_data"] = [asdict(record) for record in approvaldata.records(known[index])]
+            entry["undocumented_approval_data"] = [asdict(record) for record in approvaldata.records(known[index])]
         entries.append(entry)
     facts: dict[str, object] = {"kind": shape.kind, "version": shape.version[1], "tokens": entries}
     if shape.approvals:

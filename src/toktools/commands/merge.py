@@ -58,10 +58,11 @@ def _work(options: SimpleNamespace) -> int:
             given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
             _refuse_count(chosen, given)
             changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
-        if options.public_key is not None:
-            verifier = _put_public_key(tokens, options)
-        _verify(verifier, changed)
-        _refuse_signature_twice(tokens, set(chosen))
+        places = tokens.places()
+        for who in filter(None, [verifier, _put_public_key(tokens, options)]):
+            for index in changed:
+                _verify(who, places[index])
+        _refuse_signature_twice(tokens, set(changed))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
@@ -128,53 +129,46 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[Place]:
+def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
+    """Put signatures into the tokens' own places, and return the indices of all places that now have one."""
     for index, signature in zip(chosen, signatures, strict=True):
         tokens.put(index, signature)
     # Those of tokens outside the list that are still unsigned stay so.
-    return [place for place in tokens.places() if place.text]
+    return [index for index, place in enumerate(tokens.places()) if place.text]
 
 
-def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[Place]:
+def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[int]:
+    """Put an approver's entry in, and return the index of its place."""
+    if options.R is None and approvers.entry_with_role(tokens, options.u):
+        raise ToktoolsError(f"approver {options.u} is there with a role", "give the role with -R")
     if options.R is None and tokens.member("service") is not None:
         TOOL.warn(f"-R: the CloudHSM CLI writes the role of {options.u} too, {' or '.join(approvers.ROLES)}")
-    index = tokens.approve(approvers.entry(options.u, options.R, signature))
-    return [tokens.places()[index]]
+    return [tokens.approve(approvers.entry(options.u, options.R, signature))]
 
 
-def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[Place]:
+def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
+    """Put the approvals of copies in, and return the indices of their places."""
     from toktools import tokenfile
 
-    before = set(tokens.places())
+    filled = []
     for path in copies:
         copy, approved = tokenfile.read(path)
         try:
-            approvers.combine(tokens, approved)
+            filled += approvers.combine(tokens, approved)
         except ToktoolsError as error:
             raise error.at(copy.name) from None
-    return [place for place in tokens.places() if place not in before]
+    return filled
 
 
-def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier:
-    """Fill the public key in, and return who verifies with it too."""
+def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier | None:
+    """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
+    if options.public_key is None:
+        return None
     from toktools import keys, signatures
 
     public = keys.public(options.public_key)
     tokens.put_public_key(keys.pem(public))
-    # CMU registers this key: signatures of another would be of no use, even if -p names that one.
     return signatures.Verifier([public], tokens.digests)
-
-
-def _refuse_signature_twice(tokens: TokenFile, chosen: set[int]) -> None:
-    if tokens.shape.approvals:
-        approvers.refuse_signature_twice(tokens)
-        return
-    first_with: dict[str, int] = {}
-    for index, digest in enumerate(tokens.digests):
-        first = first_with.setdefault(tokens.signed(index) or f"unsigned {index}", index)
-        # What stood in the file before, and stays, is not this command's to judge.
-        if tokens.digests[first] != digest and not chosen.isdisjoint((first, index)):
-            raise ToktoolsError(f"tokens {first + 1} and {index + 1} differ, but have one and the same signature")
 
 
 def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
@@ -185,10 +179,21 @@ def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
     return signatures.Verifier([keys.public(path) for path in paths], tokens.digests)
 
 
-def _verify(verifier: Verifier | None, places: Sequence[Place]) -> None:
-    for place in places if verifier else ():
-        if verifier and (fault := verifier.fault(place.index, place.text)):
-            raise ToktoolsError(f"{place.name}: {fault}", status=1)
+def _verify(verifier: Verifier, place: Place) -> None:
+    fault = verifier.fault(place.index, place.text)
+    if fault:
+        raise ToktoolsError(f"{place.name}: {fault}", status=1)
+
+
+def _refuse_signature_twice(tokens: TokenFile, changed: set[int]) -> None:
+    """Refuse one signature for two digests, or of two approvers, which would be one key."""
+    places = tokens.places()
+    first_with: dict[str, int] = {}
+    for index, place in enumerate(places):
+        first = first_with.setdefault(place.text or f"unsigned {index}", index)
+        # What stood in the file before, and stays, is not this command's to judge.
+        if places[first].signs != place.signs and not changed.isdisjoint((first, index)):
+            raise ToktoolsError(f"{places[first].name} and {place.name} have one and the same signature")
 
 
 TOOL = Tool(COMMAND_LINE, _work)

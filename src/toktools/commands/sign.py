@@ -1,4 +1,4 @@
-"""tok-sign: sign digests with a key from a file."""
+"""tok-sign: sign digests with a key from a file or on a token."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from toktools import approvers, files
 from toktools.cli import Tool
-from toktools.errors import ToktoolsError
+from toktools.errors import ToktoolsError, shown
 from toktools.options import CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -85,24 +85,24 @@ def _approvals(tokens: TokenFile, by_name: Keys, need: int | None) -> list[tuple
     from toktools import signatures
 
     faults = []
-    owner: dict[int, str] = {}
+    good: dict[int, str] = {}
     for approval, place in zip(tokens.approvals, tokens.places(), strict=True):
-        user = approval.username.lower()
+        if need and not place.text:
+            continue  # one of those who need not sign
+        user = approval.approver[0]
         keys = by_name.get(user, by_name.get("", ()))
         fault = signatures.Verifier(keys, tokens.digests).fault(0, place.text) if keys else "no key is given"
         if not fault:
             key = next(key for key in keys if not signatures.Verifier([key], tokens.digests).fault(0, place.text))
-            first = owner.setdefault(key.public_numbers().n, user)
-            fault = f"the same key as that of approver {first}" if first != user else ""
+            first = good.setdefault(key.public_numbers().n, user)
+            fault = f"the same key as that of approver {shown(first)}" if first != user else ""
         faults.append((place.name, fault))
-    there = {approval.username.lower() for approval in tokens.approvals}
-    faults += [(f"approver {user}", "no approval") for user in by_name if user and user not in there]
-    good = len({name.lower() for name, fault in faults if not fault})
-    wanted = need or 1
-    if good < wanted:
-        faults.append(("approvals", f"{good} of {wanted}"))
-    elif need:
-        faults.append((f"approvals: {good} of {wanted}", ""))
+    if not need:
+        there = {approval.approver[0] for approval in tokens.approvals}
+        faults += [(f"approver {user}", "no approval") for user in by_name if user and user not in there]
+    signed = len(set(good.values()))
+    if need or not faults:
+        faults.append(("approvals", "" if signed >= (need or 1) else f"{signed} of {need or 1}"))
     return faults
 
 
