@@ -539,6 +539,17 @@ def test_what_a_good_command_leaves_is_its_own_business(bench: Bench) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def test_a_signal_while_it_winds_down(bench: Bench) -> None:
+    """A signal that comes while a failed command's deaf child is given its time waits for that, and strikes."""
+    body = f"(trap '' TERM; exec {FOREVER}) >/dev/null 2>&1 & echo $! >>pids; exit 1"
+    with bench.started("--", "sh", "-c", body) as tool:
+        bench.pids(1)
+        time.sleep(0.5)  # a quarter of the time that it is given
+        tool.send_signal(signal.SIGTERM)
+        assert tool.wait(timeout=20) == -signal.SIGTERM
+        assert bench.left() == []
+
+
 def test_many_deaf_commands_take_one_moment(bench: Bench) -> None:
     """Commands that do not listen are given time together, not one after the other."""
     body, _ = HANGING["deaf"]
