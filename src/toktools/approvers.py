@@ -69,6 +69,6 @@ def combine(token: TokenFile, copy: TokenFile) -> list[int]:
     return filled
 
 
-def entry_with_role(token: TokenFile, username: str) -> bool:
+def has_role(token: TokenFile, username: str) -> bool:
     """Say whether a user has an approval with a role."""
     return any(approval.approver[0] == username.lower() and approval.role for approval in token.approvals)

@@ -75,9 +75,14 @@ def wrong_signature_size(count: int, right: int = SIGNATURE_SIZES[0]) -> str:
     return f"wrong size: {size(count)}, but an RSA-{8 * right} signature has {right}"
 
 
-def size(count: int) -> str:
+def count(number: int, noun: str) -> str:
+    """Say how many there are of something, as in "1 token" and "3 tokens"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(number: int) -> str:
     """Say a number of bytes in words."""
-    return "1 byte" if count == 1 else f"{count} bytes"
+    return count(number, "byte")
 
 
 def _not_base64(text: bytes) -> ToktoolsError:

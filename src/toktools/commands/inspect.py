@@ -95,13 +95,9 @@ def _lines(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
 
 def _summary(tokens: TokenFile) -> str:
     if tokens.shape.approvals:
-        return _count(len(tokens.approvals), "approval")
+        return encoding.count(len(tokens.approvals), "approval")
     signed = sum(bool(place.text) for place in tokens.places())
-    return f"{_count(len(tokens.digests), 'HSM')}, {signed} signed"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{encoding.count(len(tokens.digests), 'HSM')}, {signed} signed"
 
 
 def _what_it_says(approval_data: bytes, *, is_shown: bool) -> Iterator[str]:

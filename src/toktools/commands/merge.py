@@ -118,15 +118,11 @@ def _from_stdin(count: int) -> list[bytes]:
 def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
     if len(signatures) != len(chosen):
         more = "more than " if len(signatures) > len(chosen) else ""
-        given = _count(min(len(signatures), len(chosen)), "signature")
-        raise ToktoolsError(f"{_count(len(chosen), 'token')} but {more}{given}")
+        given = encoding.count(min(len(signatures), len(chosen)), "signature")
+        raise ToktoolsError(f"{encoding.count(len(chosen), 'token')} but {more}{given}")
     sizes = sorted({len(signature) for signature in signatures})
     if len(sizes) > 1:
         raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
@@ -139,7 +135,7 @@ def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) 
 
 def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[int]:
     """Put an approver's entry in, and return the index of its place."""
-    if options.R is None and approvers.entry_with_role(tokens, options.u):
+    if options.R is None and approvers.has_role(tokens, options.u):
         raise ToktoolsError(f"approver {options.u} is there with a role", "give the role with -R")
     if options.R is None and tokens.member("service") is not None:
         TOOL.warn(f"-R: the CloudHSM CLI writes the role of {options.u} too, {' or '.join(approvers.ROLES)}")
