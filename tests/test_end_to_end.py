@@ -14,7 +14,16 @@ def test_every_command_has_its_script() -> None:
     """There is one end-to-end script for each of the commands, and none beside them."""
     stems = [script.stem for script in SCRIPTS]
     assert stems == sorted(door.name for door in (ROOT / "bin").iterdir())
-    assert stems == ["tok-exec", "tok-extract", "tok-inspect", "tok-merge", "tok-sign", "tok-verify"]
+    assert stems == [
+        "tok-exec",
+        "tok-extract",
+        "tok-inspect",
+        "tok-login",
+        "tok-merge",
+        "tok-rehearse",
+        "tok-sign",
+        "tok-verify",
+    ]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

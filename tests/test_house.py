@@ -29,22 +29,32 @@ FLOORS = {
     "toktools.files": 1,
     "toktools.options": 1,
     "toktools.cli": 2,
+    "toktools.clidriver": 2,
     "toktools.passphrases": 2,
     "toktools.records": 2,
     "toktools.signatures": 2,
     "toktools.signers": 2,
+    "toktools.prompts": 0,
     "toktools.approvaldata": 0,
     "toktools.approvers": 3,
     "toktools.tokenfile": 2,
     "toktools.pipeline": 3,
     "toktools.pkcs11": 3,
     "toktools.keys": 4,
-    "toktools.commands": 5,
+    "toktools.rehearsal": 0,
+    "toktools.rehearsal.cluster": 5,
+    "toktools.rehearsal.console": 5,
+    "toktools.rehearsal.state": 6,
+    "toktools.rehearsal.dialogue": 7,
+    "toktools.rehearsal.commands": 8,
+    "toktools.commands": 9,
 }
 LIBRARIES = {
     "cryptography": {"toktools.keys", "toktools.pkcs11", "toktools.signatures"},
     "orjson": {"toktools.tokenfile"},
+    "pexpect": {"toktools.clidriver"},
     "pkcs11": {"toktools.pkcs11"},
+    "sqlite3": {"toktools.rehearsal.state"},
 }
 
 SOURCES = sorted((ROOT / "src" / "toktools").rglob("*.py"))

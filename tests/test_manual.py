@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
+from rehearsing import PASSWORD, enrol
 
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
@@ -59,6 +60,8 @@ def desk(shell: Shell, keys: Path) -> Shell:
     ):
         shutil.copy(keys / source, shell.cwd / name)
     shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
+    shell.write("password", f"{PASSWORD}\n".encode())
+    enrol(shell.cwd / "rehearsal.sqlite", "officer1", shell.cwd / "officer1.key")
     sign = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed-tokens.json f.json"
     shell.sh(sign).check(0)
     return shell
@@ -100,6 +103,7 @@ def test_readme_demo_runs(shell: Shell) -> None:
     environment = {**shell.env, "MAKEFLAGS": f"VENV={os.path.relpath(home, ROOT)}"}
     out = shell.sh(command, cwd=ROOT, env=environment).check(0).out.decode()
     assert out.count(": OK\n") == 3 + 3 + 2
+    assert out.endswith("aws-cloudhsm > quit\n")
     assert "broken.json: token 1: FAILED" in out
 
 

@@ -335,7 +335,7 @@ ON_ONE = f"token {LABEL}: "
         (f"{ONE}?pin-source=file:/", "pin-source: /: is a directory"),
         (f"{ONE}?pin-source=", "pin-source: "),
         (f"{ONE}?pin-source=%7Ccat%20pin", "pin-source: a command is not run\n"),
-        (f"{ONE}?pin-source=/dev/stdin", "standard input carries the digests\n"),
+        (f"{ONE}?pin-source=/dev/stdin", "a secret is not read from standard input\n"),
     ],
 )
 def test_what_a_uri_does_not_name(desk: Desk, attributes: str, said: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 _RECORD = struct.Struct(">HHIQ16s32sQ8s")
+_VERSION = 2  # of the newer sample
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ def records(approval_data: bytes) -> list[Record]:
         name = requester.rstrip(b"\0").decode("utf-8", "replace")
         found.append(Record(service, hsm, key_handle, name, _time(seconds)))
     return found
+
+
+def record(service: int, hsm: int, requester: str, seconds: int, nonce: bytes) -> bytes:
+    """Return one record of 80 bytes in that layout, with a nonce of 16 bytes, for an HSM that is not real."""
+    return _RECORD.pack(_VERSION, service, hsm, 0, nonce, requester.encode(), seconds, b"")
 
 
 def _time(seconds: int) -> str:

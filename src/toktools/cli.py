@@ -34,25 +34,29 @@ class Tool:
             status = self._answer(argv)
             files.finish_stdout()
         except ToktoolsError as error:
-            self._say(error.message)
-            if error.hint:
-                self._say(f"hint: {error.hint}")
+            self.complain(error)
             return error.status
         except ImportError as error:
-            self._say(f"a part of the installation is missing: {error}")
+            self.say(f"a part of the installation is missing: {error}")
         except MemoryError:
-            self._say("not enough memory")
+            self.say("not enough memory")
         except OSError as error:
-            self._say(f"{error.strerror}")
+            self.say(f"{error.strerror}")
         except Exception as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
-            self._say(f"a defect in this program: {type(error).__name__}")
+            self.say(f"a defect in this program: {type(error).__name__}")
         else:
             return status
         return 2
 
     def warn(self, message: str) -> None:
         """Say on standard error what the user should know, though the work goes on."""
-        self._say(f"warning: {message}")
+        self.say(f"warning: {message}")
+
+    def complain(self, error: ToktoolsError) -> None:
+        """Say on standard error what is wrong, and the hint."""
+        self.say(error.message)
+        if error.hint:
+            self.say(f"hint: {error.hint}")
 
     def _answer(self, argv: Sequence[str] | None) -> int:
         try:
@@ -62,7 +66,8 @@ class Tool:
             return 0
         return self.work(options)
 
-    def _say(self, message: str) -> None:
+    def say(self, message: str) -> None:
+        """Say a line on standard error, after the name of the command."""
         try:
             os.write(_STDERR, f"{self.name}: {message}\n".encode(errors="backslashreplace"))
         except OSError:

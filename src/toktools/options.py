@@ -53,17 +53,26 @@ class Option:
 class Operand:
     """An operand: its name, its line in --help, and whether it must be there, or there may be many.
 
-    One that is a command takes all words from itself on, its own options among them.
+    One that is a command takes all words from itself on, its own options among them. The usage line shows it as its
+    name, unless there is more to say.
     """
 
-    def __init__(
-        self, name: str, about: str, *, required: bool = False, many: bool = False, command: bool = False
+    def __init__(  # noqa: PLR0913 - a row of a table
+        self,
+        name: str,
+        about: str,
+        *,
+        required: bool = False,
+        many: bool = False,
+        command: bool = False,
+        usage: str = "",
     ) -> None:
         self.name = name
         self.about = about
         self.required = required or command
         self.many = many or command
         self.command = command
+        self.usage = usage
 
     def __str__(self) -> str:
         return self.name
@@ -173,8 +182,8 @@ def _usage(part: Option | tuple[Option, ...] | Operand) -> str:
     if isinstance(part, tuple):
         return f"[{' | '.join(map(str, part))}]"
     if isinstance(part, Operand):
-        if part.command:
-            return f"-- {part.name} [ARG...]"
+        if part.usage:
+            return part.usage
         name = f"{part.name}..." if part.many else part.name
         return name if part.required else f"[{name}]"
     return f"{part if part.required else f'[{part}]'}{'...' if part.repeated else ''}"

@@ -1,10 +1,12 @@
-"""Where a pass phrase comes from: a source named on the command line, or the person at the terminal."""
+"""Where a secret comes from: a source named on the command line, or the person at the terminal."""
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from toktools import files, signals
 from toktools.errors import ToktoolsError
+from toktools.options import Option
 
 MAX_SIZE = 1024
 """Bytes of the longest pass phrase; OpenSSL's own limit."""
@@ -17,22 +19,22 @@ Secret = Callable[[str, str], bytes]
 """A function that fetches a secret: for the name of what is locked, and what opens it ("pass phrase", "PIN")."""
 
 
-def source(text: str) -> Secret:
-    """Return the function that fetches a secret from env:VAR, file:PATH or fd:N.
+def source(option: str, text: str) -> Secret:
+    """Return the function that fetches a secret from env:VAR, file:PATH or fd:N; messages begin with the option.
 
     These are openssl-passphrase-options(1), less those that show the secret. Raises ToktoolsError where the text is
-    not a source; no message repeats the text, which may be the pass phrase itself.
+    not a source; no message repeats the text, which may be the secret itself.
     """
     kind, _, where = text.partition(":")
     if kind == "pass":
-        raise ToktoolsError("--passin: every user of the machine can read a pass phrase on the command line", _SOURCES)
+        raise ToktoolsError(f"{option}: every user of the machine can read a secret on the command line", _SOURCES)
     if kind == "stdin":
-        raise ToktoolsError("--passin: standard input carries the digests", _SOURCES)
+        raise ToktoolsError(f"{option}: a secret is not read from standard input", _SOURCES)
     is_number = where.isascii() and where.isdigit() and len(where) < _MAX_DIGITS
     if not where or kind not in _READERS or (kind == "fd" and not is_number):
-        raise ToktoolsError("--passin: not a source of a pass phrase", _SOURCES)
+        raise ToktoolsError(f"{option}: not a source of a secret", _SOURCES)
     reader = _READERS[kind]
-    return lambda name, what: _checked(reader(where), name, what)
+    return lambda name, what: _checked(reader(where, option), name, what)
 
 
 def file(path: str, place: str) -> Secret:
@@ -40,20 +42,24 @@ def file(path: str, place: str) -> Secret:
     return lambda name, what: _checked(_from_file(path, place), name, what)
 
 
-def prompt(name: str, what: str) -> bytes:
-    """Ask on the terminal itself, with the echo off, whatever standard input and output are.
+def prompt(option: str) -> Secret:
+    """Return the function that asks on the terminal itself, with the echo off, whatever standard input and output are.
 
-    Raises ToktoolsError where there is no terminal, or no answer.
+    It raises ToktoolsError where there is no terminal, with a hint at the option, or no answer.
     """
+    return lambda name, what: _from_terminal(name, what, option)
+
+
+def _from_terminal(name: str, what: str, option: str) -> bytes:
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         raise ToktoolsError(
-            f"{name}: there is no terminal to ask for the {what}", f"use --passin; {_SOURCES}"
+            f"{name}: there is no terminal to ask for the {what}", f"use {option}; {_SOURCES}"
         ) from None
     try:
         with files.trouble_at("/dev/tty"):
-            return _checked(_ask(terminal, f"Enter {what} for {name}: "), name, what)
+            return _checked(ask(terminal, terminal, f"Enter {what} for {name}: "), name, what)
     finally:
         os.close(terminal)
 
@@ -67,14 +73,14 @@ def _checked(line: bytes, name: str, what: str) -> bytes:
     return phrase
 
 
-def _from_environment(variable: str) -> bytes:
+def _from_environment(variable: str, place: str) -> bytes:
     try:
         return os.environb[os.fsencode(variable)]
     except KeyError:
-        raise ToktoolsError("--passin: there is no such environment variable") from None
+        raise ToktoolsError(f"{place}: there is no such environment variable") from None
 
 
-def _from_file(path: str, place: str = "--passin") -> bytes:
+def _from_file(path: str, place: str) -> bytes:
     with files.trouble_at(f"{place}: {files.display(path)}"):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -83,17 +89,21 @@ def _from_file(path: str, place: str = "--passin") -> bytes:
             os.close(fd)
 
 
-def _from_descriptor(number: str) -> bytes:
-    with files.trouble_at(f"--passin: descriptor {number}"):
-        return _first_line(int(number), "--passin")
+def _from_descriptor(number: str, place: str) -> bytes:
+    with files.trouble_at(f"{place}: descriptor {number}"):
+        return _first_line(int(number), place)
 
 
-_READERS: dict[str, Callable[[str], bytes]] = {"env": _from_environment, "file": _from_file, "fd": _from_descriptor}
+_READERS: dict[str, Callable[[str, str], bytes]] = {
+    "env": _from_environment,
+    "file": _from_file,
+    "fd": _from_descriptor,
+}
 
 
 def _first_line(fd: int, place: str) -> bytes:
     if files.is_stdin(os.fstat(fd)):
-        raise ToktoolsError(f"{place}: standard input carries the digests", _SOURCES)
+        raise ToktoolsError(f"{place}: a secret is not read from standard input", _SOURCES)
     line = b""
     # Byte by byte: what stands after the line belongs to whoever reads the descriptor next.
     while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):
@@ -101,14 +111,18 @@ def _first_line(fd: int, place: str) -> bytes:
     return line
 
 
-def _ask(terminal: int, question: str) -> bytes:
+def ask(terminal: int, screen: int, question: str) -> bytes:
+    """Put a question on the screen, and return the line that is typed at the terminal, with the echo off.
+
+    The line ends with its newline, or without one where Ctrl-D ended it. Raises OSError.
+    """
     import termios
     from signal import SIGTSTP
 
-    def ask() -> None:
+    def put_question() -> None:
         # First the echo, then the question: who sees the question may answer at once.
         termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-        os.write(terminal, question.encode(errors="replace"))
+        os.write(screen, question.encode(errors="replace"))
 
     def restore() -> None:
         try:
@@ -121,14 +135,24 @@ def _ask(terminal: int, question: str) -> bytes:
         silent = [*echoing]
         silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
         # Whatever ends or stops the process, the person must see again what is typed.
-        with signals.tidied(SIGTSTP, tidy=restore, again=ask):
+        with signals.tidied(SIGTSTP, tidy=restore, again=put_question):
             try:
-                ask()
+                put_question()
                 answer = os.read(terminal, MAX_SIZE + 2)
                 if not answer:
-                    os.write(terminal, b"\n")  # Ctrl-D does not end the line
+                    os.write(screen, b"\n")  # Ctrl-D does not end the line
                 return answer
             finally:
                 restore()
     except termios.error as error:
         raise OSError(*error.args) from None
+
+
+PASSIN = Option(
+    "--passin",
+    "SOURCE",
+    "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N",
+    convert=partial(source, "--passin"),
+    default=prompt("--passin"),
+)
+"""The option of every command that takes a key with -k."""

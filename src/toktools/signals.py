@@ -36,7 +36,7 @@ def tidied(*more: signal.Signals, tidy: Callable[[], None], again: Callable[[], 
     def strike(number: int, _frame: object) -> None:
         with held(*more):
             tidy()
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, before[signal.Signals(number)])  # which may tidy too
         os.kill(os.getpid(), number)
         signal.signal(number, strike)
         again()
@@ -48,3 +48,10 @@ def tidied(*more: signal.Signals, tidy: Callable[[], None], again: Callable[[], 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ending(status: int) -> str:
+    """Say in words how a process ended: with an exit status, or, below zero, by a signal."""
+    if status >= 0:
+        return f"exit status {status}"
+    return f"killed by signal {-status} ({signal.strsignal(-status) or 'unknown'})"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from toktools import encoding, files
+from toktools import encoding, files, signals
 from toktools.errors import ToktoolsError, shown
 
 _FILE = "{}"
@@ -55,7 +55,7 @@ class Command:
         if len(output) > _MAX_OUTPUT:
             raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
         if status:
-            raise ToktoolsError(f"{self._name}: {_ending(status)}")
+            raise ToktoolsError(f"{self._name}: {signals.ending(status)}")
         return self._signature(output)
 
     def stop(self) -> None:
@@ -155,12 +155,6 @@ class Command:
             return encoding.raw_signature(output)
         except ToktoolsError as error:
             raise error.at(f"{self._name}: its output is no signature") from None
-
-
-def _ending(status: int) -> str:
-    if status > 0:
-        return f"exit status {status}"
-    return f"killed by signal {-status} ({signal.strsignal(-status) or 'unknown'})"
 
 
 def _output(child: subprocess.Popen[bytes]) -> bytes:

@@ -28,7 +28,12 @@ COMMAND_LINE = CommandLine(
     Option("-b", "", "the command writes base64, not raw bytes"),
     Option("-p", "PUB", "verify each signature with this key before it is written"),
     Option("-j", "N", "run up to N commands at once", convert=_jobs, default=1),
-    Operand("COMMAND", "the signer; {} in an argument is a file with the digest", command=True),
+    Operand(
+        "COMMAND",
+        "the signer; {} in an argument is a file with the digest",
+        command=True,
+        usage="-- COMMAND [ARG...]",
+    ),
 )
 
 

@@ -6,23 +6,18 @@ from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 
-from toktools import encoding, files, passphrases, pipeline, records
+from toktools import encoding, files, pipeline, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
+from toktools.passphrases import PASSIN
 
 COMMAND_LINE = CommandLine(
     "tok-sign",
     "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
-    Option(
-        "--passin",
-        "SOURCE",
-        "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N",
-        convert=passphrases.source,
-        default=passphrases.prompt,
-    ),
+    PASSIN,
     Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
 )
 

@@ -1,0 +1,169 @@
+"""tok-login: log in to the CloudHSM CLI with a second factor."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
+
+from toktools import approvers, files, passphrases, prompts, signals
+from toktools.cli import Tool
+from toktools.errors import ToktoolsError, shown
+from toktools.options import CommandLine, Operand, Option
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.clidriver import Cli
+    from toktools.signatures import SigningKey
+
+_DELETE = 0x7F
+_CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
+
+
+def _user(text: str) -> str:
+    if not approvers.is_user(text):
+        raise ToktoolsError("--username: a CloudHSM user name has 1 to 31 letters, digits and underscores")
+    return text
+
+
+def _role(text: str) -> str:
+    if text not in approvers.ROLES:
+        raise ToktoolsError(f"--role: {' or '.join(approvers.ROLES)}")
+    return text
+
+
+def _cli(text: str) -> list[str]:
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ToktoolsError(f"--cli: {str(error).lower()}") from None
+    if not words:
+        raise ToktoolsError("--cli: no command")
+    return words
+
+
+def _cluster(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", text):
+        raise ToktoolsError("--cluster-id: a cluster's ID has letters, digits and hyphens")
+    return text
+
+
+COMMAND_LINE = CommandLine(
+    "tok-login",
+    "Log in to the CloudHSM CLI with a second factor, and go on from there.",
+    "tok-login -k officer1.key --username officer1 --role admin",
+    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
+    passphrases.PASSIN,
+    Option("--username", "U", "the CloudHSM user", convert=_user, required=True),
+    Option("--role", "R", "the user's role: admin or crypto-user", convert=_role, required=True),
+    Option(
+        "--password",
+        "SOURCE",
+        "where the user's password is: env:VAR, file:PATH or fd:N",
+        convert=partial(passphrases.source, "--password"),
+        default=passphrases.prompt("--password"),
+    ),
+    Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=_cli, default=[_CLI]),
+    Option("--cluster-id", "ID", "the cluster, where several are configured", convert=_cluster),
+    Operand(
+        "COMMAND",
+        "a command for the CLI, as one argument; without any, the terminal is yours",
+        many=True,
+        usage="[-- COMMAND...]",
+    ),
+)
+
+
+def _work(options: SimpleNamespace) -> int:
+    if not options.COMMAND and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
+        raise ToktoolsError("there is no terminal to hand over", "commands for the CLI stand after --")
+    if any(not command.strip() or not command.isprintable() for command in options.COMMAND):
+        raise ToktoolsError("a command for the CLI is one line of text")
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    try:
+        from toktools.clidriver import Cli
+    except ImportError:
+        hint = "the extra toktools[login] installs it; see tok-login(1)"
+        raise ToktoolsError("to drive the CLI takes the package pexpect", hint) from None
+    from toktools import keys
+
+    key, warnings = keys.private(options.k, options.passin)
+    for warning in warnings:
+        TOOL.warn(warning)
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    undo = ExitStack()
+    with signals.tidied(tidy=undo.close), undo:
+        folder = undo.enter_context(TemporaryDirectory(prefix="toktools-"))
+        cli = Cli([*options.cli, "interactive", *cluster])
+        undo.callback(cli.close)
+        _log_in(cli, key, options, folder)
+        if options.COMMAND:
+            _run(cli, options.COMMAND)
+        else:
+            files.write_stdout(prompts.READY.encode())
+            cli.hand_over()
+        cli.end()
+    return 0
+
+
+def _log_in(cli: Cli, key: SigningKey, options: SimpleNamespace, folder: str) -> None:
+    for line in cli.wait_for(prompts.READY).splitlines():
+        TOOL.say(shown(line))
+    path = os.path.join(folder, "unsigned-tokens.json")
+    if not re.fullmatch(r"[\w/.-]+", path, re.ASCII):  # how the CLI would want it quoted is not documented
+        raise ToktoolsError(f"{shown(path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder")
+    cli.type(f"login --username {options.username} --role {options.role} mfa-token-sign --token {path}".encode())
+    cli.expect(prompts.PASSWORD)
+    cli.refuse_echo()
+    cli.type(_password(options))
+    cli.expect(prompts.SIGNED_FILE)
+    _sign(path, key)
+    cli.type(b"")
+    cli.answer()
+    os.unlink(path)
+
+
+def _password(options: SimpleNamespace) -> bytes:
+    password: bytes = options.password(options.username, "password")
+    if any(byte < ord(" ") or byte == _DELETE for byte in password):
+        raise ToktoolsError("a password with a control character cannot be typed")
+    return password
+
+
+def _sign(path: str, key: SigningKey) -> None:
+    """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
+    from toktools import signatures, tokenfile
+
+    source, tokens = tokenfile.read(path)
+    if tokens.shape.kind != "mfa":
+        raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
+    for index, digest in enumerate(tokens.digests):
+        tokens.put(index, signatures.sign(key, digest))
+    verifier = signatures.Verifier([key.public_key()], tokens.digests)
+    for place in tokens.places():
+        fault = verifier.fault(place.index, place.text)
+        if fault:
+            raise ToktoolsError(f"{place.name}: {fault}")
+    files.replace({path: tokens.dump()}, seen=source)
+
+
+def _run(cli: Cli, commands: Sequence[str]) -> None:
+    for command in commands:
+        cli.type(command.encode())
+        files.write_stdout(f"{cli.answer()}\n".encode())
+    cli.type(b"quit")
+
+
+TOOL = Tool(COMMAND_LINE, _work)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run tok-login."""
+    return TOOL.run(argv)
