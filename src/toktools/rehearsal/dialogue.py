@@ -63,7 +63,8 @@ class Dialogue:
                     self._complain(error)
         except EndOfInput:
             pass
-        self._leave()
+        finally:
+            self._leave()
 
     def run(self, words: Sequence[str]) -> int:
         """Run a single command, logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN where these are set.
