@@ -60,11 +60,10 @@ class Tool:
 
     def _answer(self, argv: Sequence[str] | None) -> int:
         try:
-            options = self.command_line.parse(argv)
+            return self.work(self.command_line.parse(argv))
         except Answer as answer:
             files.write_stdout(str(answer).encode())
             return 0
-        return self.work(options)
 
     def say(self, message: str) -> None:
         """Say a line on standard error, after the name of the command."""

@@ -117,7 +117,7 @@ def ask(terminal: int, screen: int, question: str) -> bytes:
     The line ends with its newline, or without one where Ctrl-D ended it. Raises OSError.
     """
     import termios
-    from signal import SIGTSTP
+    from signal import SIGPIPE, SIGTSTP
 
     def put_question() -> None:
         # First the echo, then the question: who sees the question may answer at once.
@@ -135,7 +135,7 @@ def ask(terminal: int, screen: int, question: str) -> bytes:
         silent = [*echoing]
         silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
         # Whatever ends or stops the process, the person must see again what is typed.
-        with signals.tidied(SIGTSTP, tidy=restore, again=put_question):
+        with signals.tidied(SIGPIPE, SIGTSTP, tidy=restore, again=put_question):
             try:
                 put_question()
                 answer = os.read(terminal, MAX_SIZE + 2)

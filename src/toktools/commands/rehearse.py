@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -38,10 +39,11 @@ _INTERACTIVE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
+    os.environ.pop("POSIXLY_CORRECT", None)  # the documented login has an option behind an operand
     words = options.COMMAND
     interactive = words[0] == "interactive"
     later = _INTERACTIVE.parse(words[1:]) if interactive else options
-    path = later.state or options.state
+    path = options.state if later.state is None else later.state
     hsms = later.hsms or options.hsms or 3
 
     from toktools.rehearsal.commands import COMMANDS

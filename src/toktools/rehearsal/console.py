@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from toktools import files, passphrases
+from toktools.errors import ToktoolsError
 
 _CHUNK = 1 << 12
+_MAX_LINE = 1 << 16
 
 
 class EndOfInput(Exception):  # noqa: N818 - an end, no error
@@ -33,11 +35,13 @@ class Console:
             files.write_stdout(question.encode())
             line = self._line()
         if not line:
-            files.write_stdout(b"\n")
+            if not (self._is_terminal and hidden):
+                files.write_stdout(b"\n")
             raise EndOfInput
         if not self._is_terminal:
             files.write_stdout(b"\n" if hidden else line.removesuffix(b"\n") + b"\n")
-        return line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
+        text = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
+        return text.replace("\0", "\ufffd")  # no name and no password can have one
 
     def _line(self) -> bytes:
         while b"\n" not in self._ahead:
@@ -46,5 +50,7 @@ class Console:
             if not chunk:
                 break
             self._ahead += chunk
+            if len(self._ahead) > _MAX_LINE and b"\n" not in self._ahead:
+                raise ToktoolsError(f"{files.STDIN_NAME}: a line of more than {_MAX_LINE} bytes")
         line, newline, self._ahead = self._ahead.partition(b"\n")
         return line + newline

@@ -72,7 +72,7 @@ class Dialogue:
         Returns 0, or 1 where the cluster refuses. Raises ToktoolsError where it is no command, or its input ends.
         """
         try:
-            return self._run(words, _credentials())
+            return self._run(words, by_environment=True)
         except EndOfInput:
             raise ToktoolsError(f"{files.STDIN_NAME}: it ended before all was answered") from None
         finally:
@@ -121,14 +121,16 @@ class Dialogue:
             self._complain(ToktoolsError(str(error).lower()))
             return []
 
-    def _run(self, words: Sequence[str], credentials: tuple[Name, str] | None = None) -> int:
+    def _run(self, words: Sequence[str], *, by_environment: bool = False) -> int:
         if words[0] == "help":
             files.write_stdout(self._help(words[1:]).encode())
             return 0
         command = next((command for command in self._commands if _begins(words, command.words)), None)
         if command is None:
             raise ToktoolsError("no such command", "help lists the commands")
-        arguments = ["--help" if word == "-h" else word for word in words[len(command.words) :]]
+        arguments = list(words[len(command.words) :])
+        if arguments == ["-h"]:
+            arguments = ["--help"]
         try:
             options = command.line.parse(arguments)
             command.check(options)
@@ -137,8 +139,9 @@ class Dialogue:
             return 0
         except ToktoolsError as error:
             raise ToktoolsError(f"{command.line.name}: {error.message}", f"try 'help {command.line.name}'") from None
+        credentials = _credentials() if by_environment and command.needs_user else None
         try:
-            if command.needs_user and credentials:
+            if credentials:
                 with self.cluster() as cluster:
                     cluster.login(self.session, *credentials)
             code, data = 0, command.work(self, options)
@@ -150,17 +153,16 @@ class Dialogue:
         return code
 
     def _help(self, words: Sequence[str]) -> str:
-        found = [command for command in self._commands if _begins(command.words, words)]
-        exact = [command for command in found if command.words == list(words)]
+        exact = [command for command in self._commands if command.words == list(words)]
         if exact:
             return exact[0].line.help()
+        rows = [(command.line.name, command.line.purpose) for command in self._commands]
+        rows += [("help [COMMAND]", "List the commands, or say how one is used."), ("quit", "End the session.")]
+        found = [(name, purpose) for name, purpose in rows if _begins(name.split(), words)]
         if not found:
             raise ToktoolsError("no such command", "help lists the commands")
-        width = max(len(command.line.name) for command in found)
-        rows = [(command.line.name, command.line.purpose) for command in found]
-        if not words:
-            rows += [("help [COMMAND]", "List the commands, or say how one is used."), ("quit", "End the session.")]
-        return "".join(f"  {name:{width}}  {purpose}\n" for name, purpose in rows)
+        width = max(len(name) for name, _ in found)
+        return "".join(f"  {name:{width}}  {purpose}\n" for name, purpose in found)
 
     def _leave(self) -> None:
         if self.session.name is not None:

@@ -39,8 +39,9 @@ class State:
     """A state file, which is made when it is first used, open to its owner alone."""
 
     def __init__(self, path: str | None) -> None:
-        self.path = path or default_path()
-        self.name = files.display(self.path)
+        # SQLite takes some names for more than names, but none that begins so.
+        self.path = default_path() if path is None else os.path.join(".", path)
+        self.name = files.display(self.path if path is None else path)
         if path is None:
             with files.trouble_at(self.name):
                 os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
