@@ -12,7 +12,11 @@ _MAX_LINE = 1 << 16
 
 
 class EndOfInput(Exception):  # noqa: N818 - an end, no error
-    """Nobody is there to answer any more."""
+    """Nobody is there to answer a question."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__(question)
+        self.question = question
 
 
 class Console:
@@ -37,7 +41,7 @@ class Console:
         if not line:
             if not (self._is_terminal and hidden):
                 files.write_stdout(b"\n")
-            raise EndOfInput
+            raise EndOfInput(question)
         if not self._is_terminal:
             files.write_stdout(b"\n" if hidden else line.removesuffix(b"\n") + b"\n")
         text = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")

@@ -14,10 +14,7 @@ from toktools.errors import ToktoolsError
 from toktools.options import Answer, CommandLine
 from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, own
 from toktools.rehearsal.console import Console, EndOfInput
-
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
-if TYPE_CHECKING:
-    from toktools.rehearsal.state import State
+from toktools.rehearsal.state import State, StateError
 
 _MAX_KEY = 1 << 16
 
@@ -61,8 +58,9 @@ class Dialogue:
                         self._run(words)
                 except ToktoolsError as error:
                     self._complain(error)
-        except EndOfInput:
-            pass
+        except EndOfInput as end:
+            if end.question != prompts.READY:
+                raise _cut_short() from None
         finally:
             self._leave()
 
@@ -74,7 +72,7 @@ class Dialogue:
         try:
             return self._run(words, by_environment=True)
         except EndOfInput:
-            raise ToktoolsError(f"{files.STDIN_NAME}: it ended before all was answered") from None
+            raise _cut_short() from None
         finally:
             self._leave()
 
@@ -99,7 +97,8 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        files.replace({path: tokenfile.dump_json(document)}, keep=files.status_of([self._state.path]))
+        _refuse_other(path)
+        files.replace({path: tokenfile.dump_json(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""
@@ -147,6 +146,8 @@ class Dialogue:
             code, data = 0, command.work(self, options)
         except Refused as refused:
             code, data = 1, str(refused)
+        except StateError:
+            raise
         except ToktoolsError as error:
             code, data = 1, f"{MARK}{error.message}"
         files.write_stdout(tokenfile.dump_json({"error_code": code, "data": data}))
@@ -184,6 +185,23 @@ def read_public_key(path: str) -> str:
     if b"-----BEGIN PUBLIC KEY-----" not in file.content:
         raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
     return keys.pem(keys.public_in(file.content.decode(errors="replace"), file.name))
+
+
+def _refuse_other(path: str) -> None:
+    """Refuse to overwrite what is no token file: a slip of the pen must not cost a key."""
+    if not os.path.exists(path):
+        return
+    files.refuse_irregular(path)
+    file = files.read(path, tokenfile.MAX_SIZE)
+    try:
+        if file.content:
+            tokenfile.parse(file.content)
+    except ToktoolsError:
+        raise ToktoolsError(f"{file.name}: there is a file that is no token file; not overwritten") from None
+
+
+def _cut_short() -> ToktoolsError:
+    return ToktoolsError(f"{files.STDIN_NAME}: it ended before all was answered")
 
 
 def _begins(words: Sequence[str], start: Iterable[str]) -> bool:

@@ -35,6 +35,10 @@ def default_path() -> str:
     return os.path.join(home, "toktools", "rehearsal.sqlite")
 
 
+class StateError(ToktoolsError):
+    """Trouble with the state file, which no command can be answered without."""
+
+
 class State:
     """A state file, which is made when it is first used, open to its owner alone."""
 
@@ -45,6 +49,8 @@ class State:
         if path is None:
             with files.trouble_at(self.name):
                 os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        if os.path.exists(self.path):
+            files.refuse_irregular(self.path)
         with self._opened():
             pass  # a file that cannot be used is better known before the first command
 
@@ -64,6 +70,7 @@ class State:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """Yield the file in a transaction, alone in it; without COMMIT at the end, nothing has happened."""
         with files.trouble_at(self.name):
+            # SQLite would make it too, but open to others.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as database:
@@ -71,7 +78,7 @@ class State:
                 self._prepare(database)
                 yield database
         except sqlite3.Error as error:
-            raise ToktoolsError(f"{self.name}: {error}") from None
+            raise StateError(f"{self.name}: {error}") from None
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
