@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import termios
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import pexpect
 
-from toktools import files, prompts, signals
+from toktools import files, passphrases, prompts, signals
 from toktools.errors import ToktoolsError, shown
 
 _PROMPTS = (prompts.READY, prompts.PASSWORD, prompts.PASSWORD_AGAIN, prompts.SIGNED_FILE, prompts.PUBLIC_KEY)
@@ -23,13 +24,13 @@ _PATIENCE = 60.0
 _SILENCE = 0.2
 """Seconds without output after which a prompt is one: a line editor may draw it once more before what is typed."""
 _CHUNK = 1 << 12
-_MAX_OUTPUT = 1 << 24
+_MAX_OUTPUT = 1 << 22
 _MAX_SHOWN = 300
 _SOON = 5.0
 """Seconds from asking for a password to turning the echo off, and from the last output to the end."""
 _PAUSE = 0.01
-_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
-"""The escape sequences of a terminal (ECMA-48)."""
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*.")
+"""The escape sequences of a terminal (ECMA-48, ECMA-35)."""
 
 
 class Cli:
@@ -37,11 +38,14 @@ class Cli:
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.name = shown(argv[0]) or "''"
-        self._output = b""
+        self._output = bytearray()
         self._typed = ""
+        self._secret = ""
         try:
-            self._child: pexpect.spawn[bytes] = pexpect.spawn(argv[0], list(argv[1:]), dimensions=_SIZE)
-        except pexpect.ExceptionPexpect:
+            self._child: pexpect.spawn[bytes] = pexpect.spawn(
+                argv[0], list(argv[1:]), env=passphrases.environment(), dimensions=_SIZE, preexec_fn=_unblock
+            )
+        except (pexpect.ExceptionPexpect, OSError):
             raise ToktoolsError(f"{self.name}: not found, or not executable", "--cli names the CLI") from None
         self._child.delaybeforesend = None
 
@@ -54,13 +58,13 @@ class Cli:
         try:
             self._wait(prompt)
         except pexpect.EOF:
-            raise self._unexpected("it ended", self._lines()) from None
+            raise self._unexpected(f"it ended ({signals.ending(self._ended())})", self._lines()) from None
         except pexpect.TIMEOUT:
             raise self._unexpected(f"no {prompt!r} in {_PATIENCE:.0f} seconds", self._lines()) from None
         *lines, last = self._lines()
         text = "\n".join(lines).strip()
         if last.strip() != prompt.strip():
-            self._error_code(text)
+            self.accept(text)
             raise self._unexpected(f"{prompt!r} was expected", [*lines, last])
         return text
 
@@ -73,14 +77,22 @@ class Cli:
     def answer(self) -> str:
         """Wait for the answer to a command, and return its JSON. Raises ToktoolsError as wait_for() does."""
         text = self.wait_for(prompts.READY)
-        if self._error_code(text) != 0:
+        if _error_code(text) is None:
             raise self._unexpected("an answer in JSON was expected", [text])
         return text
 
-    def type(self, line: bytes) -> None:
-        """Type a line, and the Enter key."""
+    def accept(self, answer: str) -> None:
+        """Raise ToktoolsError, with the status 1, where an answer is a refusal: its error_code is not 0."""
+        if _error_code(answer):
+            data = json.loads(answer).get("data", answer)
+            raise ToktoolsError(f"{self.name}: refused: {self._brief(str(data))}", status=1)
+
+    def type(self, line: bytes, *, secret: bool = False) -> None:
+        """Type a line, and the Enter key. What is secret is never shown, though the CLI may show it."""
         self._typed = line.decode(errors="replace")
-        self._output = b""
+        if secret:
+            self._secret = self._typed
+        self._output = bytearray()
         self._child.send(line + b"\r")
 
     def refuse_echo(self) -> None:
@@ -96,11 +108,32 @@ class Cli:
             self._child.setwinsize(rows, columns)
 
         before = termios.tcgetattr(files.STDIN)
+
+        def restore() -> None:
+            try:
+                termios.tcsetattr(files.STDIN, termios.TCSANOW, before)
+            except termios.error:
+                pass  # the terminal is gone
+
+        def typed(keys: bytes) -> bytes:
+            if not keys:
+                raise OSError  # the terminal is gone, and SIGHUP is ignored
+            return keys
+
         signal.signal(signal.SIGWINCH, fit)
         fit()
-        with signals.tidied(tidy=lambda: termios.tcsetattr(files.STDIN, termios.TCSANOW, before)):
-            self._child.interact(escape_character=None)
+        with signals.tidied(tidy=restore):
+            try:
+                self._child.interact(escape_character=None, input_filter=typed)
+            except (OSError, termios.error):
+                raise ToktoolsError("the terminal is gone") from None
         signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        # interact() leaves what a CLI shows just before its end; the terminal adds a CR of its own again.
+        try:
+            while select.select([self._child.child_fd], [], [], _SILENCE)[0]:
+                files.write_stdout(os.read(self._child.child_fd, _CHUNK).replace(b"\r", b""))
+        except OSError:
+            pass  # that is how Linux says that all is read
 
     def end(self) -> None:
         """Wait for the CLI's end. Raises ToktoolsError where that is not a good one."""
@@ -108,11 +141,9 @@ class Cli:
             while True:
                 self._read(_PATIENCE)
         except pexpect.EOF:
-            _soon(lambda: not self._child.isalive())
-            self.close()
+            status = self._ended()
         except pexpect.TIMEOUT:
             raise self._unexpected("it does not end", self._lines()) from None
-        status = self._child.exitstatus if self._child.signalstatus is None else -self._child.signalstatus
         if status:
             raise ToktoolsError(f"{self.name}: {signals.ending(status)}")
 
@@ -120,13 +151,22 @@ class Cli:
         """End the CLI, if it has not ended, kindly and then by force."""
         self._child.close(force=True)
 
+    def _ended(self) -> int:
+        """Return how it ended, below zero for a signal, when all that it showed is read."""
+        _soon(lambda: not self._child.isalive())
+        self.close()
+        return -self._child.signalstatus if self._child.signalstatus else self._child.exitstatus or 0
+
     def _wait(self, prompt: str) -> None:
         """Read until the last line is some prompt, and stays so."""
         deadline = time.monotonic() + _PATIENCE
         known = {text.strip() for text in (*_PROMPTS, prompt)}
         while True:
-            if self._lines()[-1].strip() not in known:
-                self._read(max(0.0, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise pexpect.TIMEOUT("")
+            if _screen_line(self._output[self._output.rfind(b"\n") + 1 :]).strip() not in known:
+                self._read(left)
                 continue
             try:
                 self._read(_SILENCE)
@@ -140,24 +180,26 @@ class Cli:
 
     def _lines(self) -> list[str]:
         """Return the lines as they stand on the screen, less the one that was typed."""
-        text = _CONTROLS.sub("", self._output.decode(errors="replace"))
-        lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+        lines = [_screen_line(line) for line in self._output.split(b"\n")]
         return lines[1:] if self._typed and len(lines) > 1 and lines[0].endswith(self._typed) else lines
-
-    def _error_code(self, text: str) -> int | None:
-        """Return the error code of an answer, if the text is one. Raises ToktoolsError where it is not 0."""
-        try:
-            answer = json.loads(text)
-        except ValueError:
-            return None
-        code = answer.get("error_code") if isinstance(answer, dict) else None
-        if isinstance(code, int) and code:
-            raise ToktoolsError(f"{self.name}: refused: {_brief(str(answer.get('data')))}", status=1)
-        return code if isinstance(code, int) else None
 
     def _unexpected(self, what: str, lines: Sequence[str]) -> ToktoolsError:
         text = " / ".join(line.strip() for line in "\n".join(lines).split("\n") if line.strip())
-        return ToktoolsError(f"{self.name}: {what}; it shows: {_brief(text) or 'nothing'}")
+        return ToktoolsError(f"{self.name}: {what}; it shows: {self._brief(text) or 'nothing'}")
+
+    def _brief(self, text: str) -> str:
+        text = text.replace(self._secret, "(the password)") if self._secret else text
+        return shown(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
+
+
+def _error_code(text: str) -> int | None:
+    """Return the error code of an answer, or None where the text is no answer."""
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    code = answer.get("error_code") if isinstance(answer, dict) else None
+    return code if type(code) is int else None
 
 
 def _soon(condition: Callable[[], bool]) -> bool:
@@ -167,5 +209,9 @@ def _soon(condition: Callable[[], bool]) -> bool:
     return met
 
 
-def _brief(text: str) -> str:
-    return shown(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
+def _screen_line(line: bytearray) -> str:
+    return _CONTROLS.sub("", line.decode(errors="replace")).rstrip("\r").rpartition("\r")[2]
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.DEADLY)

@@ -11,6 +11,8 @@ from toktools.options import Option
 MAX_SIZE = 1024
 """Bytes of the longest pass phrase; OpenSSL's own limit."""
 
+_secret_variables: set[str] = set()
+
 _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 
@@ -33,8 +35,15 @@ def source(option: str, text: str) -> Secret:
     is_number = where.isascii() and where.isdigit() and len(where) < _MAX_DIGITS
     if not where or kind not in _READERS or (kind == "fd" and not is_number):
         raise ToktoolsError(f"{option}: not a source of a secret", _SOURCES)
+    if kind == "env":
+        _secret_variables.add(where)
     reader = _READERS[kind]
     return lambda name, what: _checked(reader(where, option), name, what)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for another program: without the variables that hold secrets of this one."""
+    return {name: text for name, text in os.environ.items() if name not in _secret_variables}
 
 
 def file(path: str, place: str) -> Secret:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 DEADLY = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """The signals that end a process, and that it can still do something about."""
 
+ALSO_DEADLY = (signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""Those that end a process if it does nothing about them, though they seldom come."""
+
 
 def end_like_cat() -> None:
     """Let a closed pipe and Ctrl-C end the process as they end cat(1): by the signal, without a traceback."""

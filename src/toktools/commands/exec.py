@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from signal import SIGALRM, SIGPIPE, SIGUSR1, SIGUSR2, SIGXCPU
 from types import SimpleNamespace
 
 from toktools import encoding, pipeline, signals
@@ -11,7 +10,6 @@ from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
 
-_ALSO_DEADLY = (SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU)
 _MAX_JOBS = 1000
 
 
@@ -43,12 +41,12 @@ def _work(options: SimpleNamespace) -> int:
     command = Command(options.COMMAND, base64=options.b)
     sign = _verified(command.sign, options.p) if options.p else command.sign
     # Whatever ends this process, no command is left behind.
-    with signals.tidied(*_ALSO_DEADLY, tidy=command.stop):
+    with signals.tidied(*signals.ALSO_DEADLY, tidy=command.stop):
         try:
             pipeline.sign_stream(sign, options.j)
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
-            with signals.held(*_ALSO_DEADLY):
+            with signals.held(*signals.ALSO_DEADLY):
                 command.stop()
             raise
         command.close()

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from toktools.signatures import SigningKey
 
 _DELETE = 0x7F
+_PASSWORD_SIZES = range(7, 32 + 1)
+"""Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
+_MAX_COMMAND = 900
+"""Bytes that, after the prompt, still fit a row of the CLI's terminal."""
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
 
 
@@ -81,8 +85,10 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     if not options.COMMAND and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("there is no terminal to hand over", "commands for the CLI stand after --")
-    if any(not command.strip() or not command.isprintable() for command in options.COMMAND):
+    if any(not c.strip() or not c.isprintable() or c.endswith("\\") for c in options.COMMAND):
         raise ToktoolsError("a command for the CLI is one line of text")
+    if any(len(command.encode()) > _MAX_COMMAND for command in options.COMMAND):
+        raise ToktoolsError(f"a command for the CLI has no more than {_MAX_COMMAND} bytes: a terminal cuts longer ones")
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
@@ -97,13 +103,15 @@ def _work(options: SimpleNamespace) -> int:
     for warning in warnings:
         TOOL.warn(warning)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
-    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()
-    with signals.tidied(tidy=undo.close), undo:
-        folder = undo.enter_context(TemporaryDirectory(prefix="toktools-"))
-        cli = Cli([*options.cli, "interactive", *cluster])
-        undo.callback(cli.close)
-        _log_in(cli, key, options, folder)
+    with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
+        with signals.held():
+            folder = TemporaryDirectory(prefix="toktools-")
+            undo.callback(folder.cleanup)
+            cli = Cli([*options.cli, "interactive", *cluster])
+            undo.callback(cli.close)
+        _log_in(cli, key, options, folder.name)
+        folder.cleanup()
         if options.COMMAND:
             _run(cli, options.COMMAND)
         else:
@@ -121,17 +129,22 @@ def _log_in(cli: Cli, key: SigningKey, options: SimpleNamespace, folder: str) ->
         raise ToktoolsError(f"{shown(path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder")
     cli.type(f"login --username {options.username} --role {options.role} mfa-token-sign --token {path}".encode())
     cli.expect(prompts.PASSWORD)
+    password = _password(options)
+    cli.expect(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
     cli.refuse_echo()
-    cli.type(_password(options))
+    cli.type(password, secret=True)
     cli.expect(prompts.SIGNED_FILE)
     _sign(path, key)
     cli.type(b"")
-    cli.answer()
-    os.unlink(path)
+    cli.accept(cli.answer())
 
 
 def _password(options: SimpleNamespace) -> bytes:
     password: bytes = options.password(options.username, "password")
+    if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
+        # The HSM would count it as a wrong one.
+        sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
+        raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
     if any(byte < ord(" ") or byte == _DELETE for byte in password):
         raise ToktoolsError("a password with a control character cannot be typed")
     return password
@@ -141,6 +154,7 @@ def _sign(path: str, key: SigningKey) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
     from toktools import signatures, tokenfile
 
+    files.refuse_irregular(path)
     source, tokens = tokenfile.read(path)
     if tokens.shape.kind != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
@@ -157,7 +171,9 @@ def _sign(path: str, key: SigningKey) -> None:
 def _run(cli: Cli, commands: Sequence[str]) -> None:
     for command in commands:
         cli.type(command.encode())
-        files.write_stdout(f"{cli.answer()}\n".encode())
+        answer = cli.answer()
+        files.write_stdout(f"{answer}\n".encode())
+        cli.accept(answer)
     cli.type(b"quit")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import scrypt, sha256
 from hmac import compare_digest
+from math import ceil
 
 from toktools import approvaldata, approvers, encoding, keys
 from toktools.errors import shown
@@ -127,6 +128,10 @@ class Session:
     registration: Sequence[bytes] = ()
     """The digests of a quorum registration under way."""
 
+    def become(self, name: Name | None) -> None:
+        """Log somebody in, or out; what was under way is over."""
+        self.name, self.challenge, self.registration = name, None, ()
+
 
 class Cluster:
     """Users, quorum values and quorum tokens, with the rules for changing them; what is against a rule is Refused.
@@ -219,6 +224,8 @@ class Cluster:
         challenge = _taken(session)
         user = self._user(challenge.name)
         self._refuse_locked(user)
+        if not user.mfa:  # another shell may have taken it away
+            raise own("the user has no second factor: login --username U --role R")
         try:
             _check_signed(challenge.digests, answer, "mfa", user.public_key)
         except Refused:
@@ -229,8 +236,7 @@ class Cluster:
     def logout(self, session: Session) -> None:
         """End a login, and the quorum tokens of the session with it."""
         self._member(session)
-        session.name = None
-        session.registration = ()
+        session.become(None)
         self.tokens = [token for token in self.tokens if token.session != session.id]
 
     # The second factor
@@ -313,7 +319,7 @@ class Cluster:
 
     def seconds_left(self, token: QuorumToken) -> int:
         """Say how long a quorum token is still good, in seconds."""
-        return int(token.created + TOKEN_LIFE - self._clock())
+        return ceil(token.created + TOKEN_LIFE - self._clock())
 
     def list_tokens(self, session: Session) -> list[QuorumToken]:
         """Return the quorum tokens of all users. For whoever is logged in."""
@@ -337,7 +343,7 @@ class Cluster:
 
     def _member(self, session: Session) -> Name:
         if session.name not in self.users:  # another shell may have deleted the user
-            session.name = None
+            session.become(None)
         if session.name is None:
             raise own("nobody is logged in: login --username U --role R")
         return session.name
@@ -378,7 +384,7 @@ class Cluster:
     @staticmethod
     def _enter(session: Session, user: User) -> None:
         user.failures = 0
-        session.name = user.name
+        session.become(user.name)
 
     def _add(self, name: Name, password: str) -> None:
         user = User(name, b"", b"")
@@ -429,8 +435,9 @@ class Cluster:
             fault = _verifier(approver.public_key, approval.digests).fault(0, entry.signature)
             if fault:
                 raise own(f"approver {shown(entry.username)}: {fault}")
-        if len(given) < need:
-            raise Refused(f"Too few quorum approvals: currently {len(given)} approvals, but {need} approvals required")
+        people = len({entry.approver[0] for entry in given})  # an admin may be there with the role and without it
+        if people < need:
+            raise Refused(f"Too few quorum approvals: currently {people} approvals, but {need} approvals required")
         self.tokens.remove(found[0])
 
 

@@ -9,7 +9,7 @@ from toktools import approvers, encoding
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
 from toktools.rehearsal import cluster as rules
-from toktools.rehearsal.dialogue import Command, Dialogue, read, read_public_key
+from toktools.rehearsal.dialogue import Command, Dialogue, read, read_public_key, refuse_other
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _login(shell: Dialogue, given: SimpleNamespace) -> object:
         with shell.cluster() as cluster:
             cluster.login(shell.session, name, password)
         return _shown(name)
+    refuse_other(given.token)
     with shell.cluster() as cluster:
         digests = cluster.begin_mfa_login(shell.session, name, password)
     shell.write(given.token, _mfa_tokens(digests))
@@ -74,15 +75,16 @@ def _activate(shell: Dialogue, given: SimpleNamespace) -> object:
 
 
 def _create(shell: Dialogue, given: SimpleNamespace) -> object:
-    password = shell.new_password(given.password)
+    password, approval = shell.new_password(given.password), _approval(given)
     with shell.cluster() as cluster:
-        cluster.create(shell.session, _name(given), password, _approval(given))
+        cluster.create(shell.session, _name(given), password, approval)
     return _shown(_name(given))
 
 
 def _delete(shell: Dialogue, given: SimpleNamespace) -> object:
+    approval = _approval(given)
     with shell.cluster() as cluster:
-        cluster.delete(shell.session, _name(given), _approval(given))
+        cluster.delete(shell.session, _name(given), approval)
     return _shown(_name(given))
 
 
@@ -107,11 +109,9 @@ def _listed(name: rules.Name, *, locked: bool = False, mfa: bool = False, quorum
 
 
 def _change_password(shell: Dialogue, given: SimpleNamespace) -> object:
-    password = shell.new_password(given.password)
+    password, approval = shell.new_password(given.password), _approval(given)
     with shell.cluster() as cluster:
-        cluster.change_password(
-            shell.session, _name(given), password, _approval(given), deregister_mfa=given.deregister_mfa
-        )
+        cluster.change_password(shell.session, _name(given), password, approval, deregister_mfa=given.deregister_mfa)
     return _shown(_name(given))
 
 
@@ -122,18 +122,19 @@ def _check_change_mfa(given: SimpleNamespace) -> None:
 
 def _change_mfa(shell: Dialogue, given: SimpleNamespace) -> object:
     name = _name(given)
-    password = shell.new_password(given.change_password)
+    password, approval = shell.new_password(given.change_password), _approval(given)
     if given.deregister:
         with shell.cluster() as cluster:
-            cluster.deregister_mfa(shell.session, name, password, _approval(given))
+            cluster.deregister_mfa(shell.session, name, password, approval)
         return _shown(name)
+    refuse_other(given.token)
     with shell.cluster() as cluster:
         digests = cluster.begin_mfa_change(shell.session, name, password)
     shell.write(given.token, _mfa_tokens(digests))
     answer = shell.signed_file(given.token)
     public_key = shell.public_key()
     with shell.cluster() as cluster:
-        cluster.end_mfa_change(shell.session, answer, public_key, _approval(given), change_quorum=given.change_quorum)
+        cluster.end_mfa_change(shell.session, answer, public_key, approval, change_quorum=given.change_quorum)
     return _shown(name)
 
 
@@ -144,6 +145,7 @@ def _register(shell: Dialogue, given: SimpleNamespace) -> object:
 
 
 def _generate(shell: Dialogue, given: SimpleNamespace) -> object:
+    refuse_other(given.token)
     with shell.cluster() as cluster:
         if given.service == _REGISTRATION:
             tokens = [
@@ -187,8 +189,9 @@ def _delete_tokens(shell: Dialogue, given: SimpleNamespace) -> object:
 
 
 def _set_value(shell: Dialogue, given: SimpleNamespace) -> object:
+    approval = _approval(given)
     with shell.cluster() as cluster:
-        cluster.set_value(shell.session, given.service, given.value, _approval(given))
+        cluster.set_value(shell.session, given.service, given.value, approval)
     return "Set Quorum Value successful"
 
 

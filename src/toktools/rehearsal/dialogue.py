@@ -97,7 +97,6 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        _refuse_other(path)
         files.replace({path: tokenfile.dump_json(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
@@ -187,8 +186,11 @@ def read_public_key(path: str) -> str:
     return keys.pem(keys.public_in(file.content.decode(errors="replace"), file.name))
 
 
-def _refuse_other(path: str) -> None:
-    """Refuse to overwrite what is no token file: a slip of the pen must not cost a key."""
+def refuse_other(path: str) -> None:
+    """Refuse to overwrite what is no token file: a slip of the pen must not cost a key.
+
+    In no transaction, since the file may be the state file: to close it would drop SQLite's locks.
+    """
     if not os.path.exists(path):
         return
     files.refuse_irregular(path)

@@ -49,10 +49,13 @@ class State:
         if path is None:
             with files.trouble_at(self.name):
                 os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        if path == "":  # as an unset variable of a script gives
+            raise ToktoolsError("--state: an empty name")
         if os.path.exists(self.path):
             files.refuse_irregular(self.path)
-        with self._opened():
-            pass  # a file that cannot be used is better known before the first command
+        with self._opened() as database:
+            # A file that cannot be written is better known before the first command; without COMMIT, nothing has been.
+            database.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextmanager
     def cluster(self, hsms: int) -> Iterator[Cluster]:

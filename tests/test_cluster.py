@@ -1,0 +1,1439 @@
+"""The rules of the rehearsed cluster, through the library: in memory, and with a clock that a test can set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from rehearsing import PASSWORD, signed
+
+from toktools import approvaldata, keys, signatures, tokenfile
+from toktools.encoding import encode
+from toktools.errors import ToktoolsError
+from toktools.rehearsal import cluster as rules
+from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, Cluster, Name, QuorumToken, Refused, Session, User
+
+FIRST, OFFICER1, OFFICER2 = (("admin", ADMIN), ("officer1", ADMIN), ("officer2", ADMIN))
+ALICE, NEWCOMER = (("alice", CRYPTO_USER), ("bob", CRYPTO_USER))
+NEW_PASSWORD = "another-password"
+
+NOBODY = f"{MARK}nobody is logged in: login --username U --role R"
+NO_ADMIN = f"{MARK}only an admin can do this"
+WRONG = f"{MARK}wrong user name, role or password"
+LOCKED = f"{MARK}the user is locked; an admin unlocks with user change-password"
+NO_USER = f"{MARK}there is no such user"
+NOTHING_UNDER_WAY = f"{MARK}nothing is under way that needs a signature"
+TWO_KEYS = f"{MARK}the user's quorum key is another, and there is one key for both: --change-quorum changes it too"
+BAD_SIZE = f"{MARK}a password has 8 to 32 characters"
+
+
+class Clock:
+    """A clock that stands until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_hashes() -> Iterator[None]:
+    """Hash passwords cheaply: scrypt for each of some thousand logins would take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "_hash", lambda password, salt: sha256(salt + password.encode()).digest())
+        yield
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The cluster's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def cluster(clock: Clock) -> Cluster:
+    """A cluster of two HSMs with three admins and a crypto user, none of whom has a key."""
+    return populated(clock)
+
+
+def populated(clock: Clock) -> Cluster:
+    cluster = Cluster(2, clock=clock)
+    cluster.activate(PASSWORD)
+    session = enter(cluster, FIRST)
+    for name in (OFFICER1, OFFICER2, ALICE):
+        cluster.create(session, name, PASSWORD)
+    cluster.logout(session)
+    return cluster
+
+
+@pytest.fixture
+def board(cluster: Cluster) -> Cluster:
+    """The same cluster, whose admins are approvers, and where two must approve what the services user and quorum do."""
+    for name in (FIRST, OFFICER1, OFFICER2):
+        register(cluster, name)
+    session = enter(cluster, FIRST)
+    cluster.set_value(session, "user", 2)
+    cluster.set_value(session, "quorum", 2)
+    cluster.logout(session)
+    return cluster
+
+
+# --- what people do
+
+
+@cache
+def key(owner: str) -> rsa.RSAPrivateKey:
+    """Return somebody's key, which is made when it is first needed."""
+    assert owner
+    return rsa.generate_private_key(65537, 2048)
+
+
+def public(owner: str) -> str:
+    return keys.pem(key(owner).public_key())
+
+
+def enter(cluster: Cluster, name: Name, password: str = PASSWORD) -> Session:
+    """Log in without a second factor."""
+    session = Session()
+    cluster.login(session, name, password)
+    return session
+
+
+def enter_mfa(cluster: Cluster, name: Name, owner: str, password: str = PASSWORD) -> Session:
+    """Log in with a second factor, and somebody's key."""
+    session = Session()
+    digests = cluster.begin_mfa_login(session, name, password)
+    cluster.end_mfa_login(session, signed(list(digests), key(owner)))
+    return session
+
+
+def set_up_mfa(  # noqa: PLR0913 - as many as the command has
+    cluster: Cluster,
+    session: Session,
+    name: Name,
+    owner: str,
+    approval: tokenfile.TokenFile | None = None,
+    *,
+    change_quorum: bool = False,
+) -> None:
+    """Set up, or rotate, a second factor with somebody's key."""
+    digests = cluster.begin_mfa_change(session, name, PASSWORD)
+    answer = signed(list(digests), key(owner))
+    cluster.end_mfa_change(session, answer, public(owner), approval, change_quorum=change_quorum)
+
+
+def with_mfa(cluster: Cluster, name: Name, owner: str = "officer1") -> Session:
+    """Log in, and set up one's own second factor."""
+    session = enter(cluster, name)
+    set_up_mfa(cluster, session, name, owner)
+    return session
+
+
+def register(cluster: Cluster, name: Name, owner: str = "") -> None:
+    """Register somebody as an approver, by default with the key of the same name, and log out."""
+    session = enter(cluster, name)
+    owner = owner or name[0]
+    cluster.register(session, registration(cluster.begin_registration(session), owner), public(owner))
+    cluster.logout(session)
+
+
+def parsed(**members: object) -> tokenfile.TokenFile:
+    return tokenfile.parse(tokenfile.dump_json({"version": "2.0", **members}))
+
+
+def text(content: bytes) -> str:
+    return encode(content).decode()
+
+
+def signature(digest: bytes, owner: str) -> str:
+    return text(signatures.sign(key(owner), digest))
+
+
+def answer(*pairs: tuple[bytes, str]) -> tokenfile.TokenFile:
+    """Return the file of an MFA login or set-up, made of digests and signatures."""
+    return parsed(tokens=[{"unsigned": text(digest), "signed": signature} for digest, signature in pairs])
+
+
+def registration(tokens: Sequence[tuple[bytes, bytes]], owner: str) -> tokenfile.TokenFile:
+    """Return the file of a quorum registration, signed with somebody's key; with nobody's, unsigned."""
+    entries = [
+        {
+            "approval_data": text(approval_data),
+            "unsigned": text(digest),
+            "signed": signature(digest, owner) if owner else "",
+        }
+        for approval_data, digest in tokens
+    ]
+    return parsed(tokens=entries)
+
+
+def by(username: str, owner: str = "", **members: object) -> Callable[[bytes], dict[str, object]]:
+    """Return what makes somebody's approval of a digest, by default with the key of the same name, as an admin."""
+    return lambda digest: {
+        "username": username,
+        "role": ADMIN,
+        "signature": signature(digest, owner or username),
+        **members,
+    }
+
+
+def of_2023(username: str) -> Callable[[bytes], dict[str, object]]:
+    """Return what makes an approval without a role."""
+    return lambda digest: {"username": username, "signature": signature(digest, username)}
+
+
+BOTH = (by("officer1"), by("officer2"))
+
+
+def quorum_token(
+    token: tuple[bytes, bytes], approvals: Sequence[Callable[[bytes], dict[str, object]]] = BOTH
+) -> tokenfile.TokenFile:
+    """Return a quorum token with approvals."""
+    approval_data, digest = token
+    return parsed(
+        service="any",
+        approval_data=text(approval_data),
+        token=text(digest),
+        signatures=[approve(digest) for approve in approvals],
+    )
+
+
+@contextmanager
+def refused(cluster: Cluster, text: str, counted: Name | None = None) -> Iterator[None]:
+    """Assert that this is refused in these words, and changes nothing but the count of somebody's wrong logins."""
+    before = deepcopy((cluster.users, cluster.values, cluster.tokens))
+    if counted:
+        before[0][counted].failures += 1
+    with pytest.raises(Refused) as caught:
+        yield
+    assert str(caught.value) == text
+    assert (cluster.users, cluster.values, cluster.tokens) == before
+
+
+# --- users
+
+
+def test_activation() -> None:
+    """A cluster has no user until it is activated, and then one, admin, who logs in; it is activated only once."""
+    cluster = Cluster(3)
+    with refused(cluster, f"{MARK}the cluster is not activated: cluster activate"):
+        enter(cluster, FIRST)
+    cluster.activate(PASSWORD)
+    assert list(cluster.users) == [FIRST]
+    assert cluster.values == {"user": 1, "quorum": 1, "cluster": 1}
+    assert enter(cluster, FIRST).name == FIRST
+    with refused(cluster, f"{MARK}the cluster is already activated"):
+        cluster.activate(NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("password", ["x" * 8, "x" * 32, "\u00e9" * 32, " " * 8])
+def test_passwords_of_a_right_size(cluster: Cluster, password: str) -> None:
+    """A password of 8 to 32 characters, whatever they are, is taken, and is the one that logs in."""
+    cluster.create(enter(cluster, FIRST), NEWCOMER, password)
+    assert enter(cluster, NEWCOMER, password).name == NEWCOMER
+    with refused(cluster, WRONG, counted=NEWCOMER):
+        enter(cluster, NEWCOMER, password[:-1])
+
+
+@pytest.mark.parametrize("password", ["", "x" * 7, "x" * 33, "\u00e9" * 7])
+def test_passwords_of_a_wrong_size(cluster: Cluster, password: str) -> None:
+    """A password of another size is refused wherever one is set."""
+    session = enter(cluster, FIRST)
+    with refused(Cluster(3), BAD_SIZE):
+        Cluster(3).activate(password)
+    with refused(cluster, BAD_SIZE):
+        cluster.create(session, NEWCOMER, password)
+    with refused(cluster, BAD_SIZE):
+        cluster.change_password(session, FIRST, password)
+    with refused(cluster, BAD_SIZE):
+        cluster.begin_mfa_change(session, FIRST, password)
+    set_up_mfa(cluster, session, FIRST, "officer1")
+    with refused(cluster, BAD_SIZE):
+        cluster.deregister_mfa(session, FIRST, password)
+
+
+@pytest.mark.parametrize("username", ["a", "7", "_", "crypto_user_1", "a" * 31])
+def test_good_user_names(cluster: Cluster, username: str) -> None:
+    """A name of 1 to 31 letters, digits and underscores is taken, and fits into the approval data."""
+    cluster.create(enter(cluster, FIRST), (username, CRYPTO_USER), PASSWORD)
+    (approval_data, _), _ = cluster.begin_registration(enter(cluster, (username, CRYPTO_USER)))
+    assert [record.requester for record in approvaldata.records(approval_data)] == [username]
+
+
+@pytest.mark.parametrize("username", ["", "a" * 32, "a b", "a-b", "a.b", "\u00e9", "a\n", "\u0661"])
+def test_bad_user_names(cluster: Cluster, username: str) -> None:
+    """A name that no CloudHSM user can have is refused."""
+    with refused(cluster, f"{MARK}a user name has 1 to 31 letters, digits and underscores"):
+        cluster.create(enter(cluster, FIRST), (username, ADMIN), PASSWORD)
+
+
+def test_user_who_is_there() -> None:
+    """A name is there once in each role, and the two have passwords of their own."""
+    cluster = populated(Clock())
+    session = enter(cluster, FIRST)
+    with refused(cluster, f"{MARK}there is such a user already"):
+        cluster.create(session, OFFICER1, NEW_PASSWORD)
+    cluster.create(session, ("officer1", CRYPTO_USER), NEW_PASSWORD)
+    assert enter(cluster, OFFICER1).name == OFFICER1
+    assert enter(cluster, ("officer1", CRYPTO_USER), NEW_PASSWORD).name == ("officer1", CRYPTO_USER)
+
+
+def test_as_many_users_as_a_cluster_holds(cluster: Cluster) -> None:
+    """A cluster holds 1,024 users, and one who is deleted makes room for another."""
+    session = enter(cluster, FIRST)
+    for number in range(1024 - len(cluster.users)):
+        cluster.create(session, (f"user{number}", CRYPTO_USER), PASSWORD)
+    with refused(cluster, f"{MARK}there are 1024 users already"):
+        cluster.create(session, NEWCOMER, PASSWORD)
+    cluster.delete(session, ALICE)
+    cluster.create(session, NEWCOMER, PASSWORD)
+    assert len(cluster.users) == 1024
+
+
+def test_same_passwords_look_different(cluster: Cluster) -> None:
+    """Users with one password have salts and hashes of their own, and a password that is set again gets new ones."""
+    before = [(user.salt, user.hashed) for user in cluster.users.values()]
+    cluster.change_password(enter(cluster, FIRST), FIRST, PASSWORD)
+    after = [(user.salt, user.hashed) for user in cluster.users.values()]
+    salts, hashes = zip(*{*before, *after}, strict=True)
+    assert len(set(salts)) == len(set(hashes)) == len(before) + 1
+
+
+def test_a_user_who_is_deleted(cluster: Cluster) -> None:
+    """A deleted user cannot log in, one who is logged in elsewhere is logged out, and may log in as somebody else."""
+    theirs, session = enter(cluster, OFFICER1), enter(cluster, FIRST)
+    with refused(cluster, f"{MARK}a user who is logged in cannot be deleted"):
+        cluster.delete(session, FIRST)
+    cluster.delete(session, OFFICER1)
+    assert OFFICER1 not in cluster.users
+    with refused(cluster, NO_USER):
+        cluster.delete(session, OFFICER1)
+    with refused(cluster, NOBODY):
+        cluster.create(theirs, NEWCOMER, PASSWORD)
+    with refused(cluster, WRONG):
+        cluster.login(theirs, OFFICER1, PASSWORD)
+    cluster.login(theirs, OFFICER2, PASSWORD)
+    assert theirs.name == OFFICER2
+
+
+def delete_all(cluster: Cluster, session: Session, _approval: tokenfile.TokenFile | None) -> None:
+    cluster.delete_tokens(session, everyone=True)
+
+
+Operation = Callable[[Cluster, Session, tokenfile.TokenFile | None], object]
+ON_USERS: dict[str, Operation] = {
+    "create": lambda cluster, session, approval: cluster.create(session, NEWCOMER, PASSWORD, approval),
+    "delete": lambda cluster, session, approval: cluster.delete(session, OFFICER2, approval),
+    "change password": lambda cluster, session, approval: cluster.change_password(
+        session, OFFICER2, NEW_PASSWORD, approval
+    ),
+    "change mfa": lambda cluster, session, approval: set_up_mfa(
+        cluster, session, OFFICER2, "officer1", approval, change_quorum=True
+    ),
+}
+ON_VALUES: dict[str, Operation] = {
+    "set value of user": lambda cluster, session, approval: cluster.set_value(session, "user", 3, approval),
+    "set value of quorum": lambda cluster, session, approval: cluster.set_value(session, "quorum", 3, approval),
+    "set value of cluster": lambda cluster, session, approval: cluster.set_value(session, "cluster", 3, approval),
+}
+FOR_ADMINS: dict[str, Operation] = {
+    **ON_USERS,
+    **ON_VALUES,
+    "generate": lambda cluster, session, _approval: cluster.generate(session, "user"),
+    "delete tokens": delete_all,
+}
+FOR_ALL: dict[str, Operation] = {
+    "logout": lambda cluster, session, _approval: cluster.logout(session),
+    "begin registration": lambda cluster, session, _approval: cluster.begin_registration(session),
+    "list tokens": lambda cluster, session, _approval: cluster.list_tokens(session),
+    "change own password": lambda cluster, session, _approval: cluster.change_password(session, ALICE, NEW_PASSWORD),
+    "change own mfa": lambda cluster, session, _approval: set_up_mfa(cluster, session, ALICE, "officer1"),
+}
+
+
+@pytest.mark.parametrize("operation", FOR_ADMINS)
+def test_what_is_for_admins(cluster: Cluster, operation: str) -> None:
+    """What is for admins is refused to nobody and to a crypto user, for whomever it is."""
+    with refused(cluster, NOBODY):
+        FOR_ADMINS[operation](cluster, Session(), None)
+    with refused(cluster, NO_ADMIN):
+        FOR_ADMINS[operation](cluster, enter(cluster, ALICE), None)
+
+
+@pytest.mark.parametrize("operation", FOR_ALL)
+def test_what_is_for_everybody(cluster: Cluster, operation: str) -> None:
+    """What everybody may do for themselves is refused to nobody, and done for a crypto user."""
+    with refused(cluster, NOBODY):
+        FOR_ALL[operation](cluster, Session(), None)
+    FOR_ALL[operation](cluster, enter(cluster, ALICE), None)
+
+
+# --- logging in with a password
+
+
+@pytest.mark.parametrize("name", [("nobody", ADMIN), ("officer1", CRYPTO_USER), ("alice", ADMIN)])
+def test_unknown_users_look_like_wrong_passwords(cluster: Cluster, name: Name) -> None:
+    """A name that is not there, or not in this role, is told the same as a wrong password, with MFA or without."""
+    for begin in (cluster.login, cluster.begin_mfa_login):
+        with refused(cluster, WRONG):
+            begin(Session(), name, PASSWORD)
+        with refused(cluster, WRONG, counted=OFFICER1):
+            begin(Session(), OFFICER1, NEW_PASSWORD)
+
+
+def test_the_sixth_wrong_login_locks(cluster: Cluster) -> None:
+    """Five wrong logins do not lock, the sixth does; then the right password is refused too, and nothing counts."""
+    for wrong in range(1, 7):
+        with refused(cluster, WRONG, counted=OFFICER1):
+            enter(cluster, OFFICER1, NEW_PASSWORD)
+        assert cluster.users[OFFICER1].locked == (wrong == 6)
+    for password in (PASSWORD, NEW_PASSWORD):
+        with refused(cluster, LOCKED):
+            enter(cluster, OFFICER1, password)
+    assert enter(cluster, OFFICER2).name == OFFICER2
+
+
+def test_a_right_login_starts_the_count_anew(cluster: Cluster) -> None:
+    """Five wrong logins, a right one, and five wrong ones again do not lock."""
+    for _ in range(2):
+        for _ in range(5):
+            with refused(cluster, WRONG, counted=OFFICER1):
+                enter(cluster, OFFICER1, NEW_PASSWORD)
+        assert enter(cluster, OFFICER1).name == OFFICER1
+    assert cluster.users[OFFICER1].failures == 0
+
+
+def test_a_right_password_alone_does_not_start_the_count_anew(cluster: Cluster) -> None:
+    """The right password without its second factor, or with a wrong one, leaves the wrong logins counted."""
+    with_mfa(cluster, OFFICER1)
+    for _ in range(3):
+        with refused(cluster, WRONG, counted=OFFICER1):
+            cluster.begin_mfa_login(Session(), OFFICER1, NEW_PASSWORD)
+    with refused(cluster, f"{MARK}the user has a second factor: login --username U --role R mfa-token-sign --token F"):
+        enter(cluster, OFFICER1)
+    for _ in range(3):
+        assert not cluster.users[OFFICER1].locked
+        with refused(cluster, f"{MARK}token 1: not made by the given key", counted=OFFICER1):
+            enter_mfa(cluster, OFFICER1, "officer2")
+    with refused(cluster, LOCKED):
+        enter_mfa(cluster, OFFICER1, "officer1")
+
+
+def test_locked_while_the_file_is_signed(cluster: Cluster) -> None:
+    """A login that was begun before the user was locked is refused."""
+    with_mfa(cluster, OFFICER1)
+    session = Session()
+    digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
+    lock(cluster, OFFICER1)
+    with refused(cluster, LOCKED):
+        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+    assert session.name is None
+
+
+def lock(cluster: Cluster, name: Name) -> None:
+    for _ in range(6):
+        with pytest.raises(Refused):
+            cluster.begin_mfa_login(Session(), name, NEW_PASSWORD)
+    assert cluster.users[name].locked
+
+
+def test_an_admin_unlocks(cluster: Cluster) -> None:
+    """An admin's change of the password unlocks, with the new password alone; a crypto user's is refused."""
+    lock(cluster, OFFICER1)
+    with refused(cluster, NO_ADMIN):
+        cluster.change_password(enter(cluster, ALICE), OFFICER1, NEW_PASSWORD)
+    cluster.change_password(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD)
+    with refused(cluster, WRONG, counted=OFFICER1):
+        enter(cluster, OFFICER1)
+    assert enter(cluster, OFFICER1, NEW_PASSWORD).name == OFFICER1
+
+
+def test_one_login_at_a_time(cluster: Cluster) -> None:
+    """Who is logged in logs out before another logs in, and no wrong password is counted; one logs out once."""
+    session = enter(cluster, OFFICER1)
+    for begin in (cluster.login, cluster.begin_mfa_login):
+        with refused(cluster, f"{MARK}somebody is logged in: logout comes first"):
+            begin(session, OFFICER2, NEW_PASSWORD)
+    cluster.logout(session)
+    with refused(cluster, NOBODY):
+        cluster.logout(session)
+    cluster.login(session, OFFICER2, PASSWORD)
+    assert session.name == OFFICER2
+
+
+# --- logging in with a second factor
+
+
+def test_a_login_with_a_second_factor(cluster: Cluster) -> None:
+    """The registered key logs in, in any order of the digests, and other entries in the file do no harm."""
+    with_mfa(cluster, OFFICER1)
+    assert enter_mfa(cluster, OFFICER1, "officer1").name == OFFICER1
+    session = Session()
+    digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
+    assert session.name is None
+    pairs = [(digest, signature(digest, "officer1")) for digest in reversed(digests)]
+    cluster.end_mfa_login(session, answer((sha256(b"another").digest(), ""), *pairs))
+    assert session.name == OFFICER1
+
+
+@pytest.mark.parametrize("hsms", [1, 3, 28])
+def test_fresh_digests_for_every_attempt(hsms: int) -> None:
+    """Each attempt has a digest of 32 bytes for each HSM, and none comes twice."""
+    cluster = Cluster(hsms)
+    cluster.activate(PASSWORD)
+    session = with_mfa(cluster, FIRST)
+    attempts = [cluster.begin_mfa_login(Session(), FIRST, PASSWORD) for _ in range(5)]
+    attempts.append(cluster.begin_mfa_change(session, FIRST, PASSWORD))
+    assert [len(digests) for digests in attempts] == [hsms] * 6
+    together = [digest for digests in attempts for digest in digests]
+    assert {len(digest) for digest in together} == {32}
+    assert len(set(together)) == len(together)
+
+
+def test_digests_come_from_the_source_of_randomness() -> None:
+    """The digests are what the source of randomness gives, and nothing that could be foreseen."""
+    given = [bytes([number]) * 32 for number in range(5)]
+    source = iter(given)
+    cluster = Cluster(2, {ALICE: User(ALICE, b"", b"")}, random=lambda size: next(source)[:size])
+    session = Session(name=ALICE)
+    assert cluster.begin_mfa_change(session, ALICE, PASSWORD) == given[:2]
+    assert cluster.begin_mfa_change(session, ALICE, PASSWORD) == given[2:4]
+
+
+def another_kind(kind: str) -> str:
+    return f"a token file of the kind mfa is needed, and this is of the kind {kind}"
+
+
+def shown_pair(digest: bytes) -> tuple[bytes, bytes]:
+    """Return approval data and its digest."""
+    return digest, sha256(digest).digest()
+
+
+# What comes back for two digests, and the fault that the cluster finds.
+BAD_ANSWERS: dict[str, tuple[Callable[[bytes, bytes], tokenfile.TokenFile], str]] = {
+    "unsigned": (lambda one, two: answer((one, ""), (two, "")), "token 1: unsigned"),
+    "one unsigned": (lambda one, two: answer((one, signature(one, "officer1")), (two, "")), "token 2: unsigned"),
+    "one missing": (
+        lambda one, _: answer((one, signature(one, "officer1"))),
+        "the file lacks 1 of the 2 digests of this attempt",
+    ),
+    "other digests": (
+        lambda *_: signed([sha256(b"x").digest(), sha256(b"y").digest()], key("officer1")),
+        "the file lacks 2 of the 2 digests of this attempt",
+    ),
+    "swapped pair": (
+        lambda one, two: answer((one, signature(two, "officer1")), (two, signature(one, "officer1"))),
+        "token 1: the signature of token 2, not of token 1",
+    ),
+    "one signature twice": (
+        lambda one, two: answer((one, signature(one, "officer1")), (two, signature(one, "officer1"))),
+        "token 2: the signature of token 1, not of token 2",
+    ),
+    "another's key": (
+        lambda one, two: signed([one, two], key("officer2")),
+        "token 1: not made by the given key",
+    ),
+    "another's key for one HSM": (
+        lambda one, two: answer((one, signature(one, "officer1")), (two, signature(two, "officer2"))),
+        "token 2: not made by the given key",
+    ),
+    "hashed once more": (
+        lambda one, two: answer(
+            (one, signature(sha256(one).digest(), "officer1")), (two, signature(sha256(two).digest(), "officer1"))
+        ),
+        "token 1: the digest was hashed once more before it was signed",
+    ),
+    "no base64": (lambda one, two: answer((one, "?"), (two, "?")), "token 1: not base64"),
+    "quorum registration": (
+        lambda one, two: registration([shown_pair(one), shown_pair(two)], "officer1"),
+        another_kind("quorum-registration"),
+    ),
+    "quorum token": (lambda one, _: quorum_token(shown_pair(one)), another_kind("quorum-token")),
+    "authdata": (
+        lambda one, two: tokenfile.parse(
+            tokenfile.dump_json(
+                {
+                    "Version": "1.0",
+                    "PublicKey": "",
+                    "Data": [
+                        {"HsmId": "x", "Digest": text(digest), "Signature": signature(digest, "officer1")}
+                        for digest in (one, two)
+                    ],
+                }
+            )
+        ),
+        another_kind("authdata"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ANSWERS)
+def test_a_wrong_second_factor(cluster: Cluster, case: str) -> None:
+    """A wrong answer is refused in the stand-in's own words, which name the fault, counts, and ends the attempt."""
+    with_mfa(cluster, OFFICER1)
+    make, said = BAD_ANSWERS[case]
+    session = Session()
+    digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
+    with refused(cluster, f"{MARK}{said}", counted=OFFICER1):
+        cluster.end_mfa_login(session, make(*digests))
+    assert session.name is None
+    with refused(cluster, NOTHING_UNDER_WAY):
+        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+
+
+@pytest.mark.parametrize("case", BAD_ANSWERS)
+def test_a_wrong_set_up(cluster: Cluster, case: str) -> None:
+    """The same wrong answers set up no second factor, do not change the password, and end the attempt."""
+    make, said = BAD_ANSWERS[case]
+    session = enter(cluster, OFFICER1)
+    digests = cluster.begin_mfa_change(session, OFFICER1, NEW_PASSWORD)
+    with refused(cluster, f"{MARK}{said}"):
+        cluster.end_mfa_change(session, make(*digests), public("officer1"))
+    with refused(cluster, NOTHING_UNDER_WAY):
+        cluster.end_mfa_change(session, signed(list(digests), key("officer1")), public("officer1"))
+    assert enter(cluster, OFFICER1).name == OFFICER1
+
+
+def test_an_answer_is_good_once(cluster: Cluster) -> None:
+    """A file that logged in logs in no more: neither in the same session, nor in another, nor for a new attempt."""
+    with_mfa(cluster, OFFICER1)
+    session = Session()
+    file = signed(list(cluster.begin_mfa_login(session, OFFICER1, PASSWORD)), key("officer1"))
+    cluster.end_mfa_login(session, file)
+    cluster.logout(session)
+    for shell in (session, Session()):
+        with refused(cluster, NOTHING_UNDER_WAY):
+            cluster.end_mfa_login(shell, file)
+        cluster.begin_mfa_login(shell, OFFICER1, PASSWORD)
+        with refused(cluster, f"{MARK}the file lacks 2 of the 2 digests of this attempt", counted=OFFICER1):
+            cluster.end_mfa_login(shell, file)
+        assert shell.name is None
+
+
+def test_an_answer_to_another_shell(cluster: Cluster) -> None:
+    """Two shells have attempts of their own, and the file of the one does not log in at the other."""
+    with_mfa(cluster, OFFICER1)
+    one, two = Session(), Session()
+    file = signed(list(cluster.begin_mfa_login(one, OFFICER1, PASSWORD)), key("officer1"))
+    cluster.begin_mfa_login(two, OFFICER1, PASSWORD)
+    with refused(cluster, f"{MARK}the file lacks 2 of the 2 digests of this attempt", counted=OFFICER1):
+        cluster.end_mfa_login(two, file)
+    cluster.end_mfa_login(one, file)
+    assert (one.name, two.name) == (OFFICER1, None)
+
+
+def test_no_second_factor(cluster: Cluster) -> None:
+    """A login with a second factor is refused to a user who has none, an approver among them."""
+    register(cluster, OFFICER1)
+    for name in (OFFICER1, ALICE):
+        with refused(cluster, f"{MARK}the user has no second factor: login --username U --role R"):
+            cluster.begin_mfa_login(Session(), name, PASSWORD)
+
+
+def test_a_set_up_is_no_login(cluster: Cluster) -> None:
+    """The file of a set-up that was left off does not log in, though its key is the user's."""
+    session = enter(cluster, FIRST)
+    set_up_mfa(cluster, session, OFFICER1, "officer1")
+    digests = cluster.begin_mfa_change(session, OFFICER1, NEW_PASSWORD)
+    cluster.logout(session)
+    with refused(cluster, NOTHING_UNDER_WAY):
+        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+    assert session.name is None
+
+
+def take_mfa(cluster: Cluster) -> None:
+    cluster.deregister_mfa(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD)
+
+
+def delete_officer(cluster: Cluster) -> None:
+    cluster.delete(enter(cluster, FIRST), OFFICER1)
+
+
+@pytest.mark.parametrize("change", [take_mfa, delete_officer])
+def test_what_an_admin_changes_while_the_file_is_signed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
+    """Where the second factor, or the user, is gone when the signed file comes, the refusal says so."""
+    with_mfa(cluster, OFFICER1)
+    session = Session()
+    digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
+    change(cluster)
+    with pytest.raises(Refused, match=r"no second factor|no such user"):
+        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+    assert session.name is None
+
+
+# --- setting up, rotating and taking away
+
+
+def test_set_up_by_the_user(cluster: Cluster) -> None:
+    """A user, also a crypto user, sets up the own second factor; then it takes key and new password to log in."""
+    session = enter(cluster, ALICE)
+    digests = cluster.begin_mfa_change(session, ALICE, NEW_PASSWORD)
+    cluster.end_mfa_change(session, signed(list(digests), key("officer1")), public("officer1"))
+    user = cluster.users[ALICE]
+    assert (user.mfa, user.quorum, user.public_key) == (True, True, public("officer1"))
+    with refused(cluster, WRONG, counted=ALICE):
+        cluster.begin_mfa_login(Session(), ALICE, PASSWORD)
+    assert enter_mfa(cluster, ALICE, "officer1", NEW_PASSWORD).name == ALICE
+
+
+def test_set_up_by_an_admin(cluster: Cluster) -> None:
+    """An admin sets up another's second factor, whom it also unlocks; the admin has none by that."""
+    lock(cluster, ALICE)
+    set_up_mfa(cluster, enter(cluster, FIRST), ALICE, "officer1")
+    assert enter_mfa(cluster, ALICE, "officer1").name == ALICE
+    assert enter(cluster, FIRST).name == FIRST
+
+
+@pytest.mark.parametrize("name", [OFFICER1, NEWCOMER])
+def test_set_up_by_a_crypto_user_for_another(cluster: Cluster, name: Name) -> None:
+    """A crypto user may do nothing to another's second factor, and does not learn who is there."""
+    session = enter(cluster, ALICE)
+    with refused(cluster, NO_ADMIN):
+        cluster.begin_mfa_change(session, name, PASSWORD)
+    with refused(cluster, NO_ADMIN):
+        cluster.deregister_mfa(session, name, PASSWORD)
+
+
+def test_changes_to_a_user_who_is_not_there(cluster: Cluster) -> None:
+    """An admin is told that there is no such user."""
+    session = enter(cluster, FIRST)
+    for change in (cluster.begin_mfa_change, cluster.deregister_mfa, cluster.change_password):
+        with refused(cluster, NO_USER):
+            change(session, NEWCOMER, PASSWORD)
+
+
+@pytest.mark.parametrize("pem", ["", "garbage", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+def test_what_is_no_public_key(cluster: Cluster, pem: str) -> None:
+    """What is no public key is not registered."""
+    session = enter(cluster, OFFICER1)
+    digests = cluster.begin_mfa_change(session, OFFICER1, PASSWORD)
+    before = deepcopy(cluster.users)
+    with pytest.raises(ToktoolsError):
+        cluster.end_mfa_change(session, signed(list(digests), key("officer1")), pem)
+    assert cluster.users == before
+
+
+def test_rotation(cluster: Cluster) -> None:
+    """A new key is taken only with --change-quorum, since the quorum has the old one too; then the old one is none."""
+    session = with_mfa(cluster, OFFICER1, "officer1")
+    with refused(cluster, TWO_KEYS):
+        set_up_mfa(cluster, session, OFFICER1, "officer2")
+    set_up_mfa(cluster, session, OFFICER1, "officer2", change_quorum=True)
+    user = cluster.users[OFFICER1]
+    assert (user.mfa, user.quorum, user.public_key) == (True, True, public("officer2"))
+    with refused(cluster, f"{MARK}token 1: not made by the given key", counted=OFFICER1):
+        enter_mfa(cluster, OFFICER1, "officer1")
+    assert enter_mfa(cluster, OFFICER1, "officer2").name == OFFICER1
+
+
+@pytest.mark.parametrize("change_quorum", [True, False])
+def test_rotation_where_the_key_is_for_mfa_alone(cluster: Cluster, *, change_quorum: bool) -> None:
+    """Where a changed password took the quorum registration, a new key is taken either way, and makes an approver."""
+    session = with_mfa(cluster, OFFICER1, "officer1")
+    cluster.change_password(session, OFFICER1, PASSWORD)
+    set_up_mfa(cluster, session, OFFICER1, "officer2", change_quorum=change_quorum)
+    user = cluster.users[OFFICER1]
+    assert (user.mfa, user.quorum, user.public_key) == (True, True, public("officer2"))
+
+
+def test_rotation_is_signed_with_the_new_key(cluster: Cluster) -> None:
+    """The old key cannot vouch for a new one."""
+    session = with_mfa(cluster, OFFICER1, "officer1")
+    digests = cluster.begin_mfa_change(session, OFFICER1, PASSWORD)
+    with refused(cluster, f"{MARK}token 1: not made by the given key"):
+        file = signed(list(digests), key("officer1"))
+        cluster.end_mfa_change(session, file, public("officer2"), change_quorum=True)
+
+
+def test_set_up_again_with_the_same_key(cluster: Cluster) -> None:
+    """The same key once more needs no --change-quorum."""
+    session = with_mfa(cluster, OFFICER1)
+    set_up_mfa(cluster, session, OFFICER1, "officer1")
+    assert enter_mfa(cluster, OFFICER1, "officer1").name == OFFICER1
+
+
+def test_quorum_key_first(cluster: Cluster) -> None:
+    """An approver sets up MFA with the quorum key as it is, and with another only with --change-quorum."""
+    register(cluster, OFFICER1)
+    session = enter(cluster, OFFICER1)
+    with refused(cluster, TWO_KEYS):
+        set_up_mfa(cluster, session, OFFICER1, "officer2")
+    set_up_mfa(cluster, session, OFFICER1, "officer1")
+    assert cluster.users[OFFICER1].public_key == public("officer1")
+    set_up_mfa(cluster, session, OFFICER1, "officer2", change_quorum=True)
+    assert cluster.users[OFFICER1].public_key == public("officer2")
+
+
+def test_mfa_key_first(cluster: Cluster) -> None:
+    """A user with MFA registers that key for the quorum, and no other."""
+    session = with_mfa(cluster, OFFICER1)
+    cluster.change_password(session, OFFICER1, PASSWORD)
+    tokens = cluster.begin_registration(session)
+    with refused(cluster, f"{MARK}the user's MFA key is another, and there is one key for both"):
+        cluster.register(session, registration(tokens, "officer2"), public("officer2"))
+    cluster.register(session, registration(tokens, "officer1"), public("officer1"))
+    user = cluster.users[OFFICER1]
+    assert (user.mfa, user.quorum, user.public_key) == (True, True, public("officer1"))
+
+
+@pytest.mark.parametrize("session_of", [OFFICER1, FIRST])
+def test_taking_the_second_factor_away(cluster: Cluster, session_of: Name) -> None:
+    """Whoever takes a second factor away takes the quorum registration and the key too, and sets the password."""
+    with_mfa(cluster, OFFICER1)
+    session = enter_mfa(cluster, OFFICER1, "officer1") if session_of == OFFICER1 else enter(cluster, FIRST)
+    cluster.deregister_mfa(session, OFFICER1, NEW_PASSWORD)
+    user = cluster.users[OFFICER1]
+    assert (user.mfa, user.quorum, user.public_key) == (False, False, "")
+    assert enter(cluster, OFFICER1, NEW_PASSWORD).name == OFFICER1
+    with refused(cluster, f"{MARK}the user has no second factor"):
+        cluster.deregister_mfa(session, OFFICER1, NEW_PASSWORD)
+
+
+def test_an_approver_without_mfa_has_no_second_factor_to_take(cluster: Cluster) -> None:
+    """To take away a second factor that is not there is refused, and the quorum registration stays."""
+    register(cluster, OFFICER1)
+    with refused(cluster, f"{MARK}the user has no second factor"):
+        cluster.deregister_mfa(enter(cluster, OFFICER1), OFFICER1, PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("mfa", "deregister_mfa", "left"),
+    [
+        (True, False, (True, False, True)),
+        (True, True, (False, False, False)),
+        (False, False, (False, False, False)),
+        (False, True, (False, False, False)),
+    ],
+)
+def test_what_a_changed_password_takes(
+    cluster: Cluster, *, mfa: bool, deregister_mfa: bool, left: tuple[bool, bool, bool]
+) -> None:
+    """A changed password takes the quorum registration, MFA where that is wanted, and a key that nothing needs."""
+    if mfa:
+        with_mfa(cluster, OFFICER1)
+    else:
+        register(cluster, OFFICER1)
+    cluster.change_password(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD, deregister_mfa=deregister_mfa)
+    user = cluster.users[OFFICER1]
+    assert (user.mfa, user.quorum, bool(user.public_key)) == left
+    if user.mfa:
+        assert enter_mfa(cluster, OFFICER1, "officer1", NEW_PASSWORD).name == OFFICER1
+    else:
+        assert enter(cluster, OFFICER1, NEW_PASSWORD).name == OFFICER1
+
+
+# --- registering as an approver
+
+
+@pytest.mark.parametrize("name", [OFFICER1, ALICE])
+def test_registration(cluster: Cluster, name: Name, clock: Clock) -> None:
+    """A logged-in user signs a digest for each HSM, made of data that names the user, and the key is registered."""
+    session = enter(cluster, name)
+    tokens = cluster.begin_registration(session)
+    assert [sha256(approval_data).digest() for approval_data, _ in tokens] == [digest for _, digest in tokens]
+    records = [approvaldata.records(approval_data) for approval_data, _ in tokens]
+    assert [[(record.hsm, record.requester) for record in each] for each in records] == [[(1, name[0])], [(2, name[0])]]
+    assert records[0][0].time == "2023-11-14T22:13:20Z"
+    assert clock.now == 1_700_000_000
+    assert cluster.register(session, registration(tokens, "officer1"), public("officer1")) == name
+    user = cluster.users[name]
+    assert (user.mfa, user.quorum, user.public_key) == (False, True, public("officer1"))
+    cluster.logout(session)
+    assert enter(cluster, name).name == name
+
+
+def test_registration_that_is_unsigned(cluster: Cluster) -> None:
+    """A file in which nothing is signed is InvalidQuorumSignature; one that lacks a signature says which."""
+    session = enter(cluster, OFFICER1)
+    tokens = cluster.begin_registration(session)
+    with refused(cluster, "InvalidQuorumSignature"):
+        cluster.register(session, registration(tokens, ""), public("officer1"))
+    file = registration(tokens, "")
+    file.put(0, signatures.sign(key("officer1"), tokens[0][1]))
+    with refused(cluster, f"{MARK}token 2: unsigned"):
+        cluster.register(session, file, public("officer1"))
+
+
+def test_registration_with_a_wrong_file(cluster: Cluster) -> None:
+    """Another's signatures, another kind of file and other digests are refused; the right file is then still good."""
+    session = enter(cluster, OFFICER1)
+    tokens = cluster.begin_registration(session)
+    wrong = {
+        "token 1: not made by the given key": registration(tokens, "officer2"),
+        "a token file of the kind quorum-registration is needed, and this is of the kind mfa": signed(
+            [digest for _, digest in tokens], key("officer1")
+        ),
+        "a token file of the kind quorum-registration is needed, and this is of the kind quorum-token": quorum_token(
+            tokens[0], [by("officer1")]
+        ),
+        "the file lacks 1 of the 2 digests of this attempt": registration(tokens[:1], "officer1"),
+        "the file lacks 2 of the 2 digests of this attempt": registration(
+            cluster.begin_registration(enter(cluster, OFFICER1)), "officer1"
+        ),
+    }
+    for said, file in wrong.items():
+        with refused(cluster, f"{MARK}{said}"):
+            cluster.register(session, file, public("officer1"))
+    cluster.register(session, registration(tokens, "officer1"), public("officer1"))
+    assert cluster.users[OFFICER1].quorum
+
+
+NO_REGISTRATION = f"{MARK}no registration is under way: quorum token-sign generate --service registration --token F"
+
+
+def test_registration_is_good_once(cluster: Cluster) -> None:
+    """A registration that was used, and one of before the last, is refused."""
+    session = enter(cluster, OFFICER1)
+    file = registration(cluster.begin_registration(session), "officer1")
+    cluster.register(session, file, public("officer1"))
+    with refused(cluster, NO_REGISTRATION):
+        cluster.register(session, file, public("officer1"))
+    cluster.begin_registration(session)
+    with refused(cluster, f"{MARK}the file lacks 2 of the 2 digests of this attempt"):
+        cluster.register(session, file, public("officer1"))
+
+
+def end_by_logout(cluster: Cluster, session: Session) -> None:
+    cluster.logout(session)
+
+
+def end_by_deletion(cluster: Cluster, session: Session) -> None:
+    assert session.name is not None
+    cluster.delete(enter(cluster, FIRST), session.name)
+
+
+@pytest.mark.parametrize("end", [end_by_logout, end_by_deletion])
+def test_registration_is_for_the_one_who_asked(cluster: Cluster, end: Callable[[Cluster, Session], None]) -> None:
+    """A registration ends with the login that asked for it, and the next user of the shell cannot use it."""
+    session = enter(cluster, OFFICER1)
+    file = registration(cluster.begin_registration(session), "officer1")
+    end(cluster, session)
+    cluster.login(session, ALICE, PASSWORD)
+    with refused(cluster, NO_REGISTRATION):
+        cluster.register(session, file, public("officer1"))
+
+
+def test_a_new_quorum_key(cluster: Cluster) -> None:
+    """An approver without MFA registers another key, and approves with that alone."""
+    register(cluster, OFFICER1, "officer1")
+    register(cluster, OFFICER1, "officer2")
+    assert cluster.users[OFFICER1].public_key == public("officer2")
+
+
+# --- quorum values
+
+
+def test_quorum_values(cluster: Cluster) -> None:
+    """Two to eight must approve, and not more than there are admins; crypto users do not count."""
+    session = enter(cluster, FIRST)
+    for value in (-1, 0, 1, 4, 9, 99):
+        with refused(cluster, "Invalid quorum value provided."):
+            cluster.set_value(session, "user", value)
+    for value in (3, 2):
+        cluster.set_value(session, "cluster", value)
+        assert cluster.values == {"user": 1, "quorum": 1, "cluster": value}
+    for number in range(6):
+        cluster.create(session, (f"more{number}", ADMIN), PASSWORD)
+    with refused(cluster, "Invalid quorum value provided."):
+        cluster.set_value(session, "user", 9)
+    cluster.set_value(session, "user", 8)
+    assert cluster.values["user"] == 8
+
+
+# --- quorum tokens
+
+
+def test_approval_data(board: Cluster) -> None:
+    """A token's approval data has a record of 80 bytes for each HSM, with service and requester, and hashes to it."""
+    approval_data, digest = board.generate(enter(board, OFFICER1), "user")
+    assert len(approval_data) == 2 * 80
+    assert sha256(approval_data).digest() == digest
+    records = approvaldata.records(approval_data)
+    assert [(record.service, record.hsm, record.key_handle, record.requester) for record in records] == [
+        (3, 1, 0, "officer1"),
+        (3, 2, 0, "officer1"),
+    ]
+    assert {record.time for record in records} == {"2023-11-14T22:13:20Z"}
+
+
+SERVICE_OF = {**dict.fromkeys(ON_USERS, "user"), **dict.fromkeys(ON_VALUES, "quorum")}
+
+
+@pytest.mark.parametrize("operation", SERVICE_OF)
+def test_what_needs_approval(board: Cluster, operation: str) -> None:
+    """An operation is refused without approvals, with those for another service too, and done with them, but once."""
+    session, service = enter(board, FIRST), SERVICE_OF[operation]
+    do = {**ON_USERS, **ON_VALUES}[operation]
+    with refused(board, "Quorum approval is required for this operation"):
+        do(board, session, None)
+    other = quorum_token(board.generate(session, "quorum" if service == "user" else "user"))
+    with refused(board, "Quorum approval is required for this operation"):
+        do(board, session, other)
+    approval = quorum_token(board.generate(session, service))
+    before = deepcopy((board.users, board.values))
+    do(board, session, approval)
+    assert (board.users, board.values) != before
+    assert [token.service for token in board.live_tokens()] == ["quorum" if service == "user" else "user"]
+    with pytest.raises(Refused, match=r"Quorum approval is required|there is such a user|there is no such user"):
+        do(board, session, approval)
+
+
+def test_a_spent_token(board: Cluster) -> None:
+    """A token that was used is the same as none."""
+    session = enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    board.create(session, NEWCOMER, PASSWORD, approval)
+    with refused(board, "Quorum approval is required for this operation"):
+        board.create(session, ("carol", CRYPTO_USER), PASSWORD, approval)
+
+
+def test_nobody_needs_approvals_for_oneself(board: Cluster) -> None:
+    """One's own password and second factor need no approvals, though those of others would."""
+    session = enter(board, OFFICER2)
+    board.change_password(session, OFFICER2, NEW_PASSWORD)
+    set_up_mfa(board, session, OFFICER2, "officer2")
+    board.deregister_mfa(session, OFFICER2, NEW_PASSWORD)
+    assert not board.users[OFFICER2].public_key
+
+
+TOO_FEW = "Too few quorum approvals: currently {} approvals, but 2 approvals required"
+BAD_APPROVALS = {
+    "none": ([], TOO_FEW.format(0)),
+    "one": ([by("officer1")], TOO_FEW.format(1)),
+    "one, and an empty place": ([by("officer1"), by("officer2", signature="")], TOO_FEW.format(1)),
+    "one, with a role and without": ([by("officer1"), of_2023("officer1")], TOO_FEW.format(1)),
+    "another's signature": (
+        [by("officer1"), by("officer2", owner="officer1")],
+        f"{MARK}approver officer2: not made by the given key",
+    ),
+    "a wrong signature beside enough right ones": (
+        [*BOTH, by("admin", owner="officer1")],
+        f"{MARK}approver admin: not made by the given key",
+    ),
+    "no base64": ([by("officer1"), by("officer2", signature="?")], f"{MARK}approver officer2: not base64"),
+    "a crypto user": (
+        [by("officer1"), by("alice", owner="officer2", role=CRYPTO_USER)],
+        f"{MARK}alice is not registered as an approver",
+    ),
+    "a crypto user as an admin": (
+        [by("officer1"), by("alice", owner="officer2")],
+        f"{MARK}alice is not registered as an approver",
+    ),
+    "an admin as a crypto user": (
+        [by("officer1"), by("officer2", role=CRYPTO_USER)],
+        f"{MARK}officer2 is not registered as an approver",
+    ),
+    "an unknown role": (
+        [by("officer1"), by("officer2", role="owner")],
+        f"{MARK}officer2 is not registered as an approver",
+    ),
+    "nobody": (
+        [by("officer1"), by("x\x1b[2J", owner="officer2")],
+        rf"{MARK}x\x1b[2J is not registered as an approver",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_APPROVALS)
+def test_wrong_approvals(board: Cluster, case: str) -> None:
+    """Approvals that are too few or wrong are refused, and the token is still good for right ones."""
+    register(board, ALICE, "officer2")
+    session = enter(board, FIRST)
+    token = board.generate(session, "user")
+    approvals, said = BAD_APPROVALS[case]
+    with refused(board, said):
+        board.create(session, NEWCOMER, PASSWORD, quorum_token(token, approvals))
+    board.create(session, NEWCOMER, PASSWORD, quorum_token(token))
+    assert NEWCOMER in board.users
+
+
+@pytest.mark.parametrize(
+    "approvals",
+    [
+        [by("admin"), by("officer1")],
+        [by("officer2"), by("officer1")],
+        [by("OFFICER1", owner="officer1"), by("Officer2", owner="officer2")],
+        [of_2023("officer1"), of_2023("officer2")],
+        [by("admin"), by("officer1"), by("officer2")],
+    ],
+    ids=["oneself", "others", "upper case", "without roles", "more than needed"],
+)
+def test_good_approvals(board: Cluster, approvals: list[Callable[[bytes], dict[str, object]]]) -> None:
+    """Enough approvals are good, in whatever order and case, as of 2023, and with one's own among them."""
+    session = enter(board, FIRST)
+    board.create(session, NEWCOMER, PASSWORD, quorum_token(board.generate(session, "user"), approvals))
+    assert NEWCOMER in board.users
+
+
+@pytest.mark.parametrize("value", [2, 3])
+def test_as_many_approvals_as_the_value_says(board: Cluster, value: int) -> None:
+    """Three approvals are needed where the value is three, and two where it is two."""
+    session = enter(board, FIRST)
+    if value == 3:
+        board.set_value(session, "user", 3, quorum_token(board.generate(session, "quorum")))
+        too_few = quorum_token(board.generate(session, "user"))
+        with refused(board, "Too few quorum approvals: currently 2 approvals, but 3 approvals required"):
+            board.delete(session, ALICE, too_few)
+        board.delete_tokens(session, everyone=False)
+    people = (by("admin"), by("officer1"), by("officer2"))[:value]
+    board.delete(session, ALICE, quorum_token(board.generate(session, "user"), people))
+    assert ALICE not in board.users
+
+
+def test_an_approver_who_is_one_no_more(board: Cluster) -> None:
+    """A changed password takes the right to approve, and what was signed before is worth nothing."""
+    session = enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    board.change_password(enter(board, OFFICER2), OFFICER2, NEW_PASSWORD)
+    with refused(board, f"{MARK}officer2 is not registered as an approver"):
+        board.create(session, NEWCOMER, PASSWORD, approval)
+
+
+def test_an_approver_with_a_new_key(board: Cluster) -> None:
+    """An approval by a key that was replaced is refused, and one by the new key is good."""
+    session = enter(board, FIRST)
+    token = board.generate(session, "user")
+    register(board, OFFICER2, "officer3")
+    with refused(board, f"{MARK}approver officer2: not made by the given key"):
+        board.create(session, NEWCOMER, PASSWORD, quorum_token(token))
+    board.create(session, NEWCOMER, PASSWORD, quorum_token(token, [by("officer1"), by("officer2", owner="officer3")]))
+    assert NEWCOMER in board.users
+
+
+def test_what_is_no_quorum_token(board: Cluster) -> None:
+    """A file of another kind has no token signatures, and a token that was never handed out is no approval."""
+    session = enter(board, FIRST)
+    token = board.generate(session, "user")
+    for file in (signed([token[1]], key("officer1")), registration([token], "officer1")):
+        with refused(board, "No token signatures provided"):
+            board.create(session, NEWCOMER, PASSWORD, file)
+    with refused(board, "Quorum approval is required for this operation"):
+        board.create(session, NEWCOMER, PASSWORD, quorum_token(shown_pair(b"made up")))
+
+
+@pytest.mark.parametrize("name", [FIRST, OFFICER1])
+def test_a_token_of_another_session(board: Cluster, name: Name) -> None:
+    """A token is for the session that asked for it, and not for another of the same admin, nor another's."""
+    session = enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    with refused(board, "Quorum approval is required for this operation"):
+        board.create(enter(board, name), NEWCOMER, PASSWORD, approval)
+    board.create(session, NEWCOMER, PASSWORD, approval)
+    assert NEWCOMER in board.users
+
+
+def test_an_operation_that_is_refused_does_not_spend_the_token(board: Cluster) -> None:
+    """What cannot be done is refused before the approvals are looked at, and they stay good."""
+    session = enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    with refused(board, f"{MARK}there is such a user already"):
+        board.create(session, ALICE, PASSWORD, approval)
+    with refused(board, BAD_SIZE):
+        board.create(session, NEWCOMER, "short", approval)
+    with refused(board, BAD_SIZE):
+        board.change_password(session, ALICE, "short", approval)
+    with refused(board, NO_USER):
+        board.delete(session, NEWCOMER, approval)
+    digests = board.begin_mfa_change(session, ALICE, PASSWORD)
+    with refused(board, f"{MARK}token 1: not made by the given key"):
+        board.end_mfa_change(session, signed(list(digests), key("officer1")), public("officer2"), approval)
+    board.create(session, NEWCOMER, PASSWORD, approval)
+    approval = quorum_token(board.generate(session, "quorum"))
+    with refused(board, "Invalid quorum value provided."):
+        board.set_value(session, "user", 9, approval)
+    board.set_value(session, "user", 3, approval)
+    assert board.values["user"] == 3
+
+
+@pytest.mark.parametrize("age", [0, 599, 599.9])
+def test_a_token_within_ten_minutes(board: Cluster, clock: Clock, age: float) -> None:
+    """A token is good, and listed, until it is ten minutes old."""
+    session = enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    clock.now += age
+    assert len(board.list_tokens(session)) == 1
+    board.create(session, NEWCOMER, PASSWORD, approval)
+    assert NEWCOMER in board.users
+
+
+@pytest.mark.parametrize("age", [600, 600.1, 1e6])
+def test_a_token_after_ten_minutes(board: Cluster, clock: Clock, age: float) -> None:
+    """A token of ten minutes is refused, is listed no more, and is not in the way of a new one."""
+    session = enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    clock.now += age
+    assert board.list_tokens(session) == []
+    with refused(board, f"{MARK}the quorum token has expired"):
+        board.create(session, NEWCOMER, PASSWORD, approval)
+    board.create(session, NEWCOMER, PASSWORD, quorum_token(board.generate(session, "user")))
+    assert NEWCOMER in board.users
+
+
+def test_how_long_a_token_is_still_good(board: Cluster, clock: Clock) -> None:
+    """A token says how many seconds are left, for whoever is logged in."""
+    board.generate(enter(board, FIRST), "user")
+    for age, left in ((0, 600), (1, 599), (599, 1)):
+        clock.now = 1_700_000_000 + age
+        assert [board.seconds_left(token) for token in board.list_tokens(enter(board, ALICE))] == [left]
+
+
+def test_one_live_token_for_each_admin_and_service(board: Cluster) -> None:
+    """An admin has one token for a service at a time, whatever other services and other admins have."""
+    session = enter(board, FIRST)
+    board.generate(session, "user")
+    for shell in (session, enter(board, FIRST)):
+        with refused(board, f"{MARK}there is a token for user already: quorum token-sign delete --scope user"):
+            board.generate(shell, "user")
+    board.generate(session, "quorum")
+    board.generate(enter(board, OFFICER1), "user")
+    assert [(token.name, token.service) for token in board.tokens] == [
+        (FIRST, "user"),
+        (FIRST, "quorum"),
+        (OFFICER1, "user"),
+    ]
+
+
+def test_a_service_without_a_quorum(board: Cluster) -> None:
+    """There is no token for a service that nobody need approve."""
+    with refused(board, f"{MARK}the quorum value of cluster is 1: nothing needs an approval"):
+        board.generate(enter(board, FIRST), "cluster")
+
+
+@pytest.mark.parametrize("everyone", [True, False])
+def test_deleting_tokens(board: Cluster, *, everyone: bool) -> None:
+    """An admin deletes the own tokens, of all sessions, or everyone's, and a deleted one is the same as none."""
+    session, other = enter(board, FIRST), enter(board, OFFICER1)
+    mine, theirs = (quorum_token(board.generate(shell, "user")) for shell in (session, other))
+    board.generate(session, "quorum")
+    board.delete_tokens(enter(board, FIRST), everyone=everyone)
+    assert [token.name for token in board.tokens] == ([] if everyone else [OFFICER1])
+    with refused(board, "Quorum approval is required for this operation"):
+        board.delete(session, ALICE, mine)
+    if not everyone:
+        board.delete(other, ALICE, theirs)
+        assert ALICE not in board.users
+
+
+def test_logout_ends_tokens(board: Cluster) -> None:
+    """The tokens of a session end with it, and not those of another session; logging in again brings none back."""
+    session, other = enter(board, FIRST), enter(board, FIRST)
+    approval = quorum_token(board.generate(session, "user"))
+    board.generate(other, "quorum")
+    board.logout(session)
+    assert [token.session for token in board.tokens] == [other.id]
+    board.login(session, FIRST, PASSWORD)
+    with refused(board, "Quorum approval is required for this operation"):
+        board.create(session, NEWCOMER, PASSWORD, approval)
+
+
+def test_deleting_a_user_ends_tokens(board: Cluster) -> None:
+    """The tokens of a user who is deleted are gone, and the others are not."""
+    session = enter(board, FIRST)
+    board.generate(enter(board, OFFICER2), "quorum")
+    board.generate(session, "quorum")
+    board.delete(session, OFFICER2, quorum_token(board.generate(session, "user")))
+    assert [(token.name, token.service) for token in board.tokens] == [(FIRST, "quorum")]
+
+
+def test_as_many_tokens_as_a_cluster_holds(board: Cluster, clock: Clock) -> None:
+    """A cluster holds 1,024 tokens; an expired one makes room, but is kept until the room is needed."""
+    session = enter(board, FIRST)
+    board.tokens = [
+        QuorumToken(sha256(b"%d" % number).digest(), "user", OFFICER1, "another", clock.now) for number in range(1024)
+    ]
+    with refused(board, f"{MARK}there are 1024 tokens already"):
+        board.generate(session, "user")
+    board.tokens[7] = replace(board.tokens[7], created=clock.now - 600)
+    board.generate(session, "user")
+    assert len(board.tokens) == 1024
+    assert [token.name for token in board.tokens].index(FIRST) == 1023
+
+
+# --- what holds for any sequence
+
+
+@given(st.lists(st.sampled_from(["right", "wrong password", "wrong second factor"]), max_size=25))
+@settings(max_examples=60, deadline=None)
+def test_locked_is_more_than_five_wrong_since_the_last_right_login(attempts: list[str]) -> None:
+    """Whatever a user tries, it is locked exactly when more than five logins were wrong since the last right one."""
+    cluster = populated(Clock())
+    with_mfa(cluster, OFFICER1)
+    wrong = 0
+    for attempt in attempts:
+        locked = wrong > 5
+        password = NEW_PASSWORD if attempt == "wrong password" else PASSWORD
+        owner = "officer2" if attempt == "wrong second factor" else "officer1"
+        if attempt == "right" and not locked:
+            assert enter_mfa(cluster, OFFICER1, owner, password).name == OFFICER1
+            wrong = 0
+        else:
+            with pytest.raises(Refused) as caught:
+                enter_mfa(cluster, OFFICER1, owner, password)
+            assert (str(caught.value) == LOCKED) == locked
+            wrong += not locked
+        assert cluster.users[OFFICER1].locked == (wrong > 5)
+
+
+NAMES = st.sampled_from([FIRST, OFFICER1, OFFICER2, ALICE, NEWCOMER])
+OWNERS = st.sampled_from(["officer1", "officer2"])
+PASSWORDS = st.sampled_from([PASSWORD, PASSWORD, PASSWORD, "wrong-password"])
+SHELLS = st.sampled_from(range(3))
+SERVICES = st.sampled_from(["user", "quorum"])
+
+
+class Operations(RuleBasedStateMachine):
+    """Three shells, in which anybody tries anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.cluster = populated(self.clock)
+        for name, owner in ((FIRST, "officer1"), (OFFICER1, "officer2")):
+            register(self.cluster, name, owner)
+        self.sessions = [enter(self.cluster, name) for name in (FIRST, OFFICER1)]
+        self.sessions.append(Session())
+
+    @initialize(value=st.sampled_from([1, 2]), service=SERVICES)
+    def begin_with_a_quorum(self, value: int, service: str) -> None:
+        self.cluster.values[service] = value
+
+    def attempt(self, work: Callable[[], object]) -> None:
+        """Do what may be refused, and make sure that a refusal changes nothing but a count of wrong logins."""
+        before = deepcopy(self.kept())
+        try:
+            work()
+        except Refused:
+            assert self.kept() == before
+
+    def kept(self) -> object:
+        users = {name: replace(user, failures=0) for name, user in self.cluster.users.items()}
+        return users, self.cluster.values, self.cluster.tokens
+
+    def approval(self, session: Session, service: str) -> tokenfile.TokenFile | None:
+        """Return the token for a service, with the approvals of all who may; None where no token is needed, or had."""
+        try:
+            token = self.cluster.generate(session, service)
+        except Refused:
+            return None
+        owners = {public(owner): owner for owner in ("officer1", "officer2")}
+        approvers = [user for user in self.cluster.users.values() if user.quorum and user.name[1] == ADMIN]
+        return quorum_token(token, [by(user.name[0], owner=owners[user.public_key]) for user in approvers])
+
+    @rule(shell=SHELLS, name=NAMES, password=PASSWORDS)
+    def login(self, shell: int, name: Name, password: str) -> None:
+        self.attempt(lambda: self.cluster.login(self.sessions[shell], name, password))
+
+    @rule(shell=SHELLS, name=NAMES, password=PASSWORDS, owner=OWNERS)
+    def login_with_mfa(self, shell: int, name: Name, password: str, owner: str) -> None:
+        def work() -> None:
+            digests = self.cluster.begin_mfa_login(self.sessions[shell], name, password)
+            self.cluster.end_mfa_login(self.sessions[shell], signed(list(digests), key(owner)))
+
+        self.attempt(work)
+
+    @rule(shell=SHELLS)
+    def logout(self, shell: int) -> None:
+        self.attempt(lambda: self.cluster.logout(self.sessions[shell]))
+
+    @rule(shell=SHELLS, name=NAMES)
+    def create(self, shell: int, name: Name) -> None:
+        session = self.sessions[shell]
+        approval = self.approval(session, "user")
+        self.attempt(lambda: self.cluster.create(session, name, PASSWORD, approval))
+
+    @rule(shell=SHELLS, name=NAMES)
+    def delete(self, shell: int, name: Name) -> None:
+        session = self.sessions[shell]
+        approval = self.approval(session, "user")
+        self.attempt(lambda: self.cluster.delete(session, name, approval))
+
+    @rule(shell=SHELLS, name=NAMES, deregister_mfa=st.booleans())
+    def change_password(self, shell: int, name: Name, *, deregister_mfa: bool) -> None:
+        session = self.sessions[shell]
+        approval = self.approval(session, "user")
+        self.attempt(
+            lambda: self.cluster.change_password(session, name, PASSWORD, approval, deregister_mfa=deregister_mfa)
+        )
+
+    @rule(shell=SHELLS, name=NAMES, owner=OWNERS, change_quorum=st.booleans())
+    def change_mfa(self, shell: int, name: Name, owner: str, *, change_quorum: bool) -> None:
+        session = self.sessions[shell]
+        approval = self.approval(session, "user")
+        self.attempt(lambda: set_up_mfa(self.cluster, session, name, owner, approval, change_quorum=change_quorum))
+
+    @rule(shell=SHELLS, name=NAMES)
+    def deregister_mfa(self, shell: int, name: Name) -> None:
+        session = self.sessions[shell]
+        approval = self.approval(session, "user")
+        self.attempt(lambda: self.cluster.deregister_mfa(session, name, PASSWORD, approval))
+
+    @rule(shell=SHELLS, owner=OWNERS)
+    def register(self, shell: int, owner: str) -> None:
+        session = self.sessions[shell]
+        self.attempt(
+            lambda: self.cluster.register(
+                session, registration(self.cluster.begin_registration(session), owner), public(owner)
+            )
+        )
+
+    @rule(shell=SHELLS, service=SERVICES, value=st.integers(0, 3))
+    def set_value(self, shell: int, service: str, value: int) -> None:
+        session = self.sessions[shell]
+        approval = self.approval(session, "quorum")
+        self.attempt(lambda: self.cluster.set_value(session, service, value, approval))
+
+    @rule(shell=SHELLS, service=SERVICES)
+    def generate(self, shell: int, service: str) -> None:
+        self.attempt(lambda: self.cluster.generate(self.sessions[shell], service))
+
+    @rule(shell=SHELLS, everyone=st.booleans())
+    def delete_tokens(self, shell: int, *, everyone: bool) -> None:
+        self.attempt(lambda: self.cluster.delete_tokens(self.sessions[shell], everyone=everyone))
+
+    @rule(seconds=st.sampled_from([1, 300, 600]))
+    def wait(self, seconds: int) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def a_key_is_for_something(self) -> None:
+        for user in self.cluster.users.values():
+            assert bool(user.public_key) == (user.mfa or user.quorum), user
+
+    @invariant()
+    def somebody_can_administer(self) -> None:
+        assert any(role == ADMIN for _, role in self.cluster.users)
+
+    @invariant()
+    def tokens_are_of_who_is_logged_in(self) -> None:
+        who = {session.id: session.name for session in self.sessions}
+        for token in self.cluster.tokens:
+            assert token.name in self.cluster.users
+            assert who[token.session] == token.name
+
+    @invariant()
+    def one_live_token_each(self) -> None:
+        live = [(token.name, token.service) for token in self.cluster.live_tokens()]
+        assert len(set(live)) == len(live)
+
+    @invariant()
+    def values_are_possible(self) -> None:
+        assert set(self.cluster.values.values()) <= {1, 2, 3}
+
+    @invariant()
+    def failures_are_counted_up_to_the_lock(self) -> None:
+        assert all(0 <= user.failures <= 6 for user in self.cluster.users.values())
+
+
+def test_any_operations() -> None:
+    """Whatever people do in three shells, what must hold of users, keys and quorum tokens holds after each step."""
+    run_state_machine_as_test(Operations, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))

@@ -1,0 +1,1160 @@
+"""tok-login: at a terminal and without one, with the stand-in and with CLIs that do not do what they should."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copy
+from types import FrameType
+from typing import Any
+from urllib.parse import quote
+
+import pexpect
+import pytest
+from conftest import PASS_PHRASE, Done, Shell
+from rehearsing import PASSWORD, enrol
+from test_pkcs11 import KEY_LABEL, LABEL, PIN, Store, store
+
+from toktools import clidriver
+from toktools.errors import ToktoolsError
+
+__all__ = ["store"]  # a fixture
+
+USER = ["--username", "officer1", "--role", "admin"]
+ASKS_PASSWORD = b"Enter password for officer1: "
+READY = b"aws-cloudhsm > "
+FOREVER = "time.sleep(300)"
+
+# A CLI in small steps, each of which a test can replace. It writes down who it is, what it was started with, and every
+# line that it is given.
+FAKE = r"""
+import hashlib, json, os, signal, sys, termios, time
+from base64 import b64encode
+
+READY, PASSWORD = "aws-cloudhsm > ", "Enter password:"
+FILE = "Enter signed token file path (press enter if same as the unsigned token file):"
+PARENT = os.getppid()
+DIGEST = b"\1" * 32
+
+def note(name, text):
+    with open(name, "a") as file:
+        file.write(text + "\n")
+
+def show(text):
+    left = text.encode()
+    while left:
+        left = left[os.write(1, left) :]
+
+def echo(on):
+    mode = termios.tcgetattr(0)
+    mode[3] = mode[3] | termios.ECHO if on else mode[3] & ~termios.ECHO
+    termios.tcsetattr(0, termios.TCSANOW, mode)
+
+def hear():
+    line = os.read(0, 4096).decode()
+    if not line:
+        raise SystemExit
+    note("heard", line.rstrip("\n"))
+    return line.rstrip("\n")
+
+def hear_hidden():
+    echo(False)
+    heard = hear()
+    echo(True)
+    show("\n")
+    return heard
+
+def reply(data, code=0):
+    show(json.dumps({"error_code": code, "data": data}, indent=2) + "\n")
+
+def text(content):
+    return b64encode(content).decode()
+
+def start():
+    pass
+
+def command():
+    return hear()
+
+def ask_password():
+    show(PASSWORD)
+    hear_hidden()
+
+def document():
+    return {"version": "2.0", "tokens": [{"unsigned": text(DIGEST), "signed": ""}]}
+
+def write_tokens(path):
+    with open(path, "w") as file:
+        file.write(json.dumps(document()))
+
+def ask_file(path):
+    show(FILE)
+    hear()
+
+def answer(path):
+    reply({"username": "officer1", "role": "admin"})
+
+def run(line):
+    reply(line)
+
+def end():
+    pass
+
+def main():
+    note("pid", f"{os.getpid()} {PARENT}")
+    note("words", json.dumps(sys.argv[1:]))
+    start()
+    show(READY)
+    path = command().split()[-1]
+    ask_password()
+    write_tokens(path)
+    ask_file(path)
+    answer(path)
+    show(READY)
+    while (line := command()) != "quit":
+        run(line)
+        show(READY)
+    end()
+"""
+
+
+@dataclass(frozen=True)
+class Desk(Shell):
+    """A folder to work in, with a CLI in it, a key, the password in a file, and a TMPDIR of its own."""
+
+    key: Path
+    tmp: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**super().env, "TMPDIR": str(self.tmp), "PHRASE": PASS_PHRASE, "PIN": PIN}
+
+    def script(self, body: str, name: str = "cli") -> None:
+        """Write a CLI, a script of shell commands."""
+        self.write(name, f"#!/bin/sh\n{body}\n".encode()).chmod(0o700)
+
+    def stand_in(self, *options: str, name: str = "cli") -> None:
+        """Have tok-rehearse as the CLI."""
+        self.script(f'echo $$ $PPID >pid; exec tok-rehearse --state state.sqlite {" ".join(options)} "$@"', name)
+
+    def fake(self, steps: str = "", name: str = "cli") -> None:
+        """Have a fake as the CLI, with some of its steps replaced."""
+        self.write("fake.py", f"{FAKE}\n{steps}\nmain()\n".encode())
+        self.script(f'exec {self.bin}/python -I -S fake.py "$@"', name)
+
+    def words(self, *more: str | Path, key: Path | str | None = None, cli: str = "./cli") -> list[str]:
+        """Return the command line of a login."""
+        return ["tok-login", "-k", str(key or self.key), *USER, "--cli", cli, *map(str, more)]
+
+    def login(
+        self,
+        *more: str | Path,
+        password: str = "file:password",
+        commands: tuple[str, ...] = ("user list",),
+        **rest: Any,
+    ) -> Done:
+        """Log in without a terminal, and run commands."""
+        where = {name: rest.pop(name) for name in ("key", "cli") if name in rest}
+        words = self.words("--password", password, *more, "--", *commands, **where)
+        done = self.run(*words, **{"start_new_session": True, "env": self.env, **rest})
+        self.assert_tidy(done.out.decode(errors="replace") + done.err)
+        return done
+
+    def lines(self, name: str) -> list[str]:
+        """Return what the CLI has written down."""
+        path = self.cwd / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def heard(self, secret: str = PASSWORD) -> int:
+        """Say how often the CLI was given the password."""
+        return sum(secret in line for line in self.lines("heard"))
+
+    def pids(self) -> list[int]:
+        """Return the process IDs of the CLI and of its parent."""
+        return [int(pid) for line in self.lines("pid") for pid in line.split()]
+
+    def failures(self) -> int:
+        """Return how many wrong logins the cluster has counted."""
+        with closing(sqlite3.connect(self.cwd / "state.sqlite")) as database:
+            count: int = database.execute("SELECT failures FROM users WHERE username = 'officer1'").fetchone()[0]
+        return count
+
+    def assert_tidy(self, shown: str) -> None:
+        """Assert that no process, no file and no secret is left behind."""
+        assert list(self.tmp.iterdir()) == []
+        assert [pid for pid in self.pids()[::2] if alive(pid)] == []
+        assert "Traceback" not in shown
+        assert "a defect in this program" not in shown
+        assert [secret for secret in (PASSWORD, PASS_PHRASE, PIN) if secret in shown] == []
+
+
+def alive(pid: int) -> bool:
+    """Say whether there is a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def enrolled(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rehearsed cluster with officer1 in it, to be copied."""
+    state = tmp_path_factory.mktemp("enrolled") / "state.sqlite"
+    enrol(state, "officer1", keys / "pkcs8.pem")
+    return state
+
+
+@pytest.fixture
+def desk(shell: Shell, keys: Path, enrolled: Path) -> Iterator[Desk]:
+    """A desk where the CLI is the stand-in."""
+    desk = Desk(shell.bin, shell.cwd, keys / "pkcs8.pem", shell.cwd / "tmp")
+    desk.tmp.mkdir()
+    copy(enrolled, desk.cwd / "state.sqlite")
+    desk.write("password", f"{PASSWORD}\n".encode())
+    desk.stand_in()
+    yield desk
+    for pid in filter(alive, desk.pids()[::2]):
+        os.kill(pid, signal.SIGKILL)
+
+
+def answers(out: bytes) -> list[Any]:
+    """Return the JSON documents that standard output is made of."""
+    text, found = out.decode(), []
+    while text:
+        document, end = json.JSONDecoder().raw_decode(text)
+        assert text[end] == "\n"
+        found.append(document)
+        text = text[end + 1 :]
+    return found
+
+
+def assert_refused(done: Done, status: int, *said: str, out: bytes = b"") -> None:
+    """Assert the exit status and one clear line, perhaps with a hint."""
+    done.check(status, *said)
+    assert done.out == out
+    first, *rest = done.err.splitlines()
+    assert first.startswith("tok-login: ")
+    assert len(rest) == done.err.count("tok-login: hint: ") <= 1
+
+
+# At a terminal.
+
+
+class Seat:
+    """A shell at a terminal that runs tok-login, says how it ended, and keeps the terminal open."""
+
+    def __init__(self, desk: Desk, words: list[str]) -> None:
+        self.desk = desk
+        script = ["-c", 'read start; "$@"; echo "ended: $?"; read end', "sh", *words]
+        self.log = io.BytesIO()
+        self.screen: pexpect.spawn[bytes] = pexpect.spawn(
+            "/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=60, dimensions=(40, 100)
+        )
+        self.screen.logfile_read = self.log
+        self.mode = termios.tcgetattr(self.screen.child_fd)
+        self.type("")
+
+    def type(self, line: str) -> None:
+        self.screen.send(f"{line}\r".encode())
+
+    def wait_for(self, *texts: str | bytes) -> None:
+        for text in texts:
+            self.screen.expect_exact(text if isinstance(text, bytes) else text.encode())
+
+    def log_in(self) -> None:
+        """Give the password, and wait for the terminal to be the user's."""
+        self.wait_for(ASKS_PASSWORD)
+        assert not self.screen.getecho()
+        self.type(PASSWORD)
+        self.wait_for(READY)
+
+    def end(self, status: int) -> str:
+        """Wait for the end, and return all that was shown."""
+        self.wait_for(f"ended: {status}\r\n")
+        assert termios.tcgetattr(self.screen.child_fd) == self.mode
+        shown = self.log.getvalue().decode()
+        self.desk.assert_tidy(shown)
+        return shown
+
+
+@contextmanager
+def seat(desk: Desk, *more: str, **where: Any) -> Iterator[Seat]:
+    """Log in at a terminal."""
+    taken = Seat(desk, desk.words(*more, **where))
+    try:
+        yield taken
+    finally:
+        taken.screen.close(force=True)
+
+
+def test_the_terminal_is_the_users(desk: Desk) -> None:
+    """After the password, which nobody sees, commands are typed and answered until quit, and the mode is as before."""
+    with seat(desk) as person:
+        person.log_in()
+        person.type("user list")
+        person.wait_for('"error_code": 0', '"username": "officer1"', READY)
+        person.type("user create --username alice --role crypto-user")
+        person.wait_for("\nEnter password:")
+        person.type("alices-own")
+        person.wait_for("Confirm password:")
+        person.type("alices-own")
+        person.wait_for('"username": "alice"', READY)
+        person.type("quit")
+        shown = person.end(0)
+    assert "alices-own" not in shown
+    assert shown.count("quit\r\n") == 1
+    assert shown.count("aws-cloudhsm > ") == 3
+    assert desk.failures() == 0
+
+
+def test_28_hsms(desk: Desk) -> None:
+    """A token for each of 28 HSMs is signed."""
+    desk.stand_in("--hsms", "28")
+    done = desk.login(commands=("quorum token-sign list-quorum-values",)).check(0, "28 HSMs")
+    assert answers(done.out) == [{"error_code": 0, "data": {"user": 1, "quorum": 1, "cluster": 1}}]
+
+
+SIZES = """
+def tell(*_):
+    size = os.get_terminal_size(0)
+    show(f"size {size.lines}x{size.columns}\\n")
+signal.signal(signal.SIGWINCH, tell)
+signal.signal(signal.SIGINT, lambda *_: show("still here\\n"))
+"""
+
+
+def test_the_size_of_the_window(desk: Desk) -> None:
+    """The CLI learns of the window's size when it gets the terminal, and of every new one."""
+    desk.fake(SIZES)
+    with seat(desk) as person:
+        person.log_in()
+        person.wait_for("size 40x100\r\n")
+        for rows, columns in [(50, 132), (24, 80)]:
+            person.screen.setwinsize(rows, columns)
+            person.wait_for(f"size {rows}x{columns}\r\n")
+        person.type("quit")
+        person.end(0)
+
+
+def test_keys_that_are_not_text(desk: Desk) -> None:
+    """Ctrl-C interrupts the CLI, not tok-login; Ctrl-] is a key like any other, and Ctrl-D is the CLI's end."""
+    desk.fake(SIZES)
+    with seat(desk) as person:
+        person.log_in()
+        for _ in range(2):
+            person.screen.send(b"\x03")
+            person.wait_for("still here\r\n")
+        person.type("one\x1dtwo")
+        person.wait_for('"data": "one\\u001dtwo"', READY)
+        person.screen.send(b"\x04")
+        person.end(0)
+
+
+def test_the_last_words(desk: Desk) -> None:
+    """All that the CLI shows before it ends is on the screen."""
+    desk.fake('def end():\n    show("word\\n" * 600 + "the last of them\\n")\n    os._exit(0)')
+    with seat(desk) as person:
+        person.log_in()
+        person.type("quit")
+        shown = person.end(0)
+    assert "the last of them\r\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "tok-login: ./cli: killed by signal 9 ("),
+        ("os._exit(3)", "tok-login: ./cli: exit status 3\r\n"),
+    ],
+)
+def test_a_cli_that_dies(desk: Desk, step: str, said: str) -> None:
+    """Where the CLI dies while the user has the terminal, that is said, and the terminal is as it was."""
+    desk.fake(f"def run(line):\n    {step}")
+    with seat(desk) as person:
+        person.log_in()
+        person.type("user list")
+        assert said in person.end(2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_while_the_terminal_is_the_users(desk: Desk, number: signal.Signals) -> None:
+    """A signal ends tok-login and the CLI, though that ignores it, and the terminal is as it was."""
+    desk.fake("signal.signal(signal.SIGHUP, signal.SIG_IGN)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    with seat(desk) as person:
+        person.log_in()
+        person.type("user list")
+        person.wait_for('"data": "user list"', READY)
+        os.kill(desk.pids()[1], number)
+        person.end(128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_at_the_question(desk: Desk, number: signal.Signals) -> None:
+    """A signal at the password question ends all, and the echo is on again."""
+    desk.fake()
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        if number == signal.SIGINT:
+            person.screen.send(b"\x03")
+        else:
+            os.kill(desk.pids()[1], number)
+        # A shell that runs a script ends with its child at Ctrl-C.
+        person.screen.expect([f"ended: {128 + number}\r\n".encode(), pexpect.EOF])
+    desk.assert_tidy(person.log.getvalue().decode())
+    assert desk.heard() == 0
+
+
+@pytest.mark.parametrize("step", ["the question", "the user"])
+@pytest.mark.parametrize("trap", [":", "trap '' HUP"])
+def test_the_terminal_goes_away(desk: Desk, step: str, trap: str) -> None:
+    """Where the window is closed, tok-login ends by SIGHUP, or where it ignores that in one line, and the CLI too."""
+    desk.fake()
+    script = ["-c", f'{trap}; exec "$@" 2>messages', "sh", *desk.words()]
+    screen: Any = pexpect.spawn("/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=60)
+    screen.expect_exact(ASKS_PASSWORD)
+    if step == "the user":
+        screen.send(f"{PASSWORD}\r")
+        screen.expect_exact(READY)
+        screen.send(b"user list\r")
+        screen.expect_exact(READY)
+    screen.ptyproc.fileobj.close()
+    wait_until(lambda: not screen.isalive())
+    assert (screen.signalstatus, screen.exitstatus) == ((signal.SIGHUP, None) if trap == ":" else (None, 2))
+    said = desk.read("messages").decode()
+    assert said.count("\n") == (0 if trap == ":" else 1)
+    desk.assert_tidy(said)
+
+
+def test_no_answer_at_the_question(desk: Desk) -> None:
+    """Ctrl-D at the password question is no password: nothing is typed."""
+    desk.fake()
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        person.screen.send(b"\x04")
+        assert "tok-login: officer1: the password is empty\r\n" in person.end(2)
+    assert len(desk.lines("heard")) == 1
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        'show("Timed out.\\n" + READY)',
+        "show(PASSWORD + '\\n' + READY)",
+        "pass",
+        "raise SystemExit",
+    ],
+)
+def test_the_user_takes_too_long(desk: Desk, then: str) -> None:
+    """A password that comes when the CLI waits for it no more, or would show it, is not typed."""
+    desk.fake(f"""
+import select
+def ask_password():
+    show(PASSWORD)
+    echo(False)
+    while not os.path.exists("timeout"):
+        time.sleep(0.01)
+    echo(True)
+    note("over", "")
+    {then}
+    hear()
+""")
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        desk.write("timeout", b"")
+        wait_until(lambda: bool(desk.lines("over")))
+        person.type(PASSWORD)
+        person.end(2)
+    assert desk.heard() == 0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_wrong_password_at_the_terminal(desk: Desk) -> None:
+    """A wrong password is typed once, counted once, and the end of it."""
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        person.type("wrong-one")
+        shown = person.end(1)
+    assert "tok-login: ./cli: refused: tok-rehearse: wrong user name, role or password\r\n" in shown
+    assert "wrong-one" not in shown
+    assert shown.count("Enter password") == 1
+    assert desk.failures() == 1
+
+
+@pytest.mark.parametrize("redirected", ["</dev/null", ">out", "</dev/null >out"])
+def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
+    """Without commands, standard input and output must be a terminal, or nothing is started."""
+    words = ["sh", "-c", f'"$@" {redirected}', "sh", *desk.words("--password", "file:password")]
+    taken = Seat(desk, words)
+    with closing(taken.screen):
+        assert "tok-login: there is no terminal to hand over\r\ntok-login: hint: commands" in taken.end(2)
+    assert desk.pids() == []
+
+
+# The command line.
+
+
+@pytest.mark.parametrize("more", [[], ["--cluster-id", "cluster-1a2b"]])
+def test_what_the_cli_is_started_with(desk: Desk, more: list[str]) -> None:
+    """The CLI is started in its interactive mode, with the cluster if one is named."""
+    desk.fake()
+    desk.login(*more).check(0)
+    assert desk.lines("words") == [json.dumps(["interactive", *more])]
+
+
+@pytest.mark.parametrize(
+    ("cli", "words"),
+    [
+        ("./cli  --state 'a b'", ["--state", "a b"]),
+        ("'the folder/c l i' \"it's\" \\$HOME '*' ''", ["it's", "$HOME", "*", ""]),
+        ("the\\ folder/c\\ l\\ i ';' '|'", [";", "|"]),
+    ],
+)
+def test_the_cli_is_split_as_a_shell_does(desk: Desk, cli: str, words: list[str]) -> None:
+    """Quotes and backslashes keep words together, and nothing else of a shell is done."""
+    (desk.cwd / "the folder").mkdir()
+    desk.fake()
+    desk.fake(name="the folder/c l i")
+    desk.login(cli=cli).check(0)
+    assert desk.lines("words")[0] == json.dumps([*words, "interactive"])
+
+
+@pytest.mark.parametrize(
+    ("cli", "said"),
+    [
+        ("./missing", "./missing: not found, or not executable\n"),
+        ("missing-from-the-path --x", "missing-from-the-path: not found, or not executable\n"),
+        ("./password", "./password: not found, or not executable\n"),
+        ("./tmp", "./tmp: not found, or not executable\n"),
+        ("''", "'': not found, or not executable\n"),
+        ("./none", "./none: "),
+        ("./lost", "./lost: "),
+        ("'./cli", "--cli: no closing quotation\n"),
+        ('"./cli', "--cli: no closing quotation\n"),
+        ("./cli \\", "--cli: no escaped character\n"),
+        ("", "--cli: no command\n"),
+        (" ", "--cli: no command\n"),
+    ],
+)
+def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
+    """What cannot be split or started is named in one line."""
+    desk.write("none", b"\0 no program").chmod(0o700)
+    desk.write("lost", b"#!/no/interpreter\n").chmod(0o700)
+    done = desk.login(cli=cli)
+    assert_refused(done, 2, said)
+    assert not done.err.startswith("tok-login: None")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--role", "admin", "-k", "k", "--", "x"], "--username"),
+        (["--username", "officer1", "-k", "k", "--", "x"], "--role"),
+        ([*USER, "--", "x"], "-k"),
+        ([*USER, "-k", "k", "--bogus", "--", "x"], "--bogus"),
+        (["--username", "o r", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
+        (["--username", "a" * 32, "--role", "admin", "-k", "k", "--", "x"], "--username: "),
+        (["--username", "a;b", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
+        (["--username", "a\n", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
+        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: admin or crypto-user\n"),
+        ([*USER, "-k", "k", "--cluster-id", "a b", "--", "x"], "--cluster-id: "),
+        ([*USER, "-k", "k", "--cluster-id", "--help", "--", "x"], "--cluster-id: "),
+        ([*USER, "-k", "k", "--cluster-id", "", "--", "x"], "--cluster-id: "),
+        ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
+        ([*USER, "-k", "k", "--password", "pass:hunter22", "--", "x"], "--password: "),
+        ([*USER, "-k", "k", "--password", "stdin:", "--", "x"], "--password: "),
+        ([*USER, "-k", "k", "--", ""], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "  "], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "user list", "user list\nquit"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "user list\r"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "\x03"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \x1b[2J"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "user\tlist"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI is one line of text\n"),
+    ],
+)
+def test_usage_errors(desk: Desk, words: list[str], said: str) -> None:
+    """What is wrong with the command line is said before anything is started, and no secret is repeated."""
+    done = desk.run("tok-login", "--cli", "./cli", *words, start_new_session=True)
+    assert_refused(done, 2, said)
+    assert "hunter22" not in done.err
+    assert desk.pids() == []
+
+
+def test_a_command_that_is_too_long_for_a_terminal(desk: Desk) -> None:
+    """A terminal cuts a line off after 4095 bytes: such a command is never run in part."""
+    done = desk.login(commands=(f"user list {' ' * 5000} --no-such-option",)).check(2)
+    assert done.out == b""
+
+
+def test_pexpect_is_not_there(desk: Desk) -> None:
+    """Without the extra there is one line and the hint, and no question."""
+    desk.write("pexpect.py", b"raise ModuleNotFoundError(\"No module named 'pexpect'\", name='pexpect')\n")
+    done = desk.login(env={**desk.env, "PYTHONPATH": str(desk.cwd)})
+    assert_refused(done, 2, "pexpect\n", "tok-login: hint: the extra toktools[login] installs it; see tok-login(1)\n")
+    assert desk.pids() == []
+
+
+# Keys and passwords.
+
+
+@pytest.mark.parametrize("key", ["pbes2.pem", "old-encrypted.pem"])
+def test_an_encrypted_key(desk: Desk, key: str) -> None:
+    """The pass phrase comes from where --passin says."""
+    done = desk.login("--passin", "env:PHRASE", key=desk.key.with_name(key)).check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+
+
+def test_the_pass_phrase_is_asked_for_first(desk: Desk) -> None:
+    """The terminal is asked for the key's pass phrase before the CLI is started, and neither secret is shown."""
+    with seat(desk, key=desk.key.with_name("pbes2.pem")) as person:
+        person.wait_for("Enter pass phrase for ", "pbes2.pem: ")
+        assert desk.pids() == []
+        person.type(PASS_PHRASE)
+        person.log_in()
+        person.type("quit")
+        person.end(0)
+
+
+@pytest.mark.parametrize(
+    ("key", "passin", "said"),
+    [
+        ("missing.pem", "", "missing.pem: no such file or directory\n"),
+        ("spki.pem", "", "a public key, where the private key is needed\n"),
+        ("ec.pem", "", "CloudHSM takes RSA keys alone\n"),
+        ("rsa1024.pem", "", "the key is RSA-1024"),
+        ("pbes2.pem", "", "there is no terminal to ask for the pass phrase\n"),
+        ("pbes2.pem", "file:password", "wrong pass phrase\n"),
+        ("pbes2.pem", "env:MISSING", "--passin: there is no such environment variable\n"),
+    ],
+)
+def test_a_key_that_cannot_be_used(desk: Desk, key: str, passin: str, said: str) -> None:
+    """A key that cannot be read is said to be so, and the CLI is never started."""
+    more = ["--passin", passin] if passin else []
+    assert_refused(desk.login(*more, key=desk.key.with_name(key)), 2, said)
+    assert desk.pids() == []
+
+
+def test_a_key_on_a_token(desk: Desk, store: Store) -> None:
+    """A key on a PKCS#11 token logs in as a file does."""
+    env = {**desk.env, "SOFTHSM2_CONF": str(store.config), "PKCS11_MODULE_PATH": store.module}
+    uri = f"pkcs11:token={quote(LABEL)};object={quote(KEY_LABEL)}"
+    done = desk.login("--passin", "env:PIN", key=uri, env=env).check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+
+
+@pytest.mark.parametrize("source", ["env:SECRET", "file:password", "fd:3"])
+def test_where_the_password_is(desk: Desk, source: str) -> None:
+    """The password comes from a variable, a file or a descriptor, and is typed once."""
+    desk.fake()
+    words = desk.words("--password", source, "--", "user list")
+    env = {**desk.env, "SECRET": PASSWORD}
+    done = desk.run("sh", "-c", '"$@" 3<password', "sh", *words, env=env, start_new_session=True).check(0)
+    assert answers(done.out) == [{"error_code": 0, "data": "user list"}]
+    assert desk.lines("heard")[1:] == [PASSWORD, "", "user list", "quit"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n", "officer1: the password is empty\n"),
+        (b"for\x03practice\n", "a password with a control character cannot be typed\n"),
+        (b"for\x7fpractice\n", "a password with a control character cannot be typed\n"),
+        (b"x" * 2000, "officer1: the password is longer than 1024 bytes\n"),
+    ],
+)
+def test_a_password_that_cannot_be_typed(desk: Desk, content: bytes, said: str) -> None:
+    """A password that a terminal would take for something else is not typed."""
+    desk.fake()
+    desk.write("password", content)
+    assert_refused(desk.login(), 2, said)
+    assert len(desk.lines("heard")) == 1
+
+
+def test_a_password_that_is_not_ascii(desk: Desk) -> None:
+    """The bytes of a password are typed as they are."""
+    desk.fake()
+    desk.write("password", "für-übung\n".encode())
+    desk.login().check(0)
+    assert desk.heard("für-übung") == 1
+
+
+def test_nobody_to_ask(desk: Desk) -> None:
+    """Without a terminal and --password there is one line and a hint, and nothing is typed."""
+    desk.fake()
+    done = desk.run(*desk.words("--", "user list"), start_new_session=True)
+    assert_refused(done, 2, "officer1: there is no terminal to ask for the password\n", "hint: use --password")
+    assert len(desk.lines("heard")) == 1
+    desk.assert_tidy(done.err)
+
+
+# Commands.
+
+
+def test_answers_and_nothing_else(desk: Desk) -> None:
+    """Standard output has the answers, one after the other, and standard error what the CLI showed at its start."""
+    done = desk.login(commands=("user list", "quorum token-sign list-quorum-values", "logout"))
+    users, values, logout = answers(done.check(0).out)
+    assert [user["username"] for user in users["data"]["users"]] == ["admin", "officer1", "app_user"]
+    assert values["data"] == {"user": 1, "quorum": 1, "cluster": 1}
+    assert logout == {"error_code": 0, "data": "Logout successful"}
+    assert done.out == b"".join(f"{json.dumps(answer, indent=2)}\n".encode() for answer in (users, values, logout))
+    assert done.err.startswith("tok-login: tok-rehearse: a rehearsal: ")
+    assert done.err.count("\n") == 1
+
+
+def test_quit_is_sent(desk: Desk) -> None:
+    """After the last command the CLI is told to quit, and its end is waited for."""
+    desk.fake('def end():\n    time.sleep(0.5)\n    note("ended", "well")')
+    done = desk.login(commands=("one", "two"))
+    assert answers(done.check(0).out) == [{"error_code": 0, "data": "one"}, {"error_code": 0, "data": "two"}]
+    assert desk.lines("heard")[-3:] == ["one", "two", "quit"]
+    assert desk.lines("ended") == ["well"]
+
+
+def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
+    """A command that is refused ends it with 1, and those behind it are not run."""
+    delete = "user delete --username nobody --role admin"
+    done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
+    done.check(1, "tok-login: ./cli: refused: tok-rehearse: there is no such user\n")
+    assert len(answers(done.out)) == 1 + done.out.count(b'"error_code": 1')
+    assert b'"users"' not in done.out
+
+
+@pytest.mark.parametrize(
+    "command", ["user change-password --username officer1 --role admin", "no such command", "help"]
+)
+def test_a_command_without_an_answer(desk: Desk, command: str) -> None:
+    """A command that asks a question, or answers with something else than JSON, ends it with 2."""
+    done = desk.login(commands=(command, "user list"))
+    assert_refused(Done(done.status, done.out, "".join(done.err.splitlines(keepends=True)[1:])), 2, "; it shows: ")
+
+
+def test_nothing_is_typed_at_a_question(desk: Desk) -> None:
+    """At a question of a command, neither the password nor the next command is typed."""
+    desk.fake("def run(line):\n    ask_password()")
+    assert_refused(desk.login(commands=("one", "two")), 2, "it shows: Enter password:\n")
+    assert desk.lines("heard")[1:] == [PASSWORD, "", "one"]
+
+
+# CLIs that are not as they should be.
+
+REGISTRATION = """
+def document():
+    token = {{"approval_data": text(b"x"), "unsigned": text({}), "signed": ""}}
+    return {{"version": "2.0", "tokens": [token]}}
+"""
+QUORUM = """
+def document():
+    token = {"approval_data": text(b"x"), "token": text(hashlib.sha256(b"x").digest()), "signatures": []}
+    return {"version": "2.0", "service": "user-management", **token}
+"""
+LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "said", "passwords"),
+    [
+        ("def hear_hidden():\n    hear()", 2, "it asks for a password, and would show it; nothing typed\n", 0),
+        (
+            "def ask_password():\n    for _ in range(3):\n        show(PASSWORD)\n        hear_hidden()",
+            2,
+            "(press enter if same as the unsigned token file):' was expected; it shows: Enter password:\n",
+            1,
+        ),
+        (
+            'def ask_password():\n    show("Password expires today.\\n" + PASSWORD)\n    hear_hidden()',
+            2,
+            "'Enter password:' was expected, and nothing else; it shows: Password expires today.\n",
+            0,
+        ),
+        (
+            'def ask_password():\n    show("Confirm password:")\n    hear_hidden()',
+            2,
+            "'Enter password:' was expected; it shows: Confirm password:\n",
+            0,
+        ),
+        (
+            'def ask_password():\n    show("Enter public key PEM file path:")\n    hear()',
+            2,
+            "'Enter password:' was expected; it shows: Enter public key PEM file path:\n",
+            0,
+        ),
+        (
+            "def ask_password():\n    show(READY)\n    hear()",
+            2,
+            "'Enter password:' was expected; it shows: aws-cloudhsm >",
+            0,
+        ),
+        (f"def ask_password():\n    {LOGIN_OF_NOBODY}", 1, "./cli: refused: User does not exist\n", 0),
+        (f"def write_tokens(path):\n    {LOGIN_OF_NOBODY}", 1, "./cli: refused: User does not exist\n", 1),
+        ('def answer(path):\n    reply("Bad signature", 1)', 1, "./cli: refused: Bad signature\n", 1),
+        ('def answer(path):\n    reply({"why": "a\\x1b[2J"}, 7)', 1, "./cli: refused: ", 1),
+        ("def answer(path):\n    show('{\"error_code\": 1}\\n')", 1, "./cli: refused", 1),
+        (
+            'def answer(path):\n    show("Login successful\\n")',
+            2,
+            "an answer in JSON was expected; it shows: Login successful\n",
+            1,
+        ),
+        ("def answer(path):\n    pass", 2, "an answer in JSON was expected; it shows: nothing\n", 1),
+        ("def answer(path):\n    show('[0]\\n')", 2, "an answer in JSON was expected; it shows: [0]\n", 1),
+        (
+            "def answer(path):\n    show('{\"data\": 0}\\n')",
+            2,
+            'an answer in JSON was expected; it shows: {"data": 0}\n',
+            1,
+        ),
+        ('def answer(path):\n    show(\'{"error_code": "0"}\\n\')', 2, "an answer in JSON was expected; it shows: ", 1),
+        (
+            "def answer(path):\n    show('{\"error_code\": false}\\n')",
+            2,
+            "an answer in JSON was expected; it shows: ",
+            1,
+        ),
+        ("def answer(path):\n    reply(0)\n    reply(0)", 2, "an answer in JSON was expected; it shows: ", 1),
+        ("def answer(path):\n    show('[' * 100000 + '\\n')", 2, "an answer in JSON was expected; it shows: [[[", 1),
+        ("def answer(path):\n    show('\\x1b]0;title\\x07\\x1b[31mred\\n')", 2, "it shows: red\n", 1),
+        ("def write_tokens(path):\n    pass", 2, "/unsigned-tokens.json: no such file or directory\n", 1),
+        ("def write_tokens(path):\n    open(path, 'w').write('{')", 2, "/unsigned-tokens.json: not JSON: line 1", 1),
+        ("def write_tokens(path):\n    open(path, 'w')", 2, "/unsigned-tokens.json: an empty file, not JSON\n", 1),
+        (
+            "def document():\n    return {'version': '3.0', 'tokens': []}",
+            2,
+            'unknown "version": "3.0"',
+            1,
+        ),
+        (
+            REGISTRATION.format("hashlib.sha256(b'x').digest()"),
+            2,
+            "the CLI wrote a token file of the kind quorum-registration, not one of a login\n",
+            1,
+        ),
+        (
+            REGISTRATION.format("DIGEST"),
+            2,
+            "approval_data",
+            1,
+        ),
+        (
+            QUORUM,
+            2,
+            "not one of a login\n",
+            1,
+        ),
+        ("def start():\n    raise SystemExit", 2, "./cli: it ended (exit status 0); it shows: nothing\n", 0),
+        (
+            'def start():\n    show("Segmentation fault\\n")\n    os._exit(3)',
+            2,
+            "./cli: it ended (exit status 3); it shows: Segmentation",
+            0,
+        ),
+        (
+            "def ask_password():\n    os.kill(os.getpid(), 9)",
+            2,
+            "./cli: it ended (killed by signal 9 (Killed)); it shows: nothing\n",
+            0,
+        ),
+        ("def write_tokens(path):\n    raise SystemExit", 2, "./cli: it ended (exit status 0); it shows: nothing\n", 1),
+        (
+            "def ask_file(path):\n    show(FILE)\n    raise SystemExit",
+            2,
+            "./cli: it ended (exit status 0); it shows: Enter signed token",
+            1,
+        ),
+        (
+            "def answer(path):\n    os.kill(os.getpid(), 9)",
+            2,
+            "./cli: it ended (killed by signal 9 (Killed)); it shows: nothing\n",
+            1,
+        ),
+        ("def run(line):\n    raise SystemExit", 2, "./cli: it ended (exit status 0); it shows: nothing\n", 1),
+        (
+            f"def answer(path):\n    {LOGIN_OF_NOBODY}\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)",
+            1,
+            "./cli: refused",
+            1,
+        ),
+    ],
+)
+def test_a_cli_that_is_not_as_documented(desk: Desk, steps: str, status: int, said: str, passwords: int) -> None:
+    """What is not expected is shown in one line and ends it, and the password is typed once, or not at all."""
+    desk.fake(steps)
+    assert_refused(desk.login(), status, said)
+    assert desk.heard() == passwords
+    # The command, the password, the empty line for the same file, and a command.
+    assert len(desk.lines("heard")) <= 4
+    assert "user list" not in desk.lines("heard") or "def run" in steps
+
+
+@pytest.mark.parametrize("end", ["os._exit(4)", "os.kill(os.getpid(), 9)"])
+def test_a_cli_that_does_not_end_well(desk: Desk, end: str) -> None:
+    """Where the CLI ends badly after quit, that is trouble, though all was answered."""
+    desk.fake(f"def end():\n    {end}")
+    said = "./cli: exit status 4\n" if "exit" in end else "./cli: killed by signal 9 ("
+    assert_refused(desk.login(), 2, said, out=b'{\n  "error_code": 0,\n  "data": "user list"\n}\n')
+
+
+# As linenoise and its kin draw: the whole line for each key, and then the cursor at its place.
+EDITOR = r"""
+import tty
+def command():
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    line = ""
+    while True:
+        show(f"\r\x1b[1;36m{READY}\x1b[0m{line}\x1b[0K\r\x1b[{15 + len(line)}C")
+        key = os.read(0, 1).decode()
+        if key == "\r":
+            break
+        line += key
+    show("\x1b[?2004l\r\n")
+    termios.tcsetattr(0, termios.TCSANOW, before)
+    note("heard", line)
+    return line
+"""
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        EDITOR,
+        EDITOR.replace(r"\x1b[0m", r"\x1b(B\x1b[m"),
+        EDITOR.replace(r"\r\x1b[{15 + len(line)}C", ""),
+        "def answer(path):\n    time.sleep(2)\n    reply(0)",
+        "def ask_password():\n    show(PASSWORD)\n    time.sleep(1)\n    hear_hidden()",
+        "def ask_file(path):\n    show(FILE[:20])\n    time.sleep(0.5)\n    show(FILE[20:])\n    hear()",
+        "def answer(path):\n    os.unlink(path)\n    reply(0)",
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+        "DIGEST = b'\\2' * 32",
+        "def document():\n    return {'version': '2.0', 'tokens': [{'unsigned': text(DIGEST), 'signed': 'x'}] * 40}",
+    ],
+    ids=[
+        "a line editor",
+        "a line editor with charsets",
+        "a line editor without the cursor",
+        "a late answer",
+        "the echo goes late",
+        "a prompt in two pieces",
+        "removes the token file itself",
+        "ignores SIGHUP",
+        "another digest",
+        "many tokens that are signed",
+    ],
+)
+def test_a_cli_that_is_a_little_different(desk: Desk, steps: str) -> None:
+    """What is no business of tok-login's does not disturb it."""
+    desk.fake(steps)
+    assert desk.login() == Done(0, b'{\n  "error_code": 0,\n  "data": "user list"\n}\n', "")
+    assert desk.heard() == 1
+
+
+def test_the_token_file_is_private(desk: Desk) -> None:
+    """The token file is in a folder that is the user's alone, is signed there, and gone after the login."""
+    desk.fake(r"""
+def answer(path):
+    note("told", path)
+    note("told", oct(os.stat(os.path.dirname(path)).st_mode))
+    note("told", open(path).read().replace("\n", ""))
+    reply(0)
+def run(line):
+    reply(os.path.exists(os.path.dirname(open("told").readline())))
+""")
+    done = desk.login().check(0)
+    path, mode, content = desk.lines("told")
+    assert Path(path).parent.parent == desk.tmp
+    assert mode == oct(0o40700)
+    assert len(json.loads(content)["tokens"][0]["signed"]) == 344
+    assert answers(done.out) == [{"error_code": 0, "data": False}]
+
+
+def test_a_banner(desk: Desk) -> None:
+    """What the CLI shows before its first prompt is told on standard error, without its escape sequences."""
+    desk.fake(r"""
+def start():
+    show("\x1b[1mWelcome\x1b[0m\n\nto \x07it\n")
+""")
+    assert desk.login() == Done(
+        0,
+        b'{\n  "error_code": 0,\n  "data": "user list"\n}\n',
+        "tok-login: Welcome\ntok-login: \ntok-login: to \\x07it\n",
+    )
+
+
+@pytest.mark.parametrize("word", ["y", "aws-cloudhsm > "])
+def test_a_flood(desk: Desk, word: str) -> None:
+    """Output without an end is given up."""
+    desk.script(f"echo $$ $PPID >pid; exec yes '{word}'")
+    assert_refused(desk.login(), 2, "tok-login: ./cli: more than ")
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        'def answer(path):\n    reply(f"wrong: {heard}", 1)',
+        'def answer(path):\n    show(f"wrong: {heard}\\n")',
+        "def write_tokens(path):\n    show(heard)\n    raise SystemExit",
+        "def write_tokens(path):\n    show(f'[{heard}]\\n{READY}')\n    hear()",
+    ],
+)
+def test_a_cli_that_repeats_the_password(desk: Desk, steps: str) -> None:
+    """Where the CLI shows the password, no message of tok-login's does."""
+    desk.fake(f"def ask_password():\n    global heard\n    show(PASSWORD)\n    heard = hear_hidden()\n{steps}")
+    assert desk.login().err.startswith("tok-login: ./cli: ")
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("start", signal.SIGTERM),
+        ("ask_password", signal.SIGINT),
+        ("write_tokens", signal.SIGHUP),
+        ("answer", signal.SIGTERM),
+        ("run", signal.SIGINT),
+        ("end", signal.SIGTERM),
+    ],
+)
+def test_a_signal_while_the_cli_works(desk: Desk, step: str, number: signal.Signals) -> None:
+    """A signal ends tok-login, with the CLI, whatever that is about, and nothing is left behind."""
+    steps = f"""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def {step}(*_):
+    {"original(*_)" if step == "write_tokens" else "pass"}
+    os.kill(PARENT, signal.{number.name})
+    {FOREVER}
+"""
+    desk.fake(f"original = {step}\n{steps}")
+    done = desk.login()
+    assert (done.status, done.err) == (-number, "")
+
+
+def test_a_signal_while_the_cli_starts(desk: Desk) -> None:
+    """The CLI does not outlive tok-login, however early the signal comes."""
+    desk.script("trap '' HUP; echo $$ $PPID >>pid; kill -TERM $PPID; exec sleep 300")
+    for _ in range(5):
+        assert desk.login().status == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_pipe(desk: Desk, stream: str) -> None:
+    """Where nobody reads the answers or the messages, it ends as cat(1) does, and nothing is left behind."""
+    desk.fake('signal.signal(signal.SIGHUP, signal.SIG_IGN)\ndef start():\n    show("Welcome\\n")')
+    words = desk.words("--password", "file:password", "--", "one", "two")
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
+    done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, start_new_session=True, **streams)
+    os.close(writing)
+    assert done.returncode == -signal.SIGPIPE
+    desk.assert_tidy("")
+
+
+def test_a_full_disk(desk: Desk) -> None:
+    """Where the answers cannot be written, that is not success."""
+    desk.fake()
+    with Path("/dev/full").open("wb") as full:
+        words = desk.words("--password", "file:password", "--", "one", "two")
+        pipe = subprocess.PIPE
+        done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, stdout=full, stderr=pipe)
+    assert (done.returncode, done.stderr) == (2, b"tok-login: standard output: no space left on device\n")
+    desk.assert_tidy("")
+
+
+# A lockout, and where the token file is.
+
+
+@pytest.mark.parametrize(
+    ("key", "password", "said"),
+    [
+        ("pkcs8.pem", "env:PHRASE", "./cli: refused: tok-rehearse: wrong user name, role or password\n"),
+        ("other.pem", "file:password", "./cli: refused: tok-rehearse: "),
+    ],
+)
+def test_a_wrong_login_counts_once(desk: Desk, key: str, password: str, said: str) -> None:
+    """A failing run is one wrong login, whatever was wrong, and a right one sets the count back."""
+    desk.login(key=desk.key.with_name(key), password=password).check(1, said)
+    assert desk.failures() == 1
+    desk.login().check(0)
+    assert desk.failures() == 0
+
+
+@pytest.mark.parametrize("name", ["a blank", "über", "quo'te"])
+def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
+    """Where TMPDIR has a character that the CLI may not take for one, nothing is typed."""
+    desk.fake()
+    folder = desk.tmp / name
+    folder.mkdir()
+    done = desk.run(*desk.words("--password", "file:password", "--", "one"), env={**desk.env, "TMPDIR": str(folder)})
+    assert_refused(done, 2, "a name that the CLI may misread\n", "tok-login: hint: set TMPDIR to a plainer folder\n")
+    assert desk.lines("heard") == []
+    folder.rmdir()
+    desk.assert_tidy(done.err)
+
+
+# The driver on its own, whose patience need not be a minute.
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., clidriver.Cli]]:
+    """Start CLIs that are not waited for long, and close them."""
+    monkeypatch.setattr(clidriver, "_PATIENCE", 1.0)
+    monkeypatch.setattr(clidriver, "_MAX_OUTPUT", 1 << 14)
+    started: list[clidriver.Cli] = []
+
+    def start(script: str) -> clidriver.Cli:
+        started.append(clidriver.Cli(["/bin/sh", "-c", script]))
+        return started[-1]
+
+    def too_long(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail("it is waited for without an end")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(30)
+    yield start
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    for cli in started:
+        cli.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("sleep 300", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: nothing"),
+        ("printf 'Enter new PIN: '; sleep 300", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: Enter new PIN:"),
+        ("while :; do printf .; sleep 0.1; done", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: ..."),
+        ("while :; do printf '\\rEnter password:'; sleep 0.1; done", "/bin/sh: "),
+        ("printf 'aws-cloudhsm > '; sleep 300", "/bin/sh: 'Enter password:' was expected; it shows: aws-cloudhsm >"),
+    ],
+)
+def test_patience_ends(impatient: Callable[..., clidriver.Cli], script: str, said: str) -> None:
+    """A CLI that does not come to the point is given up, with what it shows."""
+    with pytest.raises(ToktoolsError) as caught:
+        impatient(script).expect("Enter password:")
+    assert caught.value.message.startswith(said)
+    assert caught.value.status == 2
+
+
+def test_a_cli_that_does_not_end(impatient: Callable[..., clidriver.Cli]) -> None:
+    """A CLI that does not end after quit is given up, too."""
+    cli = impatient("printf 'aws-cloudhsm > '; read line; echo never; sleep 300")
+    cli.wait_for("aws-cloudhsm > ")
+    cli.type(b"quit")
+    with pytest.raises(ToktoolsError, match="/bin/sh: it does not end; it shows: never"):
+        cli.end()
