@@ -29,7 +29,7 @@ FLOORS = {
     "toktools.files": 1,
     "toktools.options": 1,
     "toktools.cli": 2,
-    "toktools.clidriver": 2,
+    "toktools.clidriver": 3,
     "toktools.passphrases": 2,
     "toktools.records": 2,
     "toktools.signatures": 2,
