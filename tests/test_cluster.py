@@ -504,8 +504,10 @@ def test_digests_come_from_the_source_of_randomness() -> None:
     """The digests are what the source of randomness gives, and nothing that could be foreseen."""
     given = [bytes([number]) * 32 for number in range(5)]
     source = iter(given)
-    cluster = Cluster(2, {ALICE: User(ALICE, b"", b"")}, random=lambda size: next(source)[:size])
-    session = Session(name=ALICE)
+    alice = User(ALICE, b"", b"")
+    cluster = Cluster(2, {ALICE: alice}, random=lambda size: next(source)[:size])
+    session = Session()
+    session.become(alice)
     assert cluster.begin_mfa_change(session, ALICE, PASSWORD) == given[:2]
     assert cluster.begin_mfa_change(session, ALICE, PASSWORD) == given[2:4]
 
@@ -659,14 +661,18 @@ def delete_officer(cluster: Cluster) -> None:
     cluster.delete(enter(cluster, FIRST), OFFICER1)
 
 
-@pytest.mark.parametrize("change", [take_mfa, delete_officer])
+def change_password(cluster: Cluster) -> None:
+    cluster.change_password(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("change", [take_mfa, delete_officer, change_password])
 def test_what_an_admin_changes_while_the_file_is_signed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
-    """Where the second factor, or the user, is gone when the signed file comes, the refusal says so."""
+    """Where password, second factor or user are not the same when the signed file comes, the refusal says so."""
     with_mfa(cluster, OFFICER1)
     session = Session()
     digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
     change(cluster)
-    with pytest.raises(Refused, match=r"no second factor|no such user"):
+    with pytest.raises(Refused, match=r"changed meanwhile|no such user"):
         cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
     assert session.name is None
 
@@ -1188,19 +1194,42 @@ def test_how_long_a_token_is_still_good(board: Cluster, clock: Clock) -> None:
 
 
 def test_one_live_token_for_each_admin_and_service(board: Cluster) -> None:
-    """An admin has one token for a service at a time, whatever other services and other admins have."""
+    """An admin's new token takes the place of the earlier one for the service, and of no other, in any shell."""
     session = enter(board, FIRST)
     board.generate(session, "user")
-    for shell in (session, enter(board, FIRST)):
-        with refused(board, f"{MARK}there is a token for user already: quorum token-sign delete --scope user"):
-            board.generate(shell, "user")
     board.generate(session, "quorum")
     board.generate(enter(board, OFFICER1), "user")
+    _, newest = board.generate(enter(board, FIRST), "user")
     assert [(token.name, token.service) for token in board.tokens] == [
-        (FIRST, "user"),
         (FIRST, "quorum"),
         (OFFICER1, "user"),
+        (FIRST, "user"),
     ]
+    assert board.tokens[-1].digest == newest
+
+
+def test_a_later_user_of_the_same_name(cluster: Cluster) -> None:
+    """Who was logged in as a user that is deleted and made anew is logged in no more."""
+    session, admin = enter(cluster, OFFICER1), enter(cluster, FIRST)
+    cluster.delete(admin, OFFICER1)
+    cluster.create(admin, OFFICER1, NEW_PASSWORD)
+    with refused(cluster, NOBODY):
+        cluster.list_tokens(session)
+
+
+def test_a_locked_admin_who_is_logged_in(board: Cluster) -> None:
+    """An admin who is locked meanwhile does not unlock herself."""
+    session = enter(board, FIRST)
+    board.users[FIRST].failures = 6
+    with refused(board, f"{MARK}the user is locked; an admin unlocks with user change-password"):
+        board.change_password(session, FIRST, NEW_PASSWORD)
+
+
+def test_admins_that_a_quorum_needs(board: Cluster) -> None:
+    """No admin is deleted whom a quorum value counts on."""
+    board.users = {name: user for name, user in board.users.items() if name in {FIRST, OFFICER1}}
+    with refused(board, f"{MARK}there would be fewer admins than a quorum needs"):
+        board.delete(enter(board, FIRST), OFFICER1)
 
 
 def test_a_service_without_a_quorum(board: Cluster) -> None:

@@ -41,7 +41,7 @@ FLOORS = {
     "toktools.pipeline": 3,
     "toktools.pkcs11": 3,
     "toktools.keys": 4,
-    "toktools.rehearsal": 0,
+    "toktools.rehearsal": 2,
     "toktools.rehearsal.cluster": 5,
     "toktools.rehearsal.console": 5,
     "toktools.rehearsal.state": 6,
@@ -113,6 +113,12 @@ def test_imports_go_down(path: Path) -> None:
         if package == "toktools":
             assert floor_of(name) < floor_of(module), f"{module} imports {name}"
         assert module in LIBRARIES.get(package, {module}), f"{module} imports {name}"
+
+
+def test_the_rehearsal_is_a_wing_of_its_own() -> None:
+    """Nothing but its own command imports the stand-in."""
+    users = {module_of(path) for path in SOURCES if any("toktools.rehearsal" in name for name in imports_of(path))}
+    assert {name for name in users if not name.startswith("toktools.rehearsal")} == {"toktools.commands.rehearse"}
 
 
 def test_sources_are_found() -> None:

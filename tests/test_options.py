@@ -138,7 +138,7 @@ def test_list_in_its_own_word(text: str) -> None:
         (sign.TOOL, [], "-k KEY is missing"),
         (sign.TOOL, ["-k", "officer1.key", "f.json"], "too many operands"),
         (merge.TOOL, ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
-        (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: the role of an approver is admin or crypto-user"),
+        (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: a role is admin or crypto-user"),
         (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals exclude each other"),
         (verify.TOOL, ["--need", "0", "f.json"], "--need: not a number from 1 to 8"),
         (verify.TOOL, ["-p"], "-p"),

@@ -23,7 +23,9 @@ from rehearsing import PASSWORD, enrol
 from toktools.errors import ToktoolsError
 from toktools.rehearsal import state as room
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Cluster, QuorumToken, Refused, Session, User
-from toktools.rehearsal.state import State, default_path
+from toktools.rehearsal.commands import COMMANDS
+from toktools.rehearsal.dialogue import Dialogue
+from toktools.rehearsal.state import State, StateError
 
 FIRST = ("admin", ADMIN)
 AS_ADMIN = {"CLOUDHSM_ROLE": ADMIN, "CLOUDHSM_PIN": f"admin:{PASSWORD}"}
@@ -113,10 +115,10 @@ def is_silent(process: subprocess.Popen[bytes]) -> bool:
 def full() -> Cluster:
     """Return a cluster with something in every place that there is."""
     users = [
-        User(FIRST, b"\0salt\xff", b"\xff" * 64, failures=3, public_key="a\nkey\n", mfa=True, quorum=True),
-        User(("alice", CRYPTO_USER), b"", b"\0", failures=6),
-        User(("alice", ADMIN), b"s", b"h", public_key="k", quorum=True),
-        User(("bob", ADMIN), b"s", b"h", public_key="k", mfa=True),
+        User(FIRST, b"\0salt\xff", b"\xff" * 64, failures=3, public_key="a\nkey\n", mfa=True, quorum=True, id="1"),
+        User(("alice", CRYPTO_USER), b"", b"\0", failures=6, id="2"),
+        User(("alice", ADMIN), b"s", b"h", public_key="k", quorum=True, id="3"),
+        User(("bob", ADMIN), b"s", b"h", public_key="k", mfa=True, id="4"),
     ]
     tokens = [
         QuorumToken(b"\0" * 32, "user", FIRST, "a session", 1_700_000_000.123456),
@@ -124,6 +126,22 @@ def full() -> Cluster:
     ]
     values = {"user": 2, "quorum": 8, "cluster": 1}
     return Cluster(3, {user.name: user for user in users}, values, tokens)
+
+
+def test_a_login_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a login cannot be written down, say on a full disk, nobody is logged in."""
+
+    def full_disk(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    state = State(str(tmp_path / "state.sqlite"))
+    dialogue = Dialogue(state, 3, COMMANDS, lambda _: None)
+    dialogue.run(["cluster", "activate", "--password", "for-practice"])
+    assert dialogue.run(["login", "--username", "admin", "--role", "admin", "--password", "wrong"]) == 1
+    monkeypatch.setattr("toktools.rehearsal.state._save", full_disk)
+    with pytest.raises(StateError, match="disk is full"):
+        dialogue.run(["login", "--username", "admin", "--role", "admin", "--password", "for-practice"])
+    assert dialogue.session.name is None
 
 
 def fill(cluster: Cluster) -> None:
@@ -562,7 +580,9 @@ def test_killed_at_every_write_to_a_new_file(shell: Shell) -> None:
 
 
 CHANGE = f"""
-from toktools.rehearsal.state import State
+from toktools.rehearsal.commands import COMMANDS
+from toktools.rehearsal.dialogue import Dialogue
+from toktools.rehearsal.state import State, StateError
 with State("{STATE}").cluster(3) as cluster:
     cluster.users.popitem()
     cluster.values["user"] = 3

@@ -16,10 +16,10 @@ MAX_APPROVERS = 8
 """As many as a cluster asks for at most (AWS CloudHSM User Guide, quorum authentication)."""
 
 
-def user(text: str) -> str:
+def user(option: str, text: str) -> str:
     """Return a user name if it is one by AWS's rules: up to 31 letters, digits and underscores."""
     if not is_user(text):
-        raise ToktoolsError("-u: a CloudHSM user name has 1 to 31 letters, digits and underscores")
+        raise ToktoolsError(f"{option}: a CloudHSM user name has 1 to 31 letters, digits and underscores")
     return text
 
 
@@ -28,10 +28,10 @@ def is_user(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_]{1,31}", text) is not None
 
 
-def role(text: str) -> str:
+def role(option: str, text: str) -> str:
     """Return a role if it is one."""
     if text not in ROLES:
-        raise ToktoolsError(f"-R: the role of an approver is {' or '.join(ROLES)}")
+        raise ToktoolsError(f"{option}: a role is {' or '.join(ROLES)}")
     return text
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import termios
 import time
+import tty
 from collections.abc import Callable, Sequence
 
 import pexpect
@@ -19,6 +19,8 @@ from toktools.errors import ToktoolsError, shown
 _PROMPTS = (prompts.READY, prompts.PASSWORD, prompts.PASSWORD_AGAIN, prompts.SIGNED_FILE, prompts.PUBLIC_KEY)
 _SIZE = (24, 1000)
 """Rows and columns while nobody watches: a line must not be wrapped."""
+MAX_LINE = 900
+"""Bytes of a line that, after a prompt, still fits a row."""
 _PATIENCE = 60.0
 """Seconds that an answer may take."""
 _SILENCE = 0.2
@@ -75,7 +77,10 @@ class Cli:
             raise self._unexpected(f"{prompt!r} was expected, and nothing else", [text])
 
     def answer(self) -> str:
-        """Wait for the answer to a command, and return its JSON. Raises ToktoolsError as wait_for() does."""
+        """Wait for the answer to a command, and return its JSON, which accept() may yet refuse.
+
+        Raises ToktoolsError as wait_for() does.
+        """
         text = self.wait_for(prompts.READY)
         if _error_code(text) is None:
             raise self._unexpected("an answer in JSON was expected", [text])
@@ -88,7 +93,12 @@ class Cli:
             raise ToktoolsError(f"{self.name}: refused: {self._brief(str(data))}", status=1)
 
     def type(self, line: bytes, *, secret: bool = False) -> None:
-        """Type a line, and the Enter key. What is secret is never shown, though the CLI may show it."""
+        """Type a line, and the Enter key, and forget what was shown before.
+
+        What is secret is in no message, though the CLI may show it. Raises ToktoolsError for a line that is too long.
+        """
+        if len(line) > MAX_LINE:
+            raise ToktoolsError(f"a line of more than {MAX_LINE} bytes for the CLI; nothing typed")
         self._typed = line.decode(errors="replace")
         if secret:
             self._secret = self._typed
@@ -120,20 +130,25 @@ class Cli:
                 raise OSError  # the terminal is gone, and SIGHUP is ignored
             return keys
 
+        def connect() -> None:
+            tty.setraw(files.STDIN)
+            fit()
+
         signal.signal(signal.SIGWINCH, fit)
         fit()
-        with signals.tidied(tidy=restore):
+        with signals.tidied(signal.SIGTSTP, tidy=restore, again=connect):
             try:
                 self._child.interact(escape_character=None, input_filter=typed)
             except (OSError, termios.error):
                 raise ToktoolsError("the terminal is gone") from None
-        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+            finally:
+                signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         # interact() leaves what a CLI shows just before its end; the terminal adds a CR of its own again.
         try:
-            while select.select([self._child.child_fd], [], [], _SILENCE)[0]:
-                files.write_stdout(os.read(self._child.child_fd, _CHUNK).replace(b"\r", b""))
-        except OSError:
-            pass  # that is how Linux says that all is read
+            while chunk := self._child.read_nonblocking(_CHUNK, _SILENCE):
+                files.write_stdout(chunk.replace(b"\r\n", b"\n"))
+        except (pexpect.EOF, pexpect.TIMEOUT):
+            pass
 
     def end(self) -> None:
         """Wait for the CLI's end. Raises ToktoolsError where that is not a good one."""
@@ -152,7 +167,7 @@ class Cli:
         self._child.close(force=True)
 
     def _ended(self) -> int:
-        """Return how it ended, below zero for a signal, when all that it showed is read."""
+        """Return how it ended, below zero for a signal, now that all that it showed is read; and close it."""
         _soon(lambda: not self._child.isalive())
         self.close()
         return -self._child.signalstatus if self._child.signalstatus else self._child.exitstatus or 0
@@ -189,7 +204,8 @@ class Cli:
 
     def _brief(self, text: str) -> str:
         text = text.replace(self._secret, "(the password)") if self._secret else text
-        return shown(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
+        # What comes last is most often why.
+        return shown(text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 3]} ... {text[-_MAX_SHOWN:]}")
 
 
 def _error_code(text: str) -> int | None:

@@ -12,6 +12,7 @@ MAX_SIZE = 1024
 """Bytes of the longest pass phrase; OpenSSL's own limit."""
 
 _secret_variables: set[str] = set()
+"""Those that options have named: another program, started by this one, has no business with them."""
 
 _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"

@@ -21,21 +21,7 @@ if TYPE_CHECKING:
 _DELETE = 0x7F
 _PASSWORD_SIZES = range(7, 32 + 1)
 """Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
-_MAX_COMMAND = 900
-"""Bytes that, after the prompt, still fit a row of the CLI's terminal."""
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
-
-
-def _user(text: str) -> str:
-    if not approvers.is_user(text):
-        raise ToktoolsError("--username: a CloudHSM user name has 1 to 31 letters, digits and underscores")
-    return text
-
-
-def _role(text: str) -> str:
-    if text not in approvers.ROLES:
-        raise ToktoolsError(f"--role: {' or '.join(approvers.ROLES)}")
-    return text
 
 
 def _cli(text: str) -> list[str]:
@@ -62,8 +48,10 @@ COMMAND_LINE = CommandLine(
     "tok-login -k officer1.key --username officer1 --role admin",
     Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
     passphrases.PASSIN,
-    Option("--username", "U", "the CloudHSM user", convert=_user, required=True),
-    Option("--role", "R", "the user's role: admin or crypto-user", convert=_role, required=True),
+    Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
+    Option(
+        "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
+    ),
     Option(
         "--password",
         "SOURCE",
@@ -87,16 +75,16 @@ def _work(options: SimpleNamespace) -> int:
         raise ToktoolsError("there is no terminal to hand over", "commands for the CLI stand after --")
     if any(not c.strip() or not c.isprintable() or c.endswith("\\") for c in options.COMMAND):
         raise ToktoolsError("a command for the CLI is one line of text")
-    if any(len(command.encode()) > _MAX_COMMAND for command in options.COMMAND):
-        raise ToktoolsError(f"a command for the CLI has no more than {_MAX_COMMAND} bytes: a terminal cuts longer ones")
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
     try:
-        from toktools.clidriver import Cli
+        from toktools.clidriver import MAX_LINE, Cli
     except ImportError:
         hint = "the extra toktools[login] installs it; see tok-login(1)"
         raise ToktoolsError("to drive the CLI takes the package pexpect", hint) from None
+    if any(len(command.encode()) > MAX_LINE for command in options.COMMAND):
+        raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
     from toktools import keys
 
     key, warnings = keys.private(options.k, options.passin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 
@@ -28,10 +29,10 @@ COMMAND_LINE = CommandLine(
     TOKENS,
     Option("-p", "PUB", "verify with this key first", repeated=True),
     (
-        Option("-u", "USER", "the approver who signed a quorum token", convert=approvers.user),
+        Option("-u", "USER", "the approver who signed a quorum token", convert=partial(approvers.user, "-u")),
         Option("--approvals", "", "take the approvals of copies, the SIGNATURE files"),
     ),
-    Option("-R", "ROLE", "the approver's role, admin or crypto-user", convert=approvers.role),
+    Option("-R", "ROLE", "the approver's role, admin or crypto-user", convert=partial(approvers.role, "-R")),
     Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
     Operand("FILE", "the token file", required=True),
     Operand("SIGNATURE", "a file with one signature, else a line of standard input", many=True),

@@ -10,6 +10,7 @@ from toktools.cli import Tool
 from toktools.encoding import count
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
+from toktools.rehearsal import CLUSTER_ID
 
 _MAX_HSMS = 28
 
@@ -22,7 +23,6 @@ def _hsms(text: str) -> int:
 
 _STATE = Option("--state", "FILE", "where the cluster is kept")
 _HSMS = Option("--hsms", "N", "how many HSMs the cluster has, by default 3", convert=_hsms)
-_CLUSTER_ID = Option("--cluster-id", "ID", "taken and ignored: there is one cluster")
 
 COMMAND_LINE = CommandLine(
     "tok-rehearse",
@@ -30,11 +30,11 @@ COMMAND_LINE = CommandLine(
     "tok-rehearse interactive",
     _STATE,
     _HSMS,
-    _CLUSTER_ID,
+    CLUSTER_ID,
     Operand("COMMAND", "interactive, or a single command of the CLI", command=True, usage="COMMAND [ARG...]"),
 )
 _INTERACTIVE = CommandLine(
-    "tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, _STATE, _HSMS, _CLUSTER_ID
+    "tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, _STATE, _HSMS, CLUSTER_ID
 )
 
 

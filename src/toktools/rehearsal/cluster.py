@@ -73,6 +73,10 @@ def own(text: str) -> Refused:
     return Refused(f"{MARK}{text}")
 
 
+def _new_id() -> str:
+    return os.urandom(16).hex()
+
+
 @dataclass
 class User:
     """A user: the password as scrypt of it, and the one public key, which MFA and quorum share."""
@@ -86,16 +90,13 @@ class User:
     """PEM; empty while neither MFA nor quorum has registered one."""
     mfa: bool = False
     quorum: bool = False
+    id: str = field(default_factory=_new_id)
+    """What tells a user from a later one of the same name."""
 
     @property
     def locked(self) -> bool:
         """Say whether no login is taken any more."""
         return self.failures > MAX_FAILURES
-
-    def keep_key(self) -> None:
-        """Drop the public key if nothing needs it any more."""
-        if not (self.mfa or self.quorum):
-            self.public_key = ""
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,28 @@ class Challenge:
     """A login or an MFA set-up under way: the digests that must come back signed, 32 bytes for each HSM."""
 
     name: Name
-    password: str = field(repr=False)
+    salt: bytes
+    """The user's, which changes with the password."""
     digests: Sequence[bytes]
+    password: str = field(default="", repr=False)
+    """The new one, for a set-up."""
 
 
 @dataclass
 class Session:
     """One shell: who is logged in, and what it has asked to be signed."""
 
-    id: str = field(default_factory=lambda: os.urandom(16).hex())
+    id: str = field(default_factory=_new_id)
     name: Name | None = None
+    user_id: str = ""
     challenge: Challenge | None = None
     registration: Sequence[bytes] = ()
     """The digests of a quorum registration under way."""
 
-    def become(self, name: Name | None) -> None:
+    def become(self, user: User | None) -> None:
         """Log somebody in, or out; what was under way is over."""
-        self.name, self.challenge, self.registration = name, None, ()
+        self.name, self.user_id = (user.name, user.id) if user else (None, "")
+        self.challenge, self.registration = None, ()
 
 
 class Cluster:
@@ -162,6 +168,7 @@ class Cluster:
         """Make the first admin, whose name is admin."""
         if self.users:
             raise own("the cluster is already activated")
+        _check_password(password)
         self._add(("admin", ADMIN), password)
 
     def create(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
@@ -183,6 +190,8 @@ class Cluster:
         user = self._user(name)
         if name == session.name:
             raise own("a user who is logged in cannot be deleted")
+        if name[1] == ADMIN and self._admins() <= max(self.values.values()):
+            raise own("there would be fewer admins than a quorum needs")
         self._approve(session, "user", approval)
         del self.users[user.name]
         self.tokens = [token for token in self.tokens if token.name != name]
@@ -203,7 +212,8 @@ class Cluster:
         self._set_password(user, password)
         user.quorum = False
         user.mfa = user.mfa and not deregister_mfa
-        user.keep_key()
+        if not user.mfa:
+            user.public_key = ""
 
     # Logging in
 
@@ -215,17 +225,18 @@ class Cluster:
 
     def begin_mfa_login(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
         """Check the password, and return the digests to be signed, 32 bytes for each HSM, fresh for this attempt."""
-        if not self._authenticated(session, name, password).mfa:
+        user = self._authenticated(session, name, password)
+        if not user.mfa:
             raise own("the user has no second factor: login --username U --role R")
-        return self._begin(session, name, password)
+        return self._begin(session, user)
 
     def end_mfa_login(self, session: Session, answer: TokenFile) -> None:
         """Log in, if every digest is signed by the registered key. A wrong second factor counts as a wrong login."""
         challenge = _taken(session)
         user = self._user(challenge.name)
         self._refuse_locked(user)
-        if not user.mfa:  # another shell may have taken it away
-            raise own("the user has no second factor: login --username U --role R")
+        if user.salt != challenge.salt or not user.mfa:
+            raise own("the user's password or second factor was changed meanwhile")
         try:
             _check_signed(challenge.digests, answer, "mfa", user.public_key)
         except Refused:
@@ -243,9 +254,9 @@ class Cluster:
 
     def begin_mfa_change(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
         """Return the digests that the new key must sign, 32 bytes for each HSM."""
-        self._changeable(session, name)
+        user = self._changeable(session, name)
         _check_password(password)
-        return self._begin(session, name, password)
+        return self._begin(session, user, password)
 
     def end_mfa_change(
         self,
@@ -299,18 +310,18 @@ class Cluster:
         return user.name
 
     def generate(self, session: Session, service: str) -> tuple[bytes, bytes]:
-        """Return the approval data (80 bytes for each HSM) and the digest of a new quorum token. For admins."""
+        """Return the approval data (80 bytes for each HSM) and the digest of a new quorum token. For admins.
+
+        It takes the place of the admin's earlier one for the service.
+        """
         name = self._admin(session)
         if self.values[service] < APPROVERS.start:
             raise own(f"the quorum value of {service} is {self.values[service]}: nothing needs an approval")
-        if any(token.name == name and token.service == service for token in self.live_tokens()):
-            raise own(f"there is a token for {service} already: quorum token-sign delete --scope user")
-        if len(self.tokens) >= MAX_TOKENS:
-            self.tokens = self.live_tokens()
-        if len(self.tokens) >= MAX_TOKENS:
+        others = [token for token in self.live_tokens() if (token.name, token.service) != (name, service)]
+        if len(others) >= MAX_TOKENS:
             raise own(f"there are {MAX_TOKENS} tokens already")
         approval_data, digest = self._approval_data(SERVICES[service], name, range(self.hsms))
-        self.tokens.append(QuorumToken(digest, service, name, session.id, self._clock()))
+        self.tokens = [*others, QuorumToken(digest, service, name, session.id, self._clock())]
         return approval_data, digest
 
     def live_tokens(self) -> list[QuorumToken]:
@@ -334,7 +345,7 @@ class Cluster:
     def set_value(self, session: Session, service: str, value: int, approval: TokenFile | None = None) -> None:
         """Set how many must approve what a service covers: 2 to 8, not more than there are admins. For admins."""
         self._admin(session)
-        if value not in APPROVERS or value > sum(role == ADMIN for _, role in self.users):
+        if value not in APPROVERS or value > self._admins():
             raise Refused(INVALID_VALUE)
         self._approve(session, "quorum", approval)
         self.values[service] = value
@@ -342,11 +353,15 @@ class Cluster:
     # What the rules are made of
 
     def _member(self, session: Session) -> Name:
-        if session.name not in self.users:  # another shell may have deleted the user
+        user = self.users.get(session.name) if session.name else None
+        if user is None or user.id != session.user_id:  # another shell may have deleted the user
             session.become(None)
         if session.name is None:
             raise own("nobody is logged in: login --username U --role R")
         return session.name
+
+    def _admins(self) -> int:
+        return sum(role == ADMIN for _, role in self.users)
 
     def _admin(self, session: Session) -> Name:
         name = self._member(session)
@@ -360,7 +375,9 @@ class Cluster:
         return self.users[name]
 
     def _changeable(self, session: Session, name: Name) -> User:
-        if self._member(session) != name:
+        if self._member(session) == name:
+            self._refuse_locked(self.users[name])
+        else:
             self._admin(session)
         return self._user(name)
 
@@ -384,7 +401,7 @@ class Cluster:
     @staticmethod
     def _enter(session: Session, user: User) -> None:
         user.failures = 0
-        session.become(user.name)
+        session.become(user)
 
     def _add(self, name: Name, password: str) -> None:
         user = User(name, b"", b"")
@@ -392,14 +409,13 @@ class Cluster:
         self.users[name] = user
 
     def _set_password(self, user: User, password: str) -> None:
-        _check_password(password)
         user.salt = self._random(_NONCE_SIZE)
         user.hashed = _hash(password, user.salt)
         user.failures = 0
 
-    def _begin(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
+    def _begin(self, session: Session, user: User, password: str = "") -> Sequence[bytes]:
         digests = [self._random(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
-        session.challenge = Challenge(name, password, digests)
+        session.challenge = Challenge(user.name, user.salt, digests, password)
         return digests
 
     def _approval_data(self, service: Service, name: Name, hsms: Sequence[int]) -> tuple[bytes, bytes]:

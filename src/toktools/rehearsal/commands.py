@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from toktools import approvers, encoding
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
+from toktools.rehearsal import CLUSTER_ID
 from toktools.rehearsal import cluster as rules
 from toktools.rehearsal.dialogue import Command, Dialogue, read, read_public_key, refuse_other
 
@@ -31,7 +32,6 @@ def _one_of(flag: str, *choices: str) -> Option:
     return Option(flag, flag[2:].upper(), ", ".join(choices), convert=convert, required=True)
 
 
-CLUSTER_ID = Option("--cluster-id", "ID", "taken and ignored: there is one cluster")
 _USERNAME = Option("--username", "USERNAME", "the user", convert=str.lower, required=True)
 _ROLE = _one_of("--role", *approvers.ROLES)
 _PASSWORD = Option("--password", "PASSWORD", "the password, which is asked for otherwise")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -78,9 +78,15 @@ class Dialogue:
 
     # What commands use
 
-    def cluster(self) -> AbstractContextManager[Cluster]:
-        """Return the cluster, for one transaction."""
-        return self._state.cluster(self._hsms)
+    @contextmanager
+    def cluster(self) -> Iterator[Cluster]:
+        """Yield the cluster, for one transaction; where that cannot be kept, nobody is logged in any more."""
+        try:
+            with self._state.cluster(self._hsms) as cluster:
+                yield cluster
+        except StateError:
+            self.session.become(None)
+            raise
 
     def password(self, given: str | None) -> str:
         """Return the password from the command line, or ask for it."""

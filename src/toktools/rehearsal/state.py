@@ -20,7 +20,7 @@ _PATIENCE = 30.0
 _TABLES = """
 CREATE TABLE users (
     username TEXT, role TEXT, salt BLOB, hashed BLOB, failures INTEGER, public_key TEXT, mfa INTEGER, quorum INTEGER,
-    PRIMARY KEY (username, role));
+    id TEXT, PRIMARY KEY (username, role));
 CREATE TABLE quorum_values (service TEXT PRIMARY KEY, value INTEGER);
 CREATE TABLE quorum_tokens (
     digest BLOB PRIMARY KEY, service TEXT, username TEXT, role TEXT, session TEXT, created REAL);
@@ -62,12 +62,16 @@ class State:
         """Yield the cluster, alone in the file, and keep what has become of it, also where it has refused something."""
         with self._opened() as database:
             cluster = _load(database, hsms)
+            before = _rows(cluster)
+            refused = None
             try:
                 yield cluster
-            except Refused:
-                _save(database, cluster)
-                raise
-            _save(database, cluster)
+            except Refused as answer:
+                refused = answer
+            if _rows(cluster) != before:
+                _save(database, _rows(cluster))
+            if refused:
+                raise refused
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -99,8 +103,8 @@ class State:
 
 def _load(database: sqlite3.Connection, hsms: int) -> Cluster:
     users = [
-        User((username, role), salt, hashed, failures, public_key, bool(mfa), bool(quorum))
-        for username, role, salt, hashed, failures, public_key, mfa, quorum in database.execute(
+        User((username, role), salt, hashed, failures, public_key, bool(mfa), bool(quorum), user_id)
+        for username, role, salt, hashed, failures, public_key, mfa, quorum, user_id in database.execute(
             "SELECT * FROM users ORDER BY rowid"
         )
     ]
@@ -114,23 +118,24 @@ def _load(database: sqlite3.Connection, hsms: int) -> Cluster:
     return Cluster(hsms, {user.name: user for user in users}, values, tokens)
 
 
-def _save(database: sqlite3.Connection, cluster: Cluster) -> None:
+def _rows(cluster: Cluster) -> dict[str, list[tuple[object, ...]]]:
+    """Return all that is kept: the rows of each table."""
+    return {
+        "users": [
+            (*user.name, user.salt, user.hashed, user.failures, user.public_key, user.mfa, user.quorum, user.id)
+            for user in cluster.users.values()
+        ],
+        "quorum_values": list(cluster.values.items()),
+        "quorum_tokens": [
+            (token.digest, token.service, *token.name, token.session, token.created) for token in cluster.tokens
+        ],
+    }
+
+
+def _save(database: sqlite3.Connection, tables: dict[str, list[tuple[object, ...]]]) -> None:
     """Write everything anew: there is little of it, and so nothing can be forgotten."""
-    for table, rows in (
-        (
-            "users",
-            [
-                (*user.name, user.salt, user.hashed, user.failures, user.public_key, user.mfa, user.quorum)
-                for user in cluster.users.values()
-            ],
-        ),
-        ("quorum_values", list(cluster.values.items())),
-        (
-            "quorum_tokens",
-            [(token.digest, token.service, *token.name, token.session, token.created) for token in cluster.tokens],
-        ),
-    ):
-        database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names above
+    for table, rows in tables.items():
+        database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from above
         for row in rows:
             database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
     database.execute("COMMIT")
