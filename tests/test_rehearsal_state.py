@@ -25,7 +25,7 @@ from toktools.rehearsal import state as room
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Cluster, QuorumToken, Refused, Session, User
 from toktools.rehearsal.commands import COMMANDS
 from toktools.rehearsal.dialogue import Dialogue
-from toktools.rehearsal.state import State, StateError
+from toktools.rehearsal.state import State, StateError, default_path
 
 FIRST = ("admin", ADMIN)
 AS_ADMIN = {"CLOUDHSM_ROLE": ADMIN, "CLOUDHSM_PIN": f"admin:{PASSWORD}"}
@@ -582,7 +582,7 @@ def test_killed_at_every_write_to_a_new_file(shell: Shell) -> None:
 CHANGE = f"""
 from toktools.rehearsal.commands import COMMANDS
 from toktools.rehearsal.dialogue import Dialogue
-from toktools.rehearsal.state import State, StateError
+from toktools.rehearsal.state import State, StateError, default_path
 with State("{STATE}").cluster(3) as cluster:
     cluster.users.popitem()
     cluster.values["user"] = 3
