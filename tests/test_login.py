@@ -572,7 +572,7 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         (["--username", "a" * 32, "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a;b", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a\n", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
-        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: admin or crypto-user\n"),
+        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: a role is admin or crypto-user\n"),
         ([*USER, "-k", "k", "--cluster-id", "a b", "--", "x"], "--cluster-id: "),
         ([*USER, "-k", "k", "--cluster-id", "--help", "--", "x"], "--cluster-id: "),
         ([*USER, "-k", "k", "--cluster-id", "", "--", "x"], "--cluster-id: "),
