@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _WIDTH = 80
+_MAX_JOBS = 1000
 
 
 class Answer(Exception):  # noqa: N818 - no error
@@ -245,6 +246,13 @@ class Selection:
                 raise ToktoolsError(f"-n names token {max(low, high or low)}, but there {there}")
             selected.update(range(low - 1, high or count))
         return sorted(selected)
+
+
+def jobs(text: str) -> int:
+    """Return how much may be done at once, as -j says it."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_JOBS)) and 0 < int(text) <= _MAX_JOBS):
+        raise ToktoolsError(f"-j: not a number from 1 to {_MAX_JOBS}")
+    return int(text)
 
 
 TOKENS = Option(

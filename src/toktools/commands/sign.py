@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from toktools import encoding, files, passphrases, pipeline, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.options import CommandLine, Option, jobs
 
 COMMAND_LINE = CommandLine(
     "tok-sign",
@@ -23,6 +23,7 @@ COMMAND_LINE = CommandLine(
         convert=passphrases.source,
         default=passphrases.prompt,
     ),
+    Option("-j", "N", "sign with up to N threads at once", convert=jobs, default=pipeline.usable_cores()),
     Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
 )
 
@@ -38,7 +39,9 @@ def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.write_stdout(signatures.sign(key, _raw_digest()))
         return 0
-    pipeline.sign_stream(partial(signatures.sign, key))
+    # A token, and the person beside it, is asked for one thing at a time.
+    at_once = options.j if isinstance(key, signatures.PrivateKey) else 1
+    pipeline.sign_stream(partial(signatures.sign, key), at_once, quick=True)
     return 0
 
 
