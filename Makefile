@@ -1,4 +1,5 @@
 # For GNU make. demo: see it work. test: run all tests. check: lint and types. install PREFIX=...
+# bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
@@ -21,6 +22,9 @@ check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
+bench: $(VENV)/ready-to-bench
+	@$(VENV)/bin/python bench/bench.py $(BENCH)
+
 install:
 	@test $(words $(PREFIX)) = 1 || { echo 'PREFIX must be one word, since scripts name their Python' >&2; exit 2; }
 	@$(PYTHON) -c '$(NEEDS)'
@@ -41,4 +45,8 @@ $(VENV)/ready-to-test: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q -e '.[test]'
 	@touch $@
 
-.PHONY: demo test check install
+$(VENV)/ready-to-bench: $(VENV)/ready
+	$(VENV)/bin/python -m pip install -q -e '.[bench]'
+	@touch $@
+
+.PHONY: demo test check bench install

@@ -1,7 +1,7 @@
 """What all installed commands share: help, version, start-up, messages."""
 
-import os
 import signal
+import subprocess
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, Done, Shell, need
@@ -13,16 +13,6 @@ from toktools.commands import extract, merge, sign, verify
 TOOLS = [tool.TOOL for tool in (extract, merge, sign, verify)]
 SIGNATURES = b"".join(b"%s==\n" % (letter * 342) for letter in (b"A", b"Q", b"g"))
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-
-
-def imported(shell: Shell, *command: str, stdin: bytes = b"", status: int = 0) -> set[str]:
-    """Run an installed command, which must end as told, and return the top-level names of all that it imports."""
-    name, *arguments = command
-    python = (shell.bin / "python", "-X", "importtime")
-    done = shell.run(*python, shell.bin / name, *arguments, stdin=stdin, env=shell.unmeasured).check(status)
-    modules = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
-    assert "toktools.cli" in modules, "the list of imports was not understood"
-    return {module.partition(".")[0] for module in modules}
 
 
 @each_tool
@@ -52,26 +42,6 @@ def test_version(shell: Shell, tool: Tool) -> None:
     """The version is told as the GNU coding standards ask, and it is the library's."""
     done = shell.run(tool.name, "--version").check(0)
     assert (done.out.decode(), done.err) == (f"{tool.name} (toktools) {__version__}\n", "")
-
-
-@each_tool
-@pytest.mark.parametrize("option", ["--help", "--version", "--bogus"])
-def test_answers_start_fast(shell: Shell, tool: Tool, option: str) -> None:
-    """Neither help, nor version, nor a usage error waits for a heavy import."""
-    modules = imported(shell, tool.name, option, status=2 if option == "--bogus" else 0)
-    assert modules & {"orjson", "cryptography", "json", "tempfile"} == set()
-
-
-def test_each_tool_imports_what_it_needs(shell: Shell, keys: os.PathLike[str]) -> None:
-    """Extract and merge start without the cryptography library, sign starts without the JSON library."""
-    digests = shell.run("tok-extract", "f.json").check(0).out
-    assert imported(shell, "tok-extract", "f.json") & {"cryptography", "orjson"} == {"orjson"}
-    assert imported(shell, "tok-merge", "f.json", stdin=SIGNATURES) & {"cryptography", "orjson"} == {"orjson"}
-    signing = imported(shell, "tok-sign", "-k", os.path.join(keys, "pkcs8.pem"), stdin=digests)
-    assert signing & {"cryptography", "orjson"} == {"cryptography"}
-    # So that the test would notice if the names were not to be seen in this way.
-    both = imported(shell, "tok-verify", "-p", str(OFFICER1_PUB), str(SIGNED))
-    assert both & {"cryptography", "orjson"} == {"cryptography", "orjson"}
 
 
 @pytest.mark.parametrize(
@@ -183,3 +153,19 @@ def test_interrupted_while_it_starts(shell: Shell) -> None:
     shell.write("json/__init__.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     env = {**shell.unmeasured, "PYTHONPATH": str(shell.cwd)}
     assert shell.run("tok-extract", "f.json", env=env) == Done(-signal.SIGINT, b"", "")
+
+
+def test_the_reader_does_not_wait_for_the_end_of_the_process(shell: Shell) -> None:
+    """The end of the stream comes when the work is done, while the process is still there; a caller keeps its own."""
+    script = "import sys; from toktools.commands.extract import main; {}; sys.stdin.read(); sys.stdout.write('more')"
+    for call, more in (("main()", b""), ("main(sys.argv[1:])", b"more")):
+        command = [str(shell.bin / "python"), "-c", script.format(call), "f.json"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=shell.cwd, env=shell.unmeasured) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            if more:
+                process.stdin.close()
+            assert process.stdout.read().split(b"\n")[3:] == [more]
+            process.stdin.close()
+            assert process.wait(timeout=20) == 0

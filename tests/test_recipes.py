@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,7 +189,7 @@ def signing_host(desk: Desk) -> Iterator[str]:
     """
     desk.shell.write("sshd_config", settings.encode())
     host = f"""
-        Host signer
+        Host signer signer1 signer2
             HostName 127.0.0.1
             Port {port}
             User {me}
@@ -217,6 +218,7 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "pkcs11-tool": (("softhsm2-util", "pkcs11-tool"), token),
     "AWS KMS": (("aws", "moto_server"), kms),
     "A TPM": (("swtpm", "tpm2_sign", "tpm2_readpublic"), tpm),
+    "Several machines": (("parallel", "ssh", "ssh-keygen"), signing_host),
     "A signing host": (("ssh", "ssh-keygen"), signing_host),
     "A machine without a network": ((), stick),
 }
@@ -251,6 +253,18 @@ def test_recipe(desk: Desk, title: str) -> None:
         script = "\n".join(command for command, _ in found)
         assert desk.sh(script).decode() == "".join(output for _, output in found)
     desk.shell.run("tok-verify", "-q", "-p", public_key, "signed-tokens.json").check(0)
+
+
+def test_several_machines_keep_the_order(desk: Desk) -> None:
+    """Pieces that go to two machines come back in the order of the digests."""
+    need("parallel", "ssh", "ssh-keygen")
+    ((recipe, _),) = commands_in(RECIPES["Several machines"])
+    *_, parallel, _ = recipe.split(" |\n")
+    with contextmanager(signing_host)(desk):
+        digests = "".join(f"{b64encode(bytes([number]) * 32).decode()}\n" for number in range(20))
+        desk.shell.write("digests", digests.encode())
+        signatures = desk.sh(f"{parallel.replace('-N1000', '-N3')} < digests")
+    assert signatures == desk.sh("tok-sign -k officer1.key < digests")
 
 
 def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:

@@ -49,11 +49,11 @@ def test_each_record_comes_as_soon_as_its_line(pipe: Pipe) -> None:
     """A record is there once its line feed is written, while the writer goes on."""
     digests = records.digests(pipe.reader)
     pipe.write(records.line(FIRST))
-    assert next(digests) == FIRST
+    assert next(digests) == [(1, FIRST)]
     pipe.write(records.line(SECOND) + records.line(THIRD)[:7])
-    assert next(digests) == SECOND
-    pipe.write(records.line(THIRD)[7:])
-    assert next(digests) == THIRD
+    assert next(digests) == [(2, SECOND)]
+    pipe.write(records.line(THIRD)[7:] + records.line(FIRST))
+    assert next(digests) == [(3, THIRD), (4, FIRST)]
     pipe.close()
     assert list(digests) == []
 
@@ -71,7 +71,8 @@ def test_each_record_comes_as_soon_as_its_line(pipe: Pipe) -> None:
 )
 def test_line_ends(pipe: Pipe, stream: bytes, expected: list[bytes]) -> None:
     """A line ends in LF or CR LF, and the last one need not end at all."""
-    assert list(records.digests(pipe.holding(stream))) == expected
+    found = [digest for batch in records.digests(pipe.holding(stream)) for _, digest in batch]
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_line_ends(pipe: Pipe, stream: bytes, expected: list[bytes]) -> None:
 def test_wrong_line(pipe: Pipe, wrong: bytes, said: str) -> None:
     """A wrong line is refused with its number, after the records before it."""
     digests = records.digests(pipe.holding(records.line(FIRST) + records.line(SECOND) + wrong))
-    assert [next(digests), next(digests)] == [FIRST, SECOND]
+    assert next(digests) == [(1, FIRST), (2, SECOND)]
     with pytest.raises(ToktoolsError, match=f"^standard input: line 3: .*{said}"):
         next(digests)
 

@@ -279,7 +279,7 @@ def test_approval_goes_after_the_others(name: str) -> None:
     expected = json.loads(text)
     expected["signatures"].append(new)
     assert json.dumps(json.loads(tokens.dump())) == json.dumps(expected)
-    assert tokens.places()[-1] == tokenfile.Place("approver admin3", 0, SIGNATURE, "admin3")
+    assert vars(tokens.places()[-1]) == {"name": "approver admin3", "index": 0, "text": SIGNATURE, "signs": "admin3"}
 
 
 @pytest.mark.parametrize(

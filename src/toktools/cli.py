@@ -32,7 +32,8 @@ class Tool:
         try:
             _fill_closed_descriptors()
             status = self._answer(argv)
-            files.finish_stdout()
+            # With arguments of its own, this is not all that its process does.
+            files.finish_stdout(for_good=argv is None)
         except ToktoolsError as error:
             self.complain(error)
             return error.status

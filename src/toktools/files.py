@@ -103,11 +103,18 @@ def write_stdout(content: bytes) -> None:
         _write(STDOUT, content)
 
 
-def finish_stdout() -> None:
-    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas)."""
+def finish_stdout(*, for_good: bool) -> None:
+    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas).
+
+    For good: the reader finds the end of the stream now, and not when the interpreter has been taken down.
+    """
     with trouble_at(_STDOUT_NAME):
         # A copy is closed: that reports them as well, and leaves the number 1 taken.
         os.close(os.dup(STDOUT))
+        if for_good:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, STDOUT)
+            os.close(null)
 
 
 def status_of(paths: Iterable[str]) -> list[os.stat_result]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from toktools import files, records
 from toktools.errors import ToktoolsError
@@ -15,83 +17,116 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+    Numbered = Sequence[tuple[int, bytes]]
+    """Digests with the numbers of their lines."""
+    Answer = tuple[bytes, BaseException | None]
+    """The lines of signatures, and what stopped it."""
+
+_MANY = 32
+"""As many digests have to wait before threads are worth their start."""
+_GROUP = 16
+"""Of so many signatures, each of a fraction of a millisecond, a thread makes the hand-over worth its while."""
 _LOOK_UP = 0.2
 """Seconds."""
 
 
-def sign_stream(sign: Callable[[bytes], bytes], jobs: int = 0) -> None:
+def usable_cores() -> int:
+    """Return on how many cores this process may run."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # another system than Linux
+        return os.cpu_count() or 1
+
+
+def sign_stream(sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = False) -> None:
     """Read digests of 32 bytes from standard input, and write what sign makes of each to standard output.
 
-    Up to jobs signatures are made at once, in threads of their own (0: one after the other, in this thread), and each
-    is written as soon as those before it are. An error comes after the signatures of the lines before it, and no line
+    Up to jobs signatures are made at once, in threads of their own, and each is written as soon as those before it
+    are. Where sign is quick, in less time than a thread needs to start, this thread makes them itself until many
+    digests wait, and always where jobs is 1. An error comes after the signatures of the lines before it, and no line
     is begun after it. Raises ToktoolsError, which names the line, and where there is no digest at all.
     """
-    signed = 0
-    for signature in _side_by_side(sign, jobs) if jobs else _one_by_one(sign):
-        # One write a signature: a reader never waits for the next digest, and it costs a thousandth of the signing.
-        files.write_stdout(records.line(signature))
-        signed += 1
+    batches = records.digests()
+    signed = False
+    for lines in _quickly(sign, jobs, batches) if quick else _side_by_side(sign, jobs, batches, 1):
+        files.write_stdout(lines)
+        signed = True
     if not signed:
         raise ToktoolsError(f"{files.STDIN_NAME}: no digests")
 
 
-def _one_by_one(sign: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    for number, digest in enumerate(records.digests(), start=1):
-        yield _signed(sign, digest, number)
+def _quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Iterator[bytes]:
+    for batch in batches:
+        if jobs > 1 and len(batch) >= _MANY:
+            yield from _side_by_side(sign, jobs, chain([batch], batches), _GROUP)
+            return
+        for number, digest in batch:
+            yield _line(sign, number, digest)
 
 
-def _side_by_side(sign: Callable[[bytes], bytes], jobs: int) -> Iterator[bytes]:
-    crew = _Crew(sign, jobs)
+def _side_by_side(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered], size: int) -> Iterator[bytes]:
+    crew = _Crew(sign, jobs, (batch[at : at + size] for batch in batches for at in range(0, len(batch), size)))
     while (answer := _waited(crew.order)) is not None:
-        signature = _waited(answer)
-        if isinstance(signature, BaseException):
-            raise signature
-        yield signature
+        lines, error = _waited(answer)
+        if lines:
+            yield lines
+        if error:
+            raise error
 
 
 class _Crew:
     """A thread that reads, and threads that sign: daemons, so that after an error nobody waits for them."""
 
-    def __init__(self, sign: Callable[[bytes], bytes], jobs: int) -> None:
+    def __init__(self, sign: Callable[[bytes], bytes], jobs: int, groups: Iterator[Numbered]) -> None:
         from queue import Queue, SimpleQueue
         from threading import Lock, Thread
 
         self._sign = sign
+        self._groups = groups
         # The place of each answer, in the order of the lines; its bound is that of the memory.
-        self.order: Queue[SimpleQueue[bytes | BaseException] | None] = Queue(maxsize=2 * jobs)
-        self._work: SimpleQueue[tuple[bytes, int, SimpleQueue[bytes | BaseException]]] = SimpleQueue()
+        self.order: Queue[SimpleQueue[Answer] | None] = Queue(maxsize=2 * jobs)
+        self._work: SimpleQueue[tuple[Numbered, SimpleQueue[Answer]]] = SimpleQueue()
         self._lock = Lock()
-        self._failed = math.inf
+        self._failed = sys.maxsize
         """The first line that has failed."""
-        for target in (self._read, *[self._answer] * jobs):
-            Thread(target=target, daemon=True).start()
+        for started, target in enumerate((self._read, *[self._answer] * jobs)):
+            try:
+                Thread(target=target, daemon=True).start()
+            except RuntimeError:
+                if started <= 1:
+                    raise ToktoolsError("no thread can be started") from None
+                break  # fewer will do
 
     def _read(self) -> None:
         from queue import SimpleQueue
 
         try:
-            for number, digest in enumerate(records.digests(), start=1):
-                answer: SimpleQueue[bytes | BaseException] = SimpleQueue()
+            for group in self._groups:
+                answer: SimpleQueue[Answer] = SimpleQueue()
                 self.order.put(answer)
-                self._work.put((digest, number, answer))
+                self._work.put((group, answer))
             self.order.put(None)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the one who waits raises it
             answer = SimpleQueue()
-            answer.put(error)
+            answer.put((b"", error))
             self.order.put(answer)
 
     def _answer(self) -> None:
         while True:
-            digest, number, answer = self._work.get()
-            # Those before the one that failed are still waited for, and those after it are not begun.
-            if number > self._failed:
-                return
-            try:
-                answer.put(_signed(self._sign, digest, number))
-            except BaseException as error:  # noqa: BLE001 - the same
-                with self._lock:
-                    self._failed = min(self._failed, number)
-                answer.put(error)
+            group, answer = self._work.get()
+            lines = b""
+            for number, digest in group:
+                # Those before the one that failed are still waited for, and those after it are not begun.
+                if number > self._failed:
+                    return
+                try:
+                    lines += _line(self._sign, number, digest)
+                except BaseException as error:  # noqa: BLE001 - the same
+                    with self._lock:
+                        self._failed = min(self._failed, number)
+                    answer.put((lines, error))
+                    return
+            answer.put((lines, None))
 
 
 def _waited(queue: Queue[T] | SimpleQueue[T]) -> T:
@@ -105,8 +140,8 @@ def _waited(queue: Queue[T] | SimpleQueue[T]) -> T:
             pass
 
 
-def _signed(sign: Callable[[bytes], bytes], digest: bytes, number: int) -> bytes:
+def _line(sign: Callable[[bytes], bytes], number: int, digest: bytes) -> bytes:
     try:
-        return sign(digest)
+        return records.line(sign(digest))
     except ToktoolsError as error:
         raise error.at(f"{files.STDIN_NAME}: line {number}") from None

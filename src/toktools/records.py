@@ -10,14 +10,17 @@ MAX_LINE = 4096
 """Bytes of the longest line, without its end; the longest signature (2,048 bytes) takes 2,732."""
 
 
-def digests(fd: int = files.STDIN) -> Iterator[bytes]:
-    """Yield the 32-byte digests of a stream, each as soon as its line is there; ToktoolsError names a wrong line."""
+def digests(fd: int = files.STDIN) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the 32-byte digests of a stream with the numbers of their lines: as many at a time as are there.
+
+    Each comes as soon as its line is there; ToktoolsError names a wrong line, after the digests before it.
+    """
     return _records(fd, encoding.digest)
 
 
 def signatures(fd: int = files.STDIN) -> Iterator[bytes]:
     """Yield the signatures (256 bytes or more) of a stream; ToktoolsError names a wrong line."""
-    return _records(fd, encoding.signature)
+    return (signature for batch in _records(fd, encoding.signature) for _, signature in batch)
 
 
 def line(record: bytes) -> bytes:
@@ -25,27 +28,35 @@ def line(record: bytes) -> bytes:
     return encoding.encode(record) + b"\n"
 
 
-def _records(fd: int, decode: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    for number, text in enumerate(_lines(fd), start=1):
-        try:
-            if len(text) > MAX_LINE:
-                raise ToktoolsError(f"longer than {MAX_LINE} bytes")
-            yield decode(text)
-        except ToktoolsError as error:
-            raise error.at(f"{files.STDIN_NAME}: line {number}") from None
+def _records(fd: int, decode: Callable[[bytes], bytes]) -> Iterator[list[tuple[int, bytes]]]:
+    number = 0
+    for texts in _lines(fd):
+        batch: list[tuple[int, bytes]] = []
+        wrong = None
+        for number, text in enumerate(texts, start=number + 1):  # noqa: B020 - it goes on counting
+            try:
+                if len(text) > MAX_LINE:
+                    raise ToktoolsError(f"longer than {MAX_LINE} bytes")
+                batch.append((number, decode(text)))
+            except ToktoolsError as error:
+                wrong = error.at(f"{files.STDIN_NAME}: line {number}")
+                break
+        if batch:
+            yield batch
+        if wrong:
+            raise wrong
 
 
-def _lines(fd: int) -> Iterator[bytes]:
-    """Yield lines without their ends; of one that is too long, only so much that this shows."""
+def _lines(fd: int) -> Iterator[list[bytes]]:
+    """Yield lines without their ends, those of one read together; of one that is too long, only as much as shows it."""
     rest = b""
     while chunk := _read(fd):
         *lines, rest = (rest + chunk).split(b"\n")
-        for text in lines:
-            yield text.removesuffix(b"\r")
+        yield [text.removesuffix(b"\r") for text in lines]
         if len(rest) > MAX_LINE:
             break
     if rest:
-        yield rest.removesuffix(b"\r")
+        yield [rest.removesuffix(b"\r")]
 
 
 def _read(fd: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -18,6 +18,8 @@ DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 
 PublicKey = RSAPublicKey
 """An RSA public key, for rooms that do not import the library."""
+PrivateKey = RSAPrivateKey
+"""An RSA private key in memory, for the same."""
 
 _PADDING = PKCS1v15()
 _FINISHED = Prehashed(SHA256())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import orjson
@@ -24,36 +23,53 @@ MAX_SIZE = 1 << 26
 """Bytes of the largest file that is read; a full cluster of 28 HSMs needs 13 thousand."""
 
 
-@dataclass(frozen=True)
 class Shape:
     """One kind of token file: how it is known by its members, and where its digests and signatures stand."""
 
-    kind: str
-    """The kind's name for scripts."""
-    title: str
-    """The kind in the user's words."""
-    version: tuple[str, str]
-    """The member with the version, and the one that is known."""
-    root: tuple[str, ...]
-    """The top-level members that tell this kind from those with others."""
-    entry: tuple[str, ...]
-    """The members, all texts, that every entry has."""
-    digest: str
-    """The entry's member with the digest."""
-    entries: str = ""
-    """The member with the list of entries; without one, the file is its own single entry."""
-    never: tuple[str, ...] = ()
-    """The members that no entry has: with them it is another kind."""
-    signature: str = ""
-    """The entry's member that the signature goes into."""
-    approvals: str = ""
-    """Where there are several signers instead, the member with the list of their approvals."""
-    approval_data: str = ""
-    """The entry's member with what was hashed: its SHA-256 must be the digest."""
-    public_key: str = ""
-    """The member that the signer's public key goes into, as PEM."""
-    indent: int = 2
-    article: str = "a"
+    def __init__(  # noqa: PLR0913 - a row of a table
+        self,
+        *,
+        kind: str,
+        title: str,
+        version: tuple[str, str],
+        root: tuple[str, ...],
+        entry: tuple[str, ...],
+        digest: str,
+        entries: str = "",
+        never: tuple[str, ...] = (),
+        signature: str = "",
+        approvals: str = "",
+        approval_data: str = "",
+        public_key: str = "",
+        indent: int = 2,
+        article: str = "a",
+    ) -> None:
+        self.kind = kind
+        """The kind's name for scripts."""
+        self.title = title
+        """The kind in the user's words."""
+        self.version = version
+        """The member with the version, and the one that is known."""
+        self.root = root
+        """The top-level members that tell this kind from those with others."""
+        self.entry = entry
+        """The members, all texts, that every entry has."""
+        self.digest = digest
+        """The entry's member with the digest."""
+        self.entries = entries
+        """The member with the list of entries; without one, the file is its own single entry."""
+        self.never = never
+        """The members that no entry has: with them it is another kind."""
+        self.signature = signature
+        """The entry's member that the signature goes into."""
+        self.approvals = approvals
+        """Where there are several signers instead, the member with the list of their approvals."""
+        self.approval_data = approval_data
+        """The entry's member with what was hashed: its SHA-256 must be the digest."""
+        self.public_key = public_key
+        """The member that the signer's public key goes into, as PEM."""
+        self.indent = indent
+        self.article = article
 
 
 SHAPES = (
@@ -106,18 +122,17 @@ SHAPES = (
 )
 
 
-@dataclass(frozen=True)
 class Place:
-    """One place of a signature."""
+    """One place of a signature: its name for the user, the index of its digest, and its text: base64, or nothing.
 
-    name: str
-    """Its name for the user."""
-    index: int
-    """The index of its digest."""
-    text: str
-    """What is in it: base64, or nothing."""
-    signs: object
-    """What no other place with the same signature may differ in: the digest, or the approver."""
+    signs is what no other place with the same signature may differ in: the digest, or the approver.
+    """
+
+    def __init__(self, name: str, index: int, text: str, signs: object) -> None:
+        self.name = name
+        self.index = index
+        self.text = text
+        self.signs = signs
 
 
 class TokenFile:

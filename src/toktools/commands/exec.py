@@ -8,16 +8,7 @@ from types import SimpleNamespace
 from toktools import encoding, pipeline, signals
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Operand, Option
-
-_MAX_JOBS = 1000
-
-
-def _jobs(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_JOBS)) and 0 < int(text) <= _MAX_JOBS):
-        raise ToktoolsError(f"-j: not a number from 1 to {_MAX_JOBS}")
-    return int(text)
-
+from toktools.options import CommandLine, Operand, Option, jobs
 
 COMMAND_LINE = CommandLine(
     "tok-exec",
@@ -25,7 +16,7 @@ COMMAND_LINE = CommandLine(
     "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
     Option("-b", "", "the command writes base64, not raw bytes"),
     Option("-p", "PUB", "verify each signature with this key before it is written"),
-    Option("-j", "N", "run up to N commands at once", convert=_jobs, default=1),
+    Option("-j", "N", "run up to N commands at once", convert=jobs, default=1),
     Operand(
         "COMMAND",
         "the signer; {} in an argument is a file with the digest",

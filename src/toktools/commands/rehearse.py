@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -39,7 +38,6 @@ _INTERACTIVE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    os.environ.pop("POSIXLY_CORRECT", None)  # the documented login has an option behind an operand
     words = options.COMMAND
     interactive = words[0] == "interactive"
     later = _INTERACTIVE.parse(words[1:]) if interactive else options

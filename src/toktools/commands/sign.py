@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from toktools import encoding, files, pipeline, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.options import CommandLine, Option, jobs
 from toktools.passphrases import PASSIN
 
 COMMAND_LINE = CommandLine(
@@ -18,6 +18,7 @@ COMMAND_LINE = CommandLine(
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
     PASSIN,
+    Option("-j", "N", "sign with up to N threads at once", convert=jobs, default=pipeline.usable_cores()),
     Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
 )
 
@@ -33,7 +34,9 @@ def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.write_stdout(signatures.sign(key, _raw_digest()))
         return 0
-    pipeline.sign_stream(partial(signatures.sign, key))
+    # A token, and the person beside it, is asked for one thing at a time.
+    at_once = options.j if isinstance(key, signatures.PrivateKey) else 1
+    pipeline.sign_stream(partial(signatures.sign, key), at_once, quick=True)
     return 0
 
 
