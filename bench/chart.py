@@ -19,6 +19,7 @@ def draw(walls: Mapping[int, tuple[float, float]], path: Path) -> None:
         axes.loglog(counts, [walls[count][index] for count in counts], marker=marker, label=label)
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("tokens")
     axes.set_ylabel("seconds of wall time")
     axes.grid(alpha=0.3)
