@@ -15,7 +15,7 @@ PASSWORD = "for-practice"
 def signed(digests: list[bytes], key: signatures.SigningKey) -> tokenfile.TokenFile:
     """The file of an MFA login or set-up with every digest signed."""
     tokens = [
-        {"unsigned": encode(digest).decode(), "signed": encode(signatures.sign(key, digest)).decode()}
+        {"unsigned": encode(digest).decode(), "signed": encode(signatures.signer(key)(digest)).decode()}
         for digest in digests
     ]
     return tokenfile.parse(tokenfile.dump_json({"version": "2.0", "tokens": tokens}))

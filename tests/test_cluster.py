@@ -156,7 +156,7 @@ def text(content: bytes) -> str:
 
 
 def signature(digest: bytes, owner: str) -> str:
-    return text(signatures.sign(key(owner), digest))
+    return text(signatures.signer(key(owner))(digest))
 
 
 def answer(*pairs: tuple[bytes, str]) -> tokenfile.TokenFile:
@@ -865,7 +865,7 @@ def test_registration_that_is_unsigned(cluster: Cluster) -> None:
     with refused(cluster, "InvalidQuorumSignature"):
         cluster.register(session, registration(tokens, ""), public("officer1"))
     file = registration(tokens, "")
-    file.put(0, signatures.sign(key("officer1"), tokens[0][1]))
+    file.put(0, signatures.signer(key("officer1"))(tokens[0][1]))
     with refused(cluster, f"{MARK}token 2: unsigned"):
         cluster.register(session, file, public("officer1"))
 

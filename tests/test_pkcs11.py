@@ -29,7 +29,7 @@ from test_keys import LINE, openssl_signature
 
 from toktools import keys as key_room
 from toktools.errors import ToktoolsError
-from toktools.signatures import DIGEST_INFO, SigningKey, sign, verifies
+from toktools.signatures import DIGEST_INFO, SigningKey, signer, verifies
 
 PIN = "s3crét 7291"
 WRONG = "wr0ng 8305"
@@ -576,7 +576,7 @@ def card(private_key: RSAPrivateKey) -> Card:
 def test_a_card(card: Card, private_key: RSAPrivateKey) -> None:
     """The stand-in of these tests signs after one login, without a warning."""
     key, warnings = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], sign(key, DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
     assert (card.logins, card.signed_with, warnings) == ([PIN], [None], [])
 
 
@@ -624,7 +624,7 @@ def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -
 
     card.flags |= pkcs11.TokenFlag.PROTECTED_AUTHENTICATION_PATH
     key, _ = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], sign(key, DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
     assert (card.logins, card.signed_with) == ([pkcs11.PROTECTED_AUTH], [None])
 
 
@@ -645,7 +645,7 @@ def test_logins(card: Card, always: bool, pin: str | None) -> None:  # noqa: FBT
     card.attributes[Attribute.ALWAYS_AUTHENTICATE] = always
     key, _ = card.find()
     for digest in DIGESTS:
-        sign(key, digest)
+        signer(key)(digest)
     assert (card.logins, card.signed_with) == ([PIN], [pin] * len(DIGESTS))
 
 
@@ -659,7 +659,7 @@ def test_an_exponent_that_is_not_kept(card: Card, private_key: RSAPrivateKey, ke
         card.attributes[Attribute.PUBLIC_EXPONENT] = kept
     key, _ = card.find()
     assert key.public_key() == private_key.public_key()
-    assert verifies(private_key.public_key(), DIGESTS[0], sign(key, DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
 
 
 @pytest.mark.parametrize("kept", [None, b""])
@@ -681,7 +681,7 @@ def test_another_exponent(card: Card, private_key: RSAPrivateKey) -> None:
     key, _ = card.find()
     assert key.public_key() == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
     with pytest.raises(ToktoolsError, match="the signature that it made does not verify"):
-        sign(key, DIGESTS[0])
+        signer(key)(DIGESTS[0])
 
 
 def test_a_card_that_is_pulled_out(card: Card) -> None:
@@ -691,4 +691,4 @@ def test_a_card_that_is_pulled_out(card: Card) -> None:
     key, _ = card.find()
     card.key.sign.side_effect = DeviceRemoved
     with pytest.raises(ToktoolsError, match=r"^PKCS#11: DeviceRemoved$"):
-        sign(key, DIGESTS[0])
+        signer(key)(DIGESTS[0])

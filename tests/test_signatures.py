@@ -37,7 +37,7 @@ def sign_block(key: rsa.RSAPrivateKey, content: bytes, kind: int = 1) -> bytes:
 @pytest.mark.parametrize("digest", [*DIGESTS, bytes(32), b"\xff" * 32])
 def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
     """A signature is the DigestInfo of the digest itself, padded and raised to the private exponent."""
-    signature = signatures.sign(key, digest)
+    signature = signatures.signer(key)(digest)
     assert signature == sign_block(key, DIGEST_INFO + digest)
     assert signatures.verifies(key.public_key(), digest, signature)
 
@@ -72,8 +72,8 @@ def test_one_flipped_character(position: int) -> None:
     [
         (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), Prehashed(SHA256())), ""),
         (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0]), ""),
-        (lambda: signatures.sign(OFFICER, DIGESTS[1]), "the signature of token 2, not of token 1"),
-        (lambda: signatures.sign(OFFICER, DIGESTS[2]), "the signature of token 3, not of token 1"),
+        (lambda: signatures.signer(OFFICER)(DIGESTS[1]), "the signature of token 2, not of token 1"),
+        (lambda: signatures.signer(OFFICER)(DIGESTS[2]), "the signature of token 3, not of token 1"),
         (
             lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA256()),
             "the digest was hashed once more before it was signed",
@@ -108,7 +108,7 @@ def test_one_flipped_character(position: int) -> None:
             "the signed DigestInfo is not that of a SHA-256 digest",
         ),
         (
-            lambda: signatures.sign(OFFICER, b"\1" * 32),
+            lambda: signatures.signer(OFFICER)(b"\1" * 32),
             f"the signature of another digest, {base64.b64encode(bytes([1]) * 32).decode()}",
         ),
         (
@@ -119,12 +119,12 @@ def test_one_flipped_character(position: int) -> None:
             lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.MAX_LENGTH), Prehashed(SHA256())),
             "made with PSS padding, not PKCS#1 v1.5",
         ),
-        (lambda: signatures.sign(STRANGER, DIGESTS[0]), "not made by the given key"),
+        (lambda: signatures.signer(STRANGER)(DIGESTS[0]), "not made by the given key"),
         (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0], kind=2), "not made by the given key"),
         (lambda: bytes(256), "not made by the given key"),
         (lambda: bytes(255) + b"\1", "not made by the given key"),
         (lambda: b"\xff" * 256, "not made by the given key"),
-        (lambda: signatures.sign(LARGER, DIGESTS[0]), "wrong size: 384 bytes, but an RSA-2048 signature has 256"),
+        (lambda: signatures.signer(LARGER)(DIGESTS[0]), "wrong size: 384 bytes, but an RSA-2048 signature has 256"),
         (lambda: bytes(255), "wrong size: 255 bytes, but an RSA-2048 signature has 256"),
         (lambda: DIGESTS[0], "wrong size: 32 bytes, but an RSA-2048 signature has 256"),
     ],
@@ -157,7 +157,7 @@ def test_fault_of_a_text(text: str, said: str) -> None:
 def test_fault_with_several_keys() -> None:
     """A signature by any of the keys is good, and one by none of them is not blamed on one key."""
     public = [OFFICER.public_key(), LARGER.public_key()]
-    made = [base64.b64encode(signatures.sign(key, DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
+    made = [base64.b64encode(signatures.signer(key)(DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
     faults = [signatures.Verifier(public, DIGESTS).fault(1, text) for text in made]
     assert faults == ["", "", "not made by any of the given keys"]
 
@@ -181,19 +181,19 @@ class BrokenKey:
     ("signature", "said"),
     [
         (bytes(256), "the signature that it made does not verify"),
-        (signatures.sign(OFFICER, DIGESTS[1]), "the signature that it made does not verify"),
-        (signatures.sign(STRANGER, DIGESTS[0]), "the signature that it made does not verify"),
+        (signatures.signer(OFFICER)(DIGESTS[1]), "the signature that it made does not verify"),
+        (signatures.signer(STRANGER)(DIGESTS[0]), "the signature that it made does not verify"),
         (b"", "the key cannot sign: reason"),
     ],
 )
 def test_broken_key(signature: bytes, said: str) -> None:
     """A signature that does not verify is never handed out: from it the private key could be worked out."""
     with pytest.raises(ToktoolsError, match=re.escape(said)):
-        signatures.sign(cast("rsa.RSAPrivateKey", BrokenKey(signature)), DIGESTS[0])
+        signatures.signer(cast("rsa.RSAPrivateKey", BrokenKey(signature)))(DIGESTS[0])
 
 
 @pytest.mark.parametrize("count", [0, 31, 33])
 def test_digest_of_another_size(count: int) -> None:
     """What has not the size of a digest is not signed."""
     with pytest.raises(ToktoolsError, match="the key cannot sign"):
-        signatures.sign(OFFICER, bytes(count))
+        signatures.signer(OFFICER)(bytes(count))

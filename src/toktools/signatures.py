@@ -1,6 +1,6 @@
 """The primitive: sign a digest, verify a signature, say what is wrong with one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -37,19 +37,25 @@ class SigningKey(Protocol):
         ...
 
 
-def sign(key: SigningKey, digest: bytes) -> bytes:
-    """Sign a finished SHA-256 digest of 32 bytes as it is: RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1).
+def signer(key: SigningKey) -> Callable[[bytes], bytes]:
+    """Return the function that signs a finished SHA-256 digest of 32 bytes as it is, in any thread.
 
-    Returns as many bytes as the modulus has (256 for RSA-2048), the same that openssl pkeyutl -sign prints with
-    -pkeyopt digest:sha256. Raises ToktoolsError where the signature does not verify: a broken key must not leak.
+    It is RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1), and returns as many bytes as the modulus has (256 for RSA-2048),
+    the same that openssl pkeyutl -sign prints with -pkeyopt digest:sha256. It raises ToktoolsError where the signature
+    does not verify: a broken key must not leak.
     """
-    try:
-        signature = key.sign(digest, _PADDING, _FINISHED)
-    except ValueError as error:
-        raise ToktoolsError(f"the key cannot sign: {error}") from None
-    if not verifies(key.public_key(), digest, signature):
-        raise ToktoolsError("a broken key: the signature that it made does not verify")
-    return signature
+    public = key.public_key()  # once: the first verification with it takes longer than all the others
+
+    def sign(digest: bytes) -> bytes:
+        try:
+            signature = key.sign(digest, _PADDING, _FINISHED)
+        except ValueError as error:
+            raise ToktoolsError(f"the key cannot sign: {error}") from None
+        if not verifies(public, digest, signature):
+            raise ToktoolsError("a broken key: the signature that it made does not verify")
+        return signature
+
+    return sign
 
 
 def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:

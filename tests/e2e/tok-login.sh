@@ -34,4 +34,5 @@ ends 1 "refused: tok-rehearse: wrong user name, role or password" officer pkcs8.
 ends 1 "refused: tok-rehearse: token 1: not made by the given key" officer other.pem password 'user list'
 ends 1 "refused: tok-rehearse: there is no such user" officer pkcs8.pem password \
     'user delete --username nobody --role admin' 'user list'
-[ ! -s out ] || fail "went on after a refusal"
+[ "$(grep -c '"error_code": 1' out)" -eq 1 ] || fail "the refusal is not on standard output"
+if grep -q '"error_code": 0' out; then fail "went on after a refusal"; fi

@@ -146,8 +146,9 @@ def _sign(path: str, key: SigningKey) -> None:
     source, tokens = tokenfile.read(path)
     if tokens.shape.kind != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
+    sign = signatures.signer(key)
     for index, digest in enumerate(tokens.digests):
-        tokens.put(index, signatures.sign(key, digest))
+        tokens.put(index, sign(digest))
     verifier = signatures.Verifier([key.public_key()], tokens.digests)
     for place in tokens.places():
         fault = verifier.fault(place.index, place.text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from types import SimpleNamespace
 
 from toktools import encoding, files, pipeline, records
@@ -31,12 +30,13 @@ def _work(options: SimpleNamespace) -> int:
     key, warnings = keys.private(options.k, options.passin)
     for warning in warnings:
         TOOL.warn(warning)
+    sign = signatures.signer(key)
     if options.r:
-        files.write_stdout(signatures.sign(key, _raw_digest()))
+        files.write_stdout(sign(_raw_digest()))
         return 0
     # A token, and the person beside it, is asked for one thing at a time.
     at_once = options.j if isinstance(key, signatures.PrivateKey) else 1
-    pipeline.sign_stream(partial(signatures.sign, key), at_once, quick=True)
+    pipeline.sign_stream(sign, at_once, quick=True)
     return 0
 
 
