@@ -1,10 +1,10 @@
 #!/bin/sh
-# AWS's steps for a login file, with jq where the manual copies and pastes: documented-steps.sh KEY FILE > SIGNED
+# AWS's steps for a login file, with jq where the manual copies and pastes:
+# documented-steps.sh KEY FILE FOLDER > SIGNED, with a folder for the files in between.
 set -eu
 key=$1
 file=$2
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+dir=$3
 
 jq -r '.tokens[].unsigned' "$file" | while read -r digest; do
     printf %s "$digest" | base64 -d > "$dir/token.bin"

@@ -22,7 +22,7 @@ def test_documented_steps(shell: Shell, keys: Path, count: int) -> None:
     tokens = [{"unsigned": b64encode(os.urandom(32)).decode(), "signed": ""} for _ in range(count)]
     shell.write("f.json", json.dumps({"version": "2.0", "tokens": tokens}).encode() if count else UNSIGNED.read_bytes())
     key = keys / "pkcs8.pem"
-    steps = shell.run("sh", BENCH / "documented-steps.sh", key, "f.json").check(0)
+    steps = shell.run("sh", BENCH / "documented-steps.sh", key, "f.json", shell.cwd).check(0)
     pipeline = shell.sh(f"tok-extract f.json | tok-sign -k {key} | tok-merge f.json").check(0)
     assert (steps.out, steps.err) == (pipeline.out, "")
 

@@ -23,16 +23,21 @@ CRYPTOGRAPHY = ", ".join(
 )
 KEY = f"{LIGHT}, {CRYPTOGRAPHY}, re, warnings"
 SIGNER = ("sh", "-c", "cat >/dev/null; head -c 256 /dev/zero")
-COMMANDS = ("tok-exec", "tok-extract", "tok-inspect", "tok-merge", "tok-sign", "tok-verify")
+COMMANDS = (
+    "tok-exec",
+    "tok-extract",
+    "tok-inspect",
+    "tok-login",
+    "tok-merge",
+    "tok-rehearse",
+    "tok-sign",
+    "tok-verify",
+)
 FLAGS = ("--help", "--version", "--bogus")
 
 # The words of a run, and the imports that it is worth.
 RUNS = {
-    **{
-        f"{command} {flag}": ((command, flag), LIGHT)
-        for command in COMMANDS
-        for flag in ("--help", "--version", "--bogus")
-    },
+    **{f"{command} {flag}": ((command, flag), LIGHT) for command in COMMANDS for flag in FLAGS},
     "tok-extract": (("tok-extract", SIGNED), TOKEN_FILE),
     "tok-inspect": (("tok-inspect", SIGNED), TOKEN_FILE),
     "tok-merge": (("tok-merge", SIGNED), TOKEN_FILE),

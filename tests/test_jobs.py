@@ -170,6 +170,21 @@ def test_a_full_disk(shell: Shell, keys: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
+def test_no_thread_at_all(shell: Shell, keys: Path) -> None:
+    """Where no thread can be started, the plain loop signs them all."""
+    script = """
+import sys, threading
+def refuse(self):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+from toktools.commands import sign
+raise SystemExit(sign.main(["-j", "4", "-k", sys.argv[1]]))
+"""
+    command = (shell.bin / "python", "-c", script, keys / "pkcs8.pem")
+    done = shell.run(*command, stdin=stream(*DIGESTS))
+    assert (done.check(0).out.count(b"\n"), done.err) == (len(DIGESTS), "")
+
+
 def test_no_room_for_threads(shell: Shell, keys: Path) -> None:
     """Where only some of the threads can be started, those sign."""
     need("prlimit")

@@ -263,7 +263,7 @@ def test_several_machines_keep_the_order(desk: Desk) -> None:
     with contextmanager(signing_host)(desk):
         digests = "".join(f"{b64encode(bytes([number]) * 32).decode()}\n" for number in range(20))
         desk.shell.write("digests", digests.encode())
-        signatures = desk.sh(f"{parallel.replace('-N1000', '-N3')} < digests")
+        signatures = desk.sh(f"{parallel.replace('-N20000', '-N3')} < digests")
     assert signatures == desk.sh("tok-sign -k officer1.key < digests")
 
 

@@ -111,10 +111,13 @@ def finish_stdout(*, for_good: bool) -> None:
     with trouble_at(_STDOUT_NAME):
         # A copy is closed: that reports them as well, and leaves the number 1 taken.
         os.close(os.dup(STDOUT))
-        if for_good:
+    if for_good:
+        try:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, STDOUT)
             os.close(null)
+        except OSError:
+            pass  # then the reader waits a little longer
 
 
 def status_of(paths: Iterable[str]) -> list[os.stat_result]:

@@ -42,9 +42,9 @@ def sign_stream(sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = Fals
     """Read digests of 32 bytes from standard input, and write what sign makes of each to standard output.
 
     Up to jobs signatures are made at once, in threads of their own, and each is written as soon as those before it
-    are. Where sign is quick, in less time than a thread needs to start, this thread makes them itself until many
-    digests wait, and always where jobs is 1. An error comes after the signatures of the lines before it, and no line
-    is begun after it. Raises ToktoolsError, which names the line, and where there is no digest at all.
+    are. Where sign is quick, this thread makes them itself until many digests wait, and always where jobs is 1; then
+    it goes by groups. An error comes after the signatures of the lines before it, and no line is begun after it.
+    Raises ToktoolsError, which names the line, and where there is no digest at all.
     """
     batches = records.digests()
     signed = False
@@ -58,20 +58,36 @@ def sign_stream(sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = Fals
 def _quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Iterator[bytes]:
     for batch in batches:
         if jobs > 1 and len(batch) >= _MANY:
-            yield from _side_by_side(sign, jobs, chain([batch], batches), _GROUP)
-            return
+            try:
+                yield from _side_by_side(sign, jobs, chain([batch], batches), _GROUP)
+            except _NoThreadError:
+                jobs = 1  # none has taken anything yet, and this thread can do it alone
+            else:
+                return
         for number, digest in batch:
             yield _line(sign, number, digest)
 
 
 def _side_by_side(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered], size: int) -> Iterator[bytes]:
-    crew = _Crew(sign, jobs, (batch[at : at + size] for batch in batches for at in range(0, len(batch), size)))
+    crew = _Crew(sign, jobs, _groups(batches, jobs, size))
     while (answer := _waited(crew.order)) is not None:
         lines, error = _waited(answer)
         if lines:
             yield lines
         if error:
             raise error
+
+
+def _groups(batches: Iterator[Numbered], jobs: int, size: int) -> Iterator[Numbered]:
+    """Part batches into groups of up to size, and small enough that every thread gets some."""
+    for batch in batches:
+        step = max(1, min(size, len(batch) // (2 * jobs)))
+        for at in range(0, len(batch), step):
+            yield batch[at : at + step]
+
+
+class _NoThreadError(ToktoolsError):
+    """There is no room for a thread."""
 
 
 class _Crew:
@@ -89,13 +105,18 @@ class _Crew:
         self._lock = Lock()
         self._failed = sys.maxsize
         """The first line that has failed."""
-        for started, target in enumerate((self._read, *[self._answer] * jobs)):
+        # The reader comes last: until then nothing is taken from the stream.
+        for started, target in enumerate([self._answer] * jobs):
             try:
                 Thread(target=target, daemon=True).start()
             except RuntimeError:
-                if started <= 1:
-                    raise ToktoolsError("no thread can be started") from None
+                if not started:
+                    raise _NoThreadError("no thread can be started") from None
                 break  # fewer will do
+        try:
+            Thread(target=self._read, daemon=True).start()
+        except RuntimeError:
+            raise _NoThreadError("no thread can be started") from None
 
     def _read(self) -> None:
         from queue import SimpleQueue
