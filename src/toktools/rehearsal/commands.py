@@ -54,8 +54,7 @@ def _login(shell: Dialogue, given: SimpleNamespace) -> object:
     refuse_other(given.token)
     with shell.cluster() as cluster:
         digests = cluster.begin_mfa_login(shell.session, name, password)
-    shell.write(given.token, _mfa_tokens(digests))
-    answer = shell.signed_file(given.token)
+    answer = _signed(shell, given.token, digests)
     with shell.cluster() as cluster:
         cluster.end_mfa_login(shell.session, answer)
     return _shown(name)
@@ -130,8 +129,7 @@ def _change_mfa(shell: Dialogue, given: SimpleNamespace) -> object:
     refuse_other(given.token)
     with shell.cluster() as cluster:
         digests = cluster.begin_mfa_change(shell.session, name, password)
-    shell.write(given.token, _mfa_tokens(digests))
-    answer = shell.signed_file(given.token)
+    answer = _signed(shell, given.token, digests)
     public_key = shell.public_key()
     with shell.cluster() as cluster:
         cluster.end_mfa_change(shell.session, answer, public_key, approval, change_quorum=given.change_quorum)
@@ -218,8 +216,11 @@ def _approval(given: SimpleNamespace) -> TokenFile | None:
     return None if given.approval is None else read(given.approval)
 
 
-def _mfa_tokens(digests: Sequence[bytes]) -> object:
-    return {"version": _VERSION, "tokens": [{"unsigned": _text(digest), "signed": ""} for digest in digests]}
+def _signed(shell: Dialogue, path: str, digests: Sequence[bytes]) -> TokenFile:
+    """Write the digests of a login or a set-up, and return the file that comes back signed."""
+    tokens = [{"unsigned": _text(digest), "signed": ""} for digest in digests]
+    shell.write(path, {"version": _VERSION, "tokens": tokens})
+    return shell.signed_file(path)
 
 
 def _text(content: bytes) -> str:
