@@ -29,7 +29,7 @@ COMMANDS = (*FILTERS, "tok-login", "tok-rehearse")
 CORES = len(os.sched_getaffinity(0))
 MANY = 28  # tokens; from so many on the signatures count beside the start
 PIPELINE = "tok-extract {0} | tok-sign -k officer1.key | tok-merge {0} > out"
-# What keys.py and signatures.py cannot do without.
+# What keys/file.py and signatures.py cannot do without.
 CRYPTOGRAPHY = """
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -49,9 +49,8 @@ for digest in (bytes(32), b"1" * 32, b"2" * 32):
 # Processes with nothing between them, each of which signs and verifies as tok-sign does.
 FLOOR_OF_SIGNING = """
 import os, sys, time
-from toktools import keys, passphrases, signatures
-key, _ = keys.private("officer1.key", passphrases.prompt("--passin"))
-sign = signatures.signer(key)
+from toktools import keys, passphrases
+sign = keys.open_signer("officer1.key", passphrases.prompt("--passin"), print).sign
 jobs, count = map(int, sys.argv[1:])
 each = -(-count // jobs)
 digests = [os.urandom(32) for _ in range(each)]
@@ -68,9 +67,9 @@ print(jobs * each / (time.perf_counter() - began))
 # tok-sign but for the signature itself; ru_maxrss would tell the size of the parent.
 PEAK_MEMORY = """
 import re, sys
-from toktools import signatures
 from toktools.commands import sign
-signatures.signer = lambda key: lambda digest: 8 * digest
+from toktools.keys.file import KeyInMemory
+KeyInMemory.sign = lambda key, digest: 8 * digest
 if sign.main(["-k", "officer1.key"]):
     raise SystemExit(2)
 with open("/proc/self/status") as status:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import quote
 
@@ -29,7 +29,10 @@ from test_keys import LINE, openssl_signature
 
 from toktools import keys as key_room
 from toktools.errors import ToktoolsError
-from toktools.signatures import DIGEST_INFO, SigningKey, signer, verifies
+from toktools.signatures import DIGEST_INFO, verifies
+
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
 
 PIN = "s3crét 7291"
 WRONG = "wr0ng 8305"
@@ -543,14 +546,15 @@ class Card:
             raise self.refusal
         return SimpleNamespace(get_objects=lambda _: [self.key])
 
-    def find(self) -> tuple[SigningKey, list[str]]:
+    def find(self) -> tuple[Signer, list[str]]:
         """Find the key as tok-sign does, with a person who knows the PIN."""
         named = {"label": "card", "manufacturer_id": "maker", "model": "model", "serial": b"1"}
         token = SimpleNamespace(**named, flags=self.flags, open=self._open)
         slot = SimpleNamespace(slot_id=0, get_token=lambda: token)
         library = SimpleNamespace(get_slots=lambda **_: [slot])
         with mock.patch("pkcs11.lib", return_value=library):
-            return key_room.private("pkcs11:token=card", lambda *_: PIN.encode())
+            warnings: list[str] = []
+            return key_room.open_signer("pkcs11:token=card", lambda *_: PIN.encode(), warnings.append), warnings
 
     def refused(self) -> str:
         """Return why the key is not found."""
@@ -576,7 +580,7 @@ def card(private_key: RSAPrivateKey) -> Card:
 def test_a_card(card: Card, private_key: RSAPrivateKey) -> None:
     """The stand-in of these tests signs after one login, without a warning."""
     key, warnings = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
     assert (card.logins, card.signed_with, warnings) == ([PIN], [None], [])
 
 
@@ -624,7 +628,7 @@ def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -
 
     card.flags |= pkcs11.TokenFlag.PROTECTED_AUTHENTICATION_PATH
     key, _ = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
     assert (card.logins, card.signed_with) == ([pkcs11.PROTECTED_AUTH], [None])
 
 
@@ -645,7 +649,7 @@ def test_logins(card: Card, always: bool, pin: str | None) -> None:  # noqa: FBT
     card.attributes[Attribute.ALWAYS_AUTHENTICATE] = always
     key, _ = card.find()
     for digest in DIGESTS:
-        signer(key)(digest)
+        key.sign(digest)
     assert (card.logins, card.signed_with) == ([PIN], [pin] * len(DIGESTS))
 
 
@@ -658,8 +662,8 @@ def test_an_exponent_that_is_not_kept(card: Card, private_key: RSAPrivateKey, ke
     if kept is not None:
         card.attributes[Attribute.PUBLIC_EXPONENT] = kept
     key, _ = card.find()
-    assert key.public_key() == private_key.public_key()
-    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
+    assert key.public == private_key.public_key()
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
 
 
 @pytest.mark.parametrize("kept", [None, b""])
@@ -679,9 +683,9 @@ def test_another_exponent(card: Card, private_key: RSAPrivateKey) -> None:
 
     card.attributes[Attribute.PUBLIC_EXPONENT] = b"\x03"
     key, _ = card.find()
-    assert key.public_key() == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
+    assert key.public == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
     with pytest.raises(ToktoolsError, match="the signature that it made does not verify"):
-        signer(key)(DIGESTS[0])
+        key.sign(DIGESTS[0])
 
 
 def test_a_card_that_is_pulled_out(card: Card) -> None:
@@ -691,4 +695,4 @@ def test_a_card_that_is_pulled_out(card: Card) -> None:
     key, _ = card.find()
     card.key.sign.side_effect = DeviceRemoved
     with pytest.raises(ToktoolsError, match=r"^PKCS#11: DeviceRemoved$"):
-        signer(key)(DIGESTS[0])
+        key.sign(DIGESTS[0])

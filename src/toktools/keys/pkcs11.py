@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote_to_bytes
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
 from pkcs11.types import SignMixin
 
 from toktools import passphrases
 from toktools.errors import ToktoolsError, shown
+from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
 
 _PATH = ("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type")
@@ -23,13 +24,13 @@ _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
 
 
-class TokenKey:
-    """An RSA private key on a token, with the two methods of a key in memory that signing needs."""
+class TokenKey(Signer):
+    """An RSA private key on a token."""
 
     def __init__(self, key: PrivateKey, pin: str | None) -> None:
         if not isinstance(key, SignMixin):
             raise ToktoolsError("the key is not allowed to sign (CKA_SIGN)")
-        self._sign = key.sign
+        self._key = key
         # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
         always = bool(_attribute(key, Attribute.ALWAYS_AUTHENTICATE))
         if always and pin is None:
@@ -40,24 +41,25 @@ class TokenKey:
         modulus = _attribute(key, Attribute.MODULUS)
         if not modulus:
             raise ToktoolsError("the token does not tell the modulus of the key (CKA_MODULUS)")
-        self._public = RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
+        e, n = int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
+        super().__init__(RSAPublicNumbers(e, n).public_key())
 
-    def public_key(self) -> RSAPublicKey:
-        """Return the public half."""
-        return self._public
+    def pace(self, asked: int | None) -> tuple[int, bool]:  # noqa: ARG002 - whatever is asked for
+        """Return that a token, and the person beside it, is asked for one thing at a time."""
+        return 1, True
 
-    def sign(self, digest: bytes, *_: object) -> bytes:
-        """Sign a finished SHA-256 digest of 32 bytes: CKM_RSA_PKCS over its DigestInfo (PKCS#11 3.0, section 2.1.6)."""
+    def _sign(self, digest: bytes) -> bytes:
+        # CKM_RSA_PKCS over the DigestInfo (PKCS#11 3.0, section 2.1.6).
         with _trouble():
-            signature: bytes = self._sign(DIGEST_INFO + digest, mechanism=Mechanism.RSA_PKCS, **self._pin)
+            signature: bytes = self._key.sign(DIGEST_INFO + digest, mechanism=Mechanism.RSA_PKCS, **self._pin)
         return signature
 
 
-def private(uri: str, secret: passphrases.Secret) -> tuple[TokenKey, list[str]]:
+def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> Signer:
     """Find the one private key that an RFC 7512 URI names, and log in to its token, once.
 
-    secret is asked for the PIN with the name of the token, unless the URI has a pin-source. The second value is what
-    a user should be warned of. Raises ToktoolsError where there is not just one such token and key.
+    secret is asked for the PIN with the name of the token, unless the URI has a pin-source. Raises ToktoolsError where
+    there is not just one such token and key.
     """
     wanted = _parse(uri)
     with _trouble():
@@ -73,7 +75,9 @@ def private(uri: str, secret: passphrases.Secret) -> tuple[TokenKey, list[str]]:
         except pkcs11.PinLocked:
             raise _locked(name) from None
         key = TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
-    return key, [f"{name}: this was the last try before it locks the PIN"] if last_try else []
+    if last_try:
+        warn(f"{name}: this was the last try before it locks the PIN")
+    return key
 
 
 def _parse(uri: str) -> dict[str, bytes]:
