@@ -30,7 +30,7 @@ def _work(options: SimpleNamespace) -> int:
     from toktools.signers import Command
 
     command = Command(options.COMMAND, base64=options.b)
-    sign = _verified(command.sign, options.p) if options.p else command.sign
+    sign = _verified(command.sign, options.p) if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.
     with signals.tidied(*signals.ALSO_DEADLY, tidy=command.stop):
         try:
@@ -57,6 +57,20 @@ def _verified(sign: Callable[[bytes], bytes], path: str) -> Callable[[bytes], by
         return signature
 
     return sign_and_verify
+
+
+def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Warn once of each size that AWS does not document, since nobody verifies the signatures."""
+    sizes = {encoding.SIGNATURE_SIZES[0]}
+
+    def sign_and_measure(digest: bytes) -> bytes:
+        signature = sign(digest)
+        if len(signature) not in sizes:
+            sizes.add(len(signature))
+            TOOL.warn(encoding.undocumented_size(len(signature)))
+        return signature
+
+    return sign_and_measure
 
 
 TOOL = Tool(COMMAND_LINE, _work)
