@@ -210,7 +210,7 @@ def signing_host(desk: Desk) -> Iterator[str]:
 USUAL = ("openssl", "base64")
 TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "openssl, one digest a run": (USUAL, nothing),
-    "openssl and base64 in a loop of the shell": (USUAL, nothing),
+    "openssl in a loop of the shell": (USUAL, nothing),
     "AWS's own steps, with files": (USUAL, nothing),
     "jq in place of tok-extract": (("jq",), nothing),
     "Several processes": (("parallel",), nothing),
@@ -273,7 +273,9 @@ def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:
     (_, _), (sign, _) = commands_in(RECIPES["AWS KMS"])
     wrong = sign.replace("DIGEST", "RAW").partition("|\n    tok-merge")[0]
     with contextmanager(kms)(desk):
-        desk.sh('aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | base64 -d > kms.der')
+        desk.sh(
+            'aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | openssl base64 -d -A > kms.der'
+        )
         done = desk.shell.sh(f"set -o pipefail\n{wrong}", shell="bash", env=desk.env)
     done.check(1, "standard input: line 1: the digest was hashed once more before it was signed")
     assert done.out == b""

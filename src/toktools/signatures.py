@@ -47,7 +47,7 @@ class Verifier:
         if not text:
             return "unsigned"
         try:
-            signature = encoding.decode(text.encode())
+            signature = encoding.decode_bytes(text.encode())
         except ToktoolsError as error:
             return error.message
         if len(signature) not in self._sizes:

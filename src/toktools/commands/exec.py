@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import pipeline, signals
+from toktools import encoding, pipeline, signals
 from toktools.cli import Tool
 from toktools.options import CommandLine, Operand, Option, jobs
 
@@ -33,11 +33,12 @@ def _work(options: SimpleNamespace) -> int:
     from toktools.keys.command import Command
 
     command = Command(options.COMMAND, base64=options.b, public=_public(options.p))
+    sign = command.sign if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.
     with signals.tidied(*signals.ALSO_DEADLY, tidy=command.stop):
         try:
             at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(command.sign, at_once, quick=quick)
+            pipeline.sign_stream(sign, at_once, quick=quick)
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
             with signals.held(*signals.ALSO_DEADLY):
@@ -53,6 +54,20 @@ def _public(path: str | None) -> PublicKey | None:
     from toktools.keys import public
 
     return public.read(path)
+
+
+def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Warn once of each size that AWS does not document, since nobody verifies the signatures."""
+    sizes = {encoding.SIGNATURE_SIZES[0]}
+
+    def sign_and_measure(digest: bytes) -> bytes:
+        signature = sign(digest)
+        if len(signature) not in sizes:
+            sizes.add(len(signature))
+            TOOL.warn(encoding.undocumented_size(len(signature)))
+        return signature
+
+    return sign_and_measure
 
 
 TOOL = Tool(COMMAND_LINE, _work)

@@ -36,22 +36,10 @@ def _work(options: SimpleNamespace) -> int:
 
 
 def _raw_digest() -> bytes:
-    content = files.read(None, records.MAX_LINE).content
-    if len(content) != encoding.DIGEST_SIZE:
-        hint = "this is base64 text: leave out -r, or decode it with base64 -d" if _is_text(content) else ""
-        raise ToktoolsError(
-            f"{files.STDIN_NAME}: {encoding.size(len(content))}, but a raw SHA-256 digest has {encoding.DIGEST_SIZE}",
-            hint,
-        )
-    return content
-
-
-def _is_text(content: bytes) -> bool:
     try:
-        encoding.digest(content.strip())
-    except ToktoolsError:
-        return False
-    return True
+        return encoding.raw_digest(files.read(None, records.MAX_LINE).content)
+    except ToktoolsError as error:
+        raise error.at(files.STDIN_NAME) from None
 
 
 TOOL = Tool(COMMAND_LINE, _work)
