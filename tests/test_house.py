@@ -45,6 +45,7 @@ FLOORS = {
     "toktools.keys.command": 4,
     "toktools.keys.pkcs11": 4,
     "toktools.keys.allowed": 4,
+    "toktools.keys.awskms": 5,
     "toktools.keys.openssh": 5,
     "toktools.keys.file": 6,
     "toktools.keys.public": 7,
@@ -58,7 +59,10 @@ FLOORS = {
     "toktools.commands": 12,
 }
 LIBRARIES = {
+    "boto3": {"toktools.keys.awskms"},
+    "botocore": {"toktools.keys.awskms"},
     "cryptography": {
+        "toktools.keys.awskms",
         "toktools.keys.file",
         "toktools.keys.openssh",
         "toktools.keys.pbes",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     """Tells the user what the work does not stop for."""
     Opener = Callable[[str, Secret, Warn], Signer]
 
-KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True)
+KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", required=True)
 """The option of every command that signs."""
 
 
@@ -50,10 +50,23 @@ def _on_token(uri: str, pin: Secret, warn: Warn) -> Signer:
     try:
         from toktools.keys import pkcs11
     except ImportError:
-        hint = "the extra toktools[pkcs11] installs it; see tok-sign(1)"
-        raise ToktoolsError("a key on a PKCS#11 token needs the package python-pkcs11", hint) from None
+        raise _missing("a key on a PKCS#11 token", "python-pkcs11", "pkcs11") from None
     return pkcs11.open_signer(uri, pin, warn)
 
 
-_OPENERS: dict[str, Opener] = {"pkcs11": _on_token}
+def _in_kms(uri: str, secret: Secret, warn: Warn) -> Signer:
+    try:
+        from toktools.keys import awskms
+    except ImportError:
+        raise _missing("a key in AWS KMS", "boto3", "kms") from None
+    return awskms.open_signer(uri, secret, warn)
+
+
+def _missing(what: str, package: str, extra: str) -> ToktoolsError:
+    return ToktoolsError(
+        f"{what} needs the package {package}", f"the extra toktools[{extra}] installs it; see tok-sign(1)"
+    )
+
+
+_OPENERS: dict[str, Opener] = {"awskms": _in_kms, "pkcs11": _on_token}
 """By the scheme of the URI; what has none of these is a file. A command is opened by tok-exec, as command.Command."""
