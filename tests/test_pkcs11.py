@@ -194,6 +194,8 @@ OBJECT = f"object={quote(KEY_LABEL)}"
         "model=SoftHSM%20v2;serial={serial}",
         "model=SoftHSM v2;manufacturer=SoftHSM project;serial={serial}",
         "manufacturer=SoftHSM%20project;serial={serial}",
+        "slot-manufacturer=SoftHSM project;serial={serial}",
+        "library-manufacturer=SoftHSM;library-description=Implementation of PKCS11;serial={serial}",
         f"token={LABEL};object={quote(KEY_LABEL)}",
         "token=many;object=twin;id=%01",
         f"{ONE}?module-path={{module}}",
@@ -322,6 +324,13 @@ ON_ONE = f"token {LABEL}: "
         (f"{ONE};slot-id=0", "{module}: no token matches\n"),
         (f"{ONE};model=SoftHSM", "{module}: no token matches\n"),
         (f"{ONE};manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};slot-manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};slot-description=none", "{module}: no token matches\n"),
+        (f"{ONE};library-manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};library-description=none", "{module}: no token matches\n"),
+        (f"{ONE};library-version=0", "{module}: no token matches\n"),
+        (f"{ONE};id=ff2500", "for an ID of the bytes ff2500 the URI has id=%ff%25%00\n"),
+        (f"{ONE};id=%ff2500", "for an ID of the bytes ff2500 the URI has id=%ff%25%00\n"),
         ("token=double", "{module}: 2 tokens match\n"),
         ("", "{module}: 4 tokens match\n"),
         ("model=SoftHSM%20v2", "{module}: 4 tokens match\n"),
@@ -550,8 +559,9 @@ class Card:
         """Find the key as tok-sign does, with a person who knows the PIN."""
         named = {"label": "card", "manufacturer_id": "maker", "model": "model", "serial": b"1"}
         token = SimpleNamespace(**named, flags=self.flags, open=self._open)
-        slot = SimpleNamespace(slot_id=0, get_token=lambda: token)
-        library = SimpleNamespace(get_slots=lambda **_: [slot])
+        slot = SimpleNamespace(slot_id=0, slot_description="slot", manufacturer_id="maker", get_token=lambda: token)
+        about = {"manufacturer_id": "maker", "library_description": "a module", "library_version": "1.2"}
+        library = SimpleNamespace(**about, get_slots=lambda **_: [slot])
         with mock.patch("pkcs11.lib", return_value=library):
             warnings: list[str] = []
             return key_room.open_signer("pkcs11:token=card", lambda *_: PIN.encode(), warnings.append), warnings
@@ -615,11 +625,28 @@ def test_a_login_that_is_refused(card: Card, refusal: str, said: str) -> None:
 
 
 def test_the_last_try(card: Card) -> None:
-    """Who has one try left is told so once the PIN was right: somebody may have guessed at it."""
+    """Who has one try left is told so before the PIN is asked for, of a person, whatever --passin says."""
     from pkcs11 import TokenFlag
 
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
-    assert card.find()[1] == ["token card: this was the last try before it locks the PIN"]
+    asked = mock.Mock(return_value=b"typed")
+    with (
+        mock.patch("toktools.passphrases.has_terminal", return_value=True),
+        mock.patch("toktools.passphrases.prompt", return_value=asked),
+    ):
+        assert card.find()[1] == ["token card: one try is left before it locks the PIN"]
+    asked.assert_called_once_with("token card", "PIN")
+    assert card.logins == ["typed"]
+
+
+def test_the_last_try_without_a_terminal(card: Card) -> None:
+    """Without a person the last try is not used up."""
+    from pkcs11 import TokenFlag
+
+    card.flags |= TokenFlag.USER_PIN_FINAL_TRY
+    with mock.patch("toktools.passphrases.has_terminal", return_value=False):
+        assert card.refused() == "token card: the last try is for a person at a terminal, and there is none"
+    assert card.logins == []
 
 
 def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -> None:

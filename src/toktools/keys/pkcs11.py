@@ -18,7 +18,10 @@ from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
 
-_PATH = ("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type")
+_PATH = (
+    *("token", "manufacturer", "model", "serial", "slot-id", "slot-description", "slot-manufacturer"),
+    *("library-manufacturer", "library-description", "library-version", "object", "id", "type"),
+)
 _QUERY = ("pin-source", "module-path")
 _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
@@ -65,19 +68,14 @@ def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None
     with _trouble():
         token = _token(wanted)
         name = f"token {shown(token.label)}"
-        # The flags from before the login, which puts the count of wrong tries back.
-        last_try = bool(token.flags & TokenFlag.USER_PIN_FINAL_TRY)
-        pin = _pin(token, name, wanted, secret)
+        pin = _pin(token, name, _source(wanted, secret), warn)
         try:
             session = token.open(user_pin=pin)
         except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:
             raise _locked(name) from None
-        key = TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
-    if last_try:
-        warn(f"{name}: this was the last try before it locks the PIN")
-    return key
+        return TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
 
 
 def _parse(uri: str) -> dict[str, bytes]:
@@ -99,6 +97,8 @@ def _parse(uri: str) -> dict[str, bytes]:
             if attribute in wanted:
                 raise ToktoolsError(f"{attribute} is there twice")
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
+    as_given = dict(part.partition("=")[::2] for part in path.split(";"))
+    wanted["id as given"] = os.fsencode(as_given.get("id", ""))
     if wanted.pop("type", b"private") != b"private":
         raise ToktoolsError("a key that signs has type=private")
     if not wanted.get("slot-id", b"0").isdigit():
@@ -112,10 +112,19 @@ def _token(wanted: dict[str, bytes]) -> Token:
     if not _is_utf8(module):
         raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
-        slots = pkcs11.lib(module).get_slots(token_present=True)
+        library = pkcs11.lib(module)
+        slots = library.get_slots(token_present=True)
     except pkcs11.PKCS11Error as error:
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
-    tokens = [token for slot in slots if (token := _matching(slot, wanted))]
+    values = {
+        "library-manufacturer": library.manufacturer_id.encode(),
+        "library-description": library.library_description.encode(),
+        "library-version": _version(library.library_version),
+    }
+    # RFC 7512 section 2.3 lets a version without a dot stand for one that ends in .0.
+    if wanted.get("library-version", b".").isdigit():
+        wanted["library-version"] += b".0"
+    tokens = [token for slot in slots if _agree(values, wanted) and (token := _matching(slot, wanted))]
     if len(tokens) != 1:
         count = f"{len(tokens)} tokens match" if tokens else "no token matches"
         raise ToktoolsError(f"{shown(module)}: {count}", "token= or serial= in the URI names one" if tokens else "")
@@ -133,29 +142,52 @@ def _matching(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
         "model": token.model.encode(),
         "serial": token.serial,
         "slot-id": str(slot.slot_id).encode(),
+        "slot-description": slot.slot_description.encode(),
+        "slot-manufacturer": slot.manufacturer_id.encode(),
     }
-    matches = all(wanted.get(attribute, value) == value for attribute, value in values.items())
-    return token if matches and token.flags & TokenFlag.TOKEN_INITIALIZED else None
+    return token if _agree(values, wanted) and token.flags & TokenFlag.TOKEN_INITIALIZED else None
 
 
-def _pin(token: Token, name: str, wanted: dict[str, bytes], secret: passphrases.Secret) -> str | object | None:
+def _agree(values: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
+    return all(wanted.get(attribute, value) == value for attribute, value in values.items())
+
+
+def _version(numbers: object) -> bytes:
+    """Return a version as RFC 7512 writes it; some versions of python-pkcs11 have a text, some have two numbers."""
+    return (".".join(map(str, numbers)) if isinstance(numbers, tuple) else str(numbers)).encode()
+
+
+def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> str | object | None:
     if not token.flags & TokenFlag.LOGIN_REQUIRED:
         return None
     if token.flags & TokenFlag.USER_PIN_LOCKED:
         raise _locked(name)
+    is_last = token.flags & TokenFlag.USER_PIN_FINAL_TRY
+    if is_last:
+        warn(f"{name}: one try is left before it locks the PIN")
     if token.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
         return pkcs11.PROTECTED_AUTH  # the reader has its own keys
-    if "pin-source" in wanted:
-        path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
-        if path.startswith("|"):
-            raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
-        if not path:
-            raise ToktoolsError("pin-source: no path")
-        secret = passphrases.file(path, "pin-source")
+    if is_last:
+        # A wrong PIN in a file or a variable may be what has used the others up.
+        if not passphrases.has_terminal():
+            hint = "a right PIN, typed at a terminal, puts the count back"
+            raise ToktoolsError(f"{name}: the last try is for a person at a terminal, and there is none", hint)
+        secret = passphrases.prompt("--passin")
     try:
         return secret(name, "PIN").decode()
     except UnicodeDecodeError:
         raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
+
+
+def _source(wanted: dict[str, bytes], secret: passphrases.Secret) -> passphrases.Secret:
+    if "pin-source" not in wanted:
+        return secret
+    path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
+    if path.startswith("|"):
+        raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
+    if not path:
+        raise ToktoolsError("pin-source: no path")
+    return passphrases.file(path, "pin-source")
 
 
 def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
@@ -167,10 +199,20 @@ def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
     keys = [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
     if len(keys) != 1:
         count = f"{len(keys)} private keys match" if keys else "no private key matches"
-        raise ToktoolsError(f"{name}: {count}", "object= or id= in the URI names one" if keys else "")
+        raise ToktoolsError(f"{name}: {count}", "object= or id= in the URI names one" if keys else _respelled(wanted))
     if keys[0].key_type != KeyType.RSA:
         raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes RSA keys alone")
     return keys[0]
+
+
+def _respelled(wanted: dict[str, bytes]) -> str:
+    """Return a hint where an id seems to be hexadecimal: bare, or as pkcs11-tool 0.23 to 0.26 prints it (id=%0001)."""
+    given = os.fsdecode(wanted["id as given"])
+    digits = given.replace("%", "")
+    if not re.fullmatch("([0-9A-Fa-f]{2})+", digits):
+        return ""
+    right = re.sub("(..)", r"%\1", digits)
+    return "" if right == given else f"for an ID of the bytes {digits} the URI has id={right}"
 
 
 def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
