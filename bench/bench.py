@@ -9,6 +9,8 @@ import os
 import platform
 import re
 import select
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from measure import Place, medians
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = Path(__file__).resolve().with_name("documented-steps.sh")
+KMS = ROOT / "tests" / "kms_stand_in.py"
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
 FILTERS = ("tok-exec", "tok-extract", "tok-inspect", "tok-merge", "tok-sign", "tok-verify")
@@ -133,6 +136,7 @@ class Bench:
             self.pipelines,
             self.signing,
             self.executing,
+            self.kms,
             self.memory,
             self.lines,
             self.first,
@@ -244,6 +248,45 @@ class Bench:
             partial(self.place.wall, f"for file in digest*.bin; do {sign} -in $file; done > signatures"),
         )
         yield ratio(f"`tok-exec -j 2 openssl`, {count} digests", "a loop of the shell", ours, theirs, 0.8)
+
+    def kms(self) -> Iterator[Row]:
+        """Compare a key in KMS with the AWS CLI, which is run once for each digest; nothing where they are missing."""
+        server = shutil.which("moto_server")
+        if not (server and shutil.which("aws")):
+            print("no row of AWS KMS: moto_server and aws are missing", file=sys.stderr)
+            return
+        with socket.socket() as any_port:
+            any_port.bind(("127.0.0.1", 0))
+            port = any_port.getsockname()[1]
+        _, digests, _ = self.tokens(MANY)
+        where = f"AWS_ENDPOINT_URL=http://127.0.0.1:{port} AWS_DEFAULT_REGION=us-east-1"
+        who = "AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_EC2_METADATA_DISABLED=true"
+        aws = f"export {where} {who}; "
+        create = (
+            "aws kms create-key --key-spec RSA_2048 --key-usage SIGN_VERIFY --query KeyMetadata.KeyId --output text"
+        )
+        sign = "aws kms sign --message fileb://{} --message-type DIGEST --query Signature --output text"
+        sign += " --signing-algorithm RSASSA_PKCS1_V1_5_SHA_256"
+        with subprocess.Popen(
+            [Path(server).resolve().with_name("python3"), KMS, str(port)], stderr=subprocess.DEVNULL
+        ) as stand_in:
+            try:
+                for _ in range(200):
+                    time.sleep(0.1)
+                    with socket.socket() as caller:
+                        if not caller.connect_ex(("127.0.0.1", port)):
+                            break
+                key = self.place.output("sh", "-c", aws + create).strip()
+                ours, theirs = medians(
+                    min(self.sizes.runs, 3),
+                    partial(self.place.wall, f"{aws} tok-sign -k awskms:///{key} < {digests} > signatures"),
+                    partial(
+                        self.place.wall, f"{aws} tok-exec -b -j 2 -- {sign} --key-id {key} < {digests} > signatures"
+                    ),
+                )
+            finally:
+                stand_in.kill()
+        yield ratio(f"`tok-sign -k awskms:`, {MANY} digests", "tok-exec -j 2 with the AWS CLI", ours, theirs, 0.25)
 
     def memory(self) -> Iterator[Row]:
         """Compare the peak of the memory, of everything but the signature itself."""

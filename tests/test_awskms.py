@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -17,8 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import UNSIGNED, Done, Shell, need
-from test_recipes import KMS, answers, free_port
+from conftest import UNSIGNED, Done, Shell
+from test_recipes import answers, free_port, kms_words
 
 boto3 = pytest.importorskip("boto3")
 
@@ -28,15 +27,11 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "s3cret", 
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def endpoint() -> Iterator[str]:
     """The URL of a moto server on this machine."""
-    need("moto_server")
     port = free_port()
-    script = tmp_path_factory.mktemp("moto") / "kms.py"
-    script.write_text(KMS)
-    python = next(Path(str(shutil.which("moto_server"))).resolve().parent.glob("python3"))
     with subprocess.Popen(
-        [python, script, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [*kms_words(), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as server:
         try:
             deadline = time.monotonic() + 60
