@@ -411,7 +411,7 @@ def installed(folder: Path) -> Path:
     """Install this checkout in a fresh virtual environment, as a user would, and return the folder of its commands."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     # Not in the checkout, where a build would leave its files.
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", ROOT], check=True)
+    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", f"{ROOT}[kms]"], check=True)
     return folder / "bin"
 
 
