@@ -157,6 +157,15 @@ class TokenFile:
             return []
         return [_bytes(entry, member, number, encoding.decode) for number, entry in _numbered(self._entries)]
 
+    def hashed(self, name: str) -> list[bytes]:
+        """Return the bytes whose SHA-256 each digest is. Raises ToktoolsError where the file, name, has none."""
+        if not self.shape.approval_data:
+            raise ToktoolsError(
+                f"{name}: {self.shape.article} {self.shape.title} file has no approval data",
+                "it has digests alone, so the signer must be one that does not hash; see tok-recipes(7)",
+            )
+        return self.approval_data
+
     def is_shown(self, index: int) -> bool:
         """Say whether a digest is the SHA-256 of the approval data beside it."""
         from hashlib import sha256
