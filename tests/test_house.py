@@ -26,6 +26,7 @@ FLOORS = {
     "toktools.errors": 0,
     "toktools.signals": 0,
     "toktools.encoding": 1,
+    "toktools.mistaken": 1,
     "toktools.files": 1,
     "toktools.options": 1,
     "toktools.cli": 2,

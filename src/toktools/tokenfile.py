@@ -360,13 +360,24 @@ def _load(text: bytes) -> object:
         # What cannot be written is refused while it is read, so that what one tool takes the next takes too.
         _dump(document)
     except UnicodeDecodeError as error:
+        _refuse_other(text)
         line = text.count(b"\n", 0, error.start) + 1
         raise ToktoolsError(f"not JSON: line {line}: not UTF-8") from None
     except json.JSONDecodeError as error:
+        _refuse_other(text)
         raise ToktoolsError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
     except (RecursionError, orjson.JSONEncodeError):
         raise ToktoolsError("nested too deeply for a token file") from None
     return document
+
+
+def _refuse_other(text: bytes) -> None:
+    """Raise ToktoolsError where a file that is not JSON is one of those that are at hand at a login."""
+    from toktools import mistaken
+
+    error = mistaken.not_token_file(text)
+    if error:
+        raise error
 
 
 def _dump(document: object) -> bytes:
