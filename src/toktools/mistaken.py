@@ -41,6 +41,8 @@ def kind_of(content: bytes) -> tuple[str, str] | None:
 
 def not_token_file(content: bytes) -> ToktoolsError | None:
     """Say what a file is that is no token file; or nothing where that is not known."""
+    if content.lstrip()[:1] in (b"{", b"["):
+        return None  # JSON that was damaged is told by the place where it is
     if key_like(content) or _named(content, _KEYS):
         return ToktoolsError("a key or a certificate, not a token file", "-k or -p takes the key")
     found = kind_of(content)

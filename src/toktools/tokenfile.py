@@ -11,6 +11,7 @@ import orjson
 
 from toktools import encoding, files
 from toktools.errors import ToktoolsError, shown
+from toktools.usernames import shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class TokenFile:
         self._places_of: dict[tuple[str, str | None], int] = {}
         for index, approval in enumerate(self.approvals):
             if self._places_of.setdefault(approval.approver, index) != index:
-                raise ToktoolsError(f"approver {shown(approval.username)} is there twice")
+                raise ToktoolsError(f"approver {shown_user(approval.username)} is there twice")
         self._document = document
         self._entries = entries
 
@@ -185,7 +186,7 @@ class TokenFile:
         """Return each place that has or may have a signature: a token's, or an approver's."""
         if self.shape.approvals:
             return [
-                Place(f"approver {shown(approval.username)}", 0, approval.signature, approval.approver[0])
+                Place(f"approver {shown_user(approval.username)}", 0, approval.signature, approval.approver[0])
                 for approval in self.approvals
             ]
         return [
