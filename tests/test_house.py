@@ -25,6 +25,7 @@ FLOORS = {
     "toktools": 0,
     "toktools.errors": 0,
     "toktools.signals": 0,
+    "toktools.terminal": 1,
     "toktools.encoding": 1,
     "toktools.mistaken": 1,
     "toktools.usernames": 1,
