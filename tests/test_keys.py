@@ -316,12 +316,12 @@ NO_KEYS = {
 NO_PRIVATE_KEYS = {
     **dict.fromkeys([*PUBLIC, "other.pub"], "a public key, where the private key is needed"),
     **dict.fromkeys(["garbage", "cut.der", "altered.pem"], "no private key in PEM or DER"),
-    "cut.pem": "PEM without its END line; no private key in PEM or DER\ntok-sign: hint: it is cut short",
+    "cut.pem": "no private key in PEM or DER: PEM without its END line\ntok-sign: hint: it is cut short",
     **NO_KEYS,
 }
 NO_PUBLIC_KEYS = {
     **dict.fromkeys(["garbage", "cut.der", "altered.pem"], "no public key, certificate or private key in PEM or DER"),
-    "cut.pem": "PEM without its END line; no public key, certificate or private key in PEM or DER",
+    "cut.pem": "no public key, certificate or private key in PEM or DER: PEM without its END line",
     **NO_KEYS,
 }
 

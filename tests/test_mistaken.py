@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 from conftest import UNSIGNED, Shell
+
+from toktools import mistaken
 
 DIGEST = b"A" * 43 + b"=\n"
 
@@ -67,7 +70,7 @@ def test_damage_is_named(desk: Shell, kind: str, name: str) -> None:
     path.chmod(0o600)
     option = ("tok-sign", "-k") if name.startswith("pkcs") else ("tok-verify", "-p")
     done = desk.run(*option, "bad", *(["f.json"] if option[1] == "-p" else []), stdin=DIGEST)
-    assert done.check(2, f": bad: {said}").out == b""
+    assert done.check(2, f"PEM or DER: {said}").out == b""
     assert "\n" in done.err
     assert desk.read("pkcs8.pem").splitlines()[3].decode() not in done.err
 
@@ -87,26 +90,26 @@ def test_an_old_encrypted_key_and_openssh_s_too(desk: Shell) -> None:
     for name in ("old-encrypted.pem", "own"):
         assert b"BEGIN" in desk.read(name)
         desk.write("bad", desk.read(name).replace(b"\n", rb"\n"))
-        desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, "bad: PEM with \\n in the place of line ends; ")
+        desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, "PEM with \\n in the place of line ends")
 
 
 OTHER_FORMATS = {
-    "openssl req -new -key pkcs8.pem -subj /CN=a -out bad": "a certificate request; ",
-    "openssl req -new -key pkcs8.pem -subj /CN=a -outform DER -out bad": "a certificate request; ",
-    "openssl crl2pkcs7 -nocrl -certfile cert.pem -out bad": "a PKCS#7 file; ",
-    "openssl crl2pkcs7 -nocrl -certfile cert.pem -outform DER -out bad": "a PKCS#7 file; ",
+    "openssl req -new -key pkcs8.pem -subj /CN=a -out bad": "a certificate request",
+    "openssl req -new -key pkcs8.pem -subj /CN=a -outform DER -out bad": "a certificate request",
+    "openssl crl2pkcs7 -nocrl -certfile cert.pem -out bad": "a PKCS#7 file",
+    "openssl crl2pkcs7 -nocrl -certfile cert.pem -outform DER -out bad": "a PKCS#7 file",
     "openssl ecparam -name prime256v1 -out bad": "parameters of a kind of key",
-    "chmod 600 pkcs8.pem; ssh-keygen -e -f pkcs8.pem > bad": "a public key in the format of RFC 4716; ",
-    "echo PuTTY-User-Key-File-3: ssh-rsa > bad": "a key of PuTTY; ",
-    "echo '-----BEGIN PGP PRIVATE KEY BLOCK-----' > bad": "a key of PGP; ",
-    """echo '{"kty": "RSA", "n": "x"}' > bad""": "a key in JSON Web Key format; ",
-    "od -An -v -tx1 pkcs8.der > bad": "hexadecimal digits of DER; ",
-    "echo '<!DOCTYPE html>' > bad": "an HTML page; ",
-    "cp f.json bad": "a token file; ",
-    "tok-extract f.json > bad": "digests; ",
-    "tok-extract -n 1 -r f.json > bad": "a raw digest; ",
-    "tok-extract f.json | tok-sign -k pkcs8.pem > bad": "signatures; ",
-    "tok-extract -n 1 -r f.json | tok-sign -r -k pkcs8.pem > bad": "as many raw bytes as a signature has; ",
+    "chmod 600 pkcs8.pem; ssh-keygen -e -f pkcs8.pem > bad": "a public key in the format of RFC 4716",
+    "echo PuTTY-User-Key-File-3: ssh-rsa > bad": "a key of PuTTY",
+    "echo '-----BEGIN PGP PRIVATE KEY BLOCK-----' > bad": "a key of PGP",
+    """echo '{"kty": "RSA", "n": "x"}' > bad""": "a key in JSON Web Key format",
+    "od -An -v -tx1 pkcs8.der > bad": "hexadecimal digits of DER",
+    "echo '<!DOCTYPE html>' > bad": "an HTML page",
+    "cp f.json bad": "a token file",
+    "tok-extract f.json > bad": "digests",
+    "tok-extract -n 1 -r f.json > bad": "a raw digest",
+    "tok-extract f.json | tok-sign -k pkcs8.pem > bad": "signatures",
+    "tok-extract -n 1 -r f.json | tok-sign -r -k pkcs8.pem > bad": "as many raw bytes as a signature has",
 }
 
 
@@ -114,8 +117,8 @@ OTHER_FORMATS = {
 def test_other_formats_are_named(desk: Shell, script: str) -> None:
     """What is no key is named, where the private key is wanted and where the public one is."""
     desk.sh(script).check(0)
-    desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, f"bad: {OTHER_FORMATS[script]}")
-    desk.run("tok-verify", "-p", "bad", "f.json").check(2, f"bad: {OTHER_FORMATS[script]}")
+    desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, f" in PEM or DER: {OTHER_FORMATS[script]}")
+    desk.run("tok-verify", "-p", "bad", "f.json").check(2, f" in PEM or DER: {OTHER_FORMATS[script]}")
 
 
 @pytest.mark.parametrize(
@@ -151,3 +154,32 @@ def test_what_is_read_stays_read(desk: Shell) -> None:
         desk.write("fine", content).chmod(0o600)
         assert desk.run("tok-sign", "-k", "fine", stdin=DIGEST).check(0).out == wanted
     assert UNSIGNED.read_bytes() == desk.read("f.json")
+
+
+HOSTILE = [
+    b" ",
+    b"\n",
+    b"BEGIN ",
+    b"-----BEGIN KEY",
+    b"-----BEGIN A ",
+    b"A",
+    b"A ",
+    b"{",
+    b"30",
+    b"-",
+    b">",
+    b"age1",
+    b'{"',
+    b"\\n",
+    b"=",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_no_file_takes_long_to_name(piece: bytes) -> None:
+    """Whatever is repeated in a file, to name it takes no time that grows with the square of its size."""
+    began = time.process_time()
+    for content in (piece * (1 << 20), piece * (1 << 20) + b"!", b"-----BEGIN PRIVATE KEY-----" + piece * (1 << 20)):
+        mistaken.refuse("f", content, "no key")
+        mistaken.not_token_file(content)
+    assert time.process_time() - began < 3

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 1 << 16
 """Bytes from the beginning that are looked at."""
 _DIGEST, _SIGNATURES = 32, (256, 384, 512)
-_LABEL = rb"(?:[A-Z0-9]+ )*(?:KEY|CERTIFICATE|REQUEST|PARAMETERS|PKCS7|CMS|CRL)"
+_LABEL = rb"(?:[A-Z0-9]{1,16} ){0,4}(?:KEY|CERTIFICATE|REQUEST|PARAMETERS|PKCS7|CMS|CRL)"
 _LINE = rb"^-----(?:BEGIN|END) " + _LABEL + rb"-----[ \t]*\r?$"
 
 
@@ -24,9 +24,9 @@ _ENDS, _WHOLE_LINES = re.compile(rb"\b(?:BEGIN|END) " + _LABEL + rb"\b"), re.com
 
 
 def refuse(place: str, content: bytes, reason: str) -> ToktoolsError:
-    """Say that there is no key in a file, after the name of what it is instead, where that is known."""
+    """Say that there is no key in a file, and the name of what it is instead, where that is known."""
     kind, hint = key_like(content) or kind_of(content) or ("", "")
-    return ToktoolsError(f"{place}: {kind}; {reason}" if kind else f"{place}: {reason}", hint)
+    return ToktoolsError(f"{place}: {reason}: {kind}" if kind else f"{place}: {reason}", hint)
 
 
 def key_like(content: bytes) -> tuple[str, str] | None:
@@ -61,12 +61,13 @@ def _has(pattern: bytes, flags: int = re.MULTILINE) -> Callable[[bytes], object]
 def _decoded(content: bytes) -> bytes:
     """Return what a text is the base64 of, or nothing."""
     try:
-        return binascii.a2b_base64(b"".join(content.split())) if _is_base64(content) else b""
+        text = b"".join(content.split())
+        return binascii.a2b_base64(text) if _is_base64(text) else b""
     except binascii.Error:
         return b""
 
 
-_is_base64 = _has(rb"\A[A-Za-z0-9+/\s]+={0,2}\s*\Z", 0)
+_is_base64 = _has(rb"\A[A-Za-z0-9+/]+={0,2}\Z", 0)
 
 
 def _records(content: bytes) -> set[int]:
@@ -74,6 +75,7 @@ def _records(content: bytes) -> set[int]:
     return {len(_decoded(line)) for line in content.split()} if content.strip() else set()
 
 
+_has_label, _has_escape = _has(rb"BEGIN " + _LABEL), _has(rb"=(?:3D|0[AD])")
 _is_text = _has(rb"\A[\t\r\n -~]*\Z", 0)
 _is_der = _has(rb"\A\x30[\x80-\x83]", re.DOTALL)
 _is_token_file = _has(rb'\A\s*\{.*"(?:tokens|token|unsigned|approval_data|Digest)"\s*:', re.DOTALL)
@@ -94,12 +96,12 @@ _DAMAGED: tuple[Row, ...] = (
     (
         "a public key in the format of RFC 4716",
         "ssh-keygen -i -f FILE writes it as ssh-rsa ...",
-        _has(rb"^\s*---- BEGIN SSH2 PUBLIC KEY"),
+        _has(rb"^[ \t]*---- BEGIN SSH2 PUBLIC KEY"),
     ),
     (
         "a private key in the format of RFC 4716",
         "ssh-keygen -i -f FILE writes it in OpenSSH's format",
-        _has(rb"^\s*---- BEGIN SSH2 ENCRYPTED PRIVATE KEY"),
+        _has(rb"^[ \t]*---- BEGIN SSH2 ENCRYPTED PRIVATE KEY"),
     ),
     (
         "a key of PuTTY",
@@ -128,7 +130,7 @@ _DAMAGED: tuple[Row, ...] = (
     (
         "PEM in quoted-printable",
         "python3 -m quopri -d FILE decodes it, as does the mail program that saves the attachment",
-        _has(rb"BEGIN " + _LABEL + rb".*=(?:3D|0[AD])", re.DOTALL),
+        lambda content: _has_label(content) and _has_escape(content),
     ),
     (
         "PEM in percent-encoding",

@@ -118,7 +118,7 @@ def refusal(file: KeyFile, reason: str) -> ToktoolsError:
         kind = _LABELS.get(block.label) if block.label is not None else shape(block.der).kind
         if kind in _WITHOUT_KEY:
             name, hint = _WITHOUT_KEY[kind]
-            return ToktoolsError(f"{file.name}: {name}; {reason}", hint)
+            return ToktoolsError(f"{file.name}: {reason}: {name}", hint)
     return mistaken.refuse(file.name, file.content, reason)
 
 
