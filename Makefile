@@ -1,11 +1,12 @@
-# For GNU make. demo: see it work. test: run all tests. check: lint and types. install PREFIX=...
+# For GNU make. demo: see it work. test: run all tests. check: lint and types. install and uninstall: PREFIX=... DESTDIR=...
+# EXTRAS=[kms,login,pkcs11,ssh]. bundle: one file for a machine without a network. deb: a Debian package.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
+DESTDIR =
 EXTRAS =
-home = $(abspath $(PREFIX))
-NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 10) or sys.exit("toktools needs Python 3.10 or later")
+NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 
 demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
@@ -25,15 +26,15 @@ check: $(VENV)/ready-to-test
 bench: $(VENV)/ready-to-bench
 	@$(VENV)/bin/python bench/bench.py $(BENCH)
 
-install:
-	@test $(words $(PREFIX)) = 1 || { echo 'PREFIX must be one word, since scripts name their Python' >&2; exit 2; }
-	@$(PYTHON) -c '$(NEEDS)'
-	$(PYTHON) -m venv "$(home)/lib/toktools"
-	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade ".$(EXTRAS)"
-	mkdir -p "$(home)/bin" "$(home)/share/man/man1" "$(home)/share/man/man5" "$(home)/share/man/man7"
-	cd bin && for f in *; do ln -sf "../lib/toktools/bin/$$f" "$(home)/bin/$$f" || exit; done
-	cd man && for f in *.[1-9]; do d="share/man/man$${f##*.}"; \
-	    ln -sf "../../../lib/toktools/$$d/$$f" "$(home)/$$d/$$f" || exit; done
+install uninstall:
+	@packaging/install.sh --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' \
+	    --extras '$(or $(EXTRAS:[%]=%),none)' $(if $(filter uninstall,$@),--uninstall)
+
+bundle: $(VENV)/ready-to-bundle
+	@packaging/bundle.sh $(VENV)/bin/python $(ARCH)
+
+deb:
+	@packaging/deb.sh
 
 $(VENV)/ready: pyproject.toml $(wildcard bin/*)
 	@$(PYTHON) -c '$(NEEDS)'
@@ -49,4 +50,8 @@ $(VENV)/ready-to-bench: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q -e '.[bench]'
 	@touch $@
 
-.PHONY: demo test check bench install
+$(VENV)/ready-to-bundle: $(VENV)/ready
+	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
+	@touch $@
+
+.PHONY: demo test check bench install uninstall bundle deb
