@@ -1,20 +1,30 @@
-# For GNU make. demo: see it work. test: run all tests. check: lint and types. install and uninstall: PREFIX=... DESTDIR=...
-# EXTRAS=[kms,login,pkcs11,ssh]. bundle: one file for a machine without a network. deb: a Debian package.
+# For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
+# check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,login,pkcs11,ssh].
+# bundle: one file for a machine without a network. deb: a Debian package.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
 DESTDIR =
 EXTRAS =
+# Twice as many workers as cores, since many tests wait for something.
+QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
+SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
 NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 
 demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
 
 test: $(VENV)/ready-to-test
+	@$(VENV)/bin/python -m pytest $(SPREAD) $(TESTS)
+
+quick: $(VENV)/ready-to-test
+	@$(VENV)/bin/python -m pytest $(SPREAD) $(QUICK)
+
+cover: $(VENV)/ready-to-test
 	@$(VENV)/bin/coverage erase
 	@COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERAGE_FILE="$(CURDIR)/.coverage" \
-	    $(VENV)/bin/coverage run -m pytest $(TESTS)
+	    $(VENV)/bin/coverage run -m pytest $(SPREAD) $(TESTS)
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report
 
@@ -54,4 +64,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test check bench install uninstall bundle deb
+.PHONY: demo test quick cover check bench install uninstall bundle deb
