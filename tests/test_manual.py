@@ -132,13 +132,14 @@ def test_install_refuses_a_blank(shell: Shell) -> None:
     need("make")
     done = shell.run("make", "install", "PREFIX=a b", cwd=ROOT)
     assert (done.status, done.out) == (2, b"")
-    assert "PREFIX must be one word" in done.err
+    assert "the prefix must not have a blank" in done.err
 
 
 def test_readme_names_targets_of_the_makefile() -> None:
     """Every make target of the README is there, and CI calls its test command."""
     named = set(re.findall(r"\bmake ([a-z]+)", "".join(blocks((ROOT / "README.md").read_text()))))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    rules = re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
     assert {"demo", "test", "install"} <= named <= targets
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
