@@ -1,11 +1,13 @@
 # For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
+# lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
 # check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,login,pkcs11,ssh].
-# bundle: one file for a machine without a network. deb: a Debian package.
+# bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
 DESTDIR =
+HTML = html
 EXTRAS =
 # Twice as many workers as cores, since many tests wait for something.
 QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
@@ -28,6 +30,12 @@ cover: $(VENV)/ready-to-test
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report
 
+lowest:
+	@mkdir -p dist
+	@sed -n '/^dependencies =/p; /^\(kms\|login\|pkcs11\|ssh\) =/p' pyproject.toml | \
+	    grep -o '[a-z0-9-]*>=[0-9.]*' | sed 's/>=/==/' > dist/lowest.txt
+	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory test VENV=.venv-lowest
+
 check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -45,6 +53,15 @@ bundle: $(VENV)/ready-to-bundle
 
 deb:
 	@packaging/deb.sh
+
+# To mandoc a page in this folder is one to link to; what is no page of ours becomes text.
+html:
+	@mkdir -p '$(HTML)'
+	@cp docs/manual.css '$(HTML)'
+	@cd man && for page in *; do \
+	    mandoc -T html -O 'style=manual.css,man=%N.%S.html;-' $$page | \
+	    sed 's|<a class="Xr" href="-">\([^<]*\)</a>|<span class="Xr">\1</span>|g' > '$(abspath $(HTML))'/$$page.html || exit; done
+	@cp '$(HTML)'/toktools.7.html '$(HTML)'/index.html
 
 $(VENV)/ready: pyproject.toml $(wildcard bin/*)
 	@$(PYTHON) -c '$(NEEDS)'
@@ -64,4 +81,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover check bench install uninstall bundle deb
+.PHONY: demo test quick cover lowest check bench install uninstall bundle deb html

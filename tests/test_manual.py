@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -148,3 +149,23 @@ def test_demo_shows_aws_files_untouched() -> None:
     """The samples of the demo are AWS's: one unsigned, one signed by one key for three HSMs."""
     assert UNSIGNED.read_text().count('"signed": ""') == 3
     assert len(set(re.findall(r'"signed": "(\S{344})"', SIGNED.read_text()))) == 3
+
+
+def test_links_of_the_manual_in_html(tmp_path: Path) -> None:
+    """Every link of make html leads to a page that is there and, in it, to a place that is; every page is reached."""
+    need("make", "mandoc")
+    subprocess.run(["make", "-s", "html", f"HTML={tmp_path}"], cwd=ROOT, check=True)
+    texts = {path.name: path.read_text() for path in tmp_path.glob("*.html")}
+    assert set(texts) == {"index.html", *(f"{page.name}.html" for page in (ROOT / "man").iterdir())}
+    reached = set()
+    for name, text in texts.items():
+        assert text.rstrip().endswith("</html>")
+        links = re.findall(r'href="([^"]*)"', text)
+        assert links.count("manual.css") == 1
+        for link in set(links) - {"manual.css"}:
+            page, _, place = link.partition("#")
+            assert page in {"", *texts}, f"{name}: {link}"
+            assert not place or f'id="{place}"' in texts[page or name], f"{name}: {link}"
+            reached.add(page)
+    assert reached - {""} == set(texts) - {"index.html"}
+    assert (tmp_path / "manual.css").stat().st_size
