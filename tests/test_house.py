@@ -243,7 +243,8 @@ def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
 
 
 def test_versions_agree(shell: Shell) -> None:
-    """The changelog's newest release is the version that the commands tell."""
+    """The changelog's newest release is the version that the commands and the RPM package tell."""
     newest = re.search(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
+    assert re.findall(r"^Version: *(.*)", (ROOT / "packaging/rpm/toktools.spec").read_text(), re.MULTILINE) == [newest[1]]
     assert shell.run("tok-sign", "--version").out.decode() == f"tok-sign (toktools) {newest[1]}\n"
