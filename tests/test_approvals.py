@@ -374,7 +374,7 @@ def test_one_approver_twice(quorum: Shell) -> None:
         ([], [], "approvals: FAILED: 0 of 1"),
         ([], ["--need", "2"], "approvals: FAILED: 0 of 2"),
         ([{"username": "admin2", "signature": ""}], [], "approver admin2: FAILED: unsigned"),
-        ([{"username": "a\u001b[2J", "signature": "?"}], [], r"approver a\x1b[2J: FAILED: not base64"),
+        ([{"username": "a\u001b[2J", "signature": "?"}], [], r'approver "a\x1b[2J": FAILED: not base64'),
     ],
 )
 def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], options: list[str], said: str) -> None:

@@ -32,10 +32,10 @@ def commands_in(mdoc: str) -> list[tuple[str, str]]:
 
 
 def split_output(chunk: str) -> tuple[str, str]:
-    """Part a command from its output: the command goes on while lines are indented, or its last one asks for more."""
+    """Part a command from its output: the command goes on while lines are indented, a quote is open, or a loop is."""
     lines = chunk.splitlines(keepends=True)
     end = 1
-    while end < len(lines) and (lines[end].startswith((" ", "done"))):
+    while end < len(lines) and (lines[end].startswith((" ", "done")) or "".join(lines[:end]).count("'") % 2):
         end += 1
     return "".join(lines[:end]), "".join(lines[end:])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from toktools import signals
@@ -15,6 +15,7 @@ STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
 _STDOUT_NAME = "standard output"
 _CHUNK = 1 << 16
+_OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
 
 
 class Snapshot:
@@ -80,6 +81,14 @@ def refuse_as_stdout(snapshot: Snapshot) -> None:
             f"{snapshot.name}: standard output is this same file{emptied}",
             "send standard output to another file, or change a token file in place with tok-merge -i",
         )
+
+
+def warn_of_exposure(name: str, status: os.stat_result, what: str, warn: Callable[[str], None]) -> None:
+    """Warn where others than its owner can read a file with a secret, or put another in its place."""
+    permissions = stat.S_IMODE(status.st_mode) if stat.S_ISREG(status.st_mode) else 0
+    allowed = [verb for verb, bits in _OF_OTHERS if permissions & bits]
+    if allowed:
+        warn(f"{name}: others can {' and '.join(allowed)} this {what} (mode {permissions:04o}; chmod 600 closes it)")
 
 
 def refuse_irregular(path: str) -> None:

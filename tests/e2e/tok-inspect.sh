@@ -38,8 +38,8 @@ grep -q "^  token 2: .*: signed, 256 bytes$" told.two || fail "does not say what
 # Quorum tokens: what the approval data seems to say, and who approved.
 cat >told <<EOF
 key.token: quorum token: 0 approvals
-  service: key-usage
-  key_reference: 0x0000000000680006
+  service: key-usage (not signed)
+  key_reference: 0x0000000000680006 (not signed)
   token 1: 5GlgoWOlQU4fw4QIlbxkPGZVOVoDugFGuSKE/k67ncM=
     approval data: 160 bytes; its SHA-256 is the digest
     it seems to say (the layout is not documented; for display only):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from toktools import encoding, pipeline, signals
 from toktools.cli import Tool
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option, jobs
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -19,10 +20,11 @@ COMMAND_LINE = CommandLine(
     "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
     Option("-b", "", "the command writes base64, not raw bytes"),
     Option("-p", "PUB", "verify each signature with this key before it is written"),
+    Option("--approval-data", "FILE", "feed it what was hashed, from this token file, not the digest"),
     Option("-j", "N", "run up to N commands at once", convert=jobs),
     Operand(
         "COMMAND",
-        "the signer; {} in an argument is a file with the digest",
+        "the signer; {} in an argument is a file with what it reads",
         command=True,
         usage="-- COMMAND [ARG...]",
     ),
@@ -32,7 +34,8 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     from toktools.keys.command import Command
 
-    command = Command(options.COMMAND, base64=options.b, public=_public(options.p))
+    hashed = _hashed(options.approval_data)
+    command = Command(options.COMMAND, base64=options.b, public=_public(options.p), hashed=hashed)
     sign = command.sign if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.
     with signals.tidied(tidy=command.stop):
@@ -46,6 +49,18 @@ def _work(options: SimpleNamespace) -> int:
             raise
         command.close()
     return 0
+
+
+def _hashed(path: str | None) -> dict[bytes, bytes] | None:
+    """Return by its digest what was hashed, of each token in a file."""
+    if path is None:
+        return None
+    if path == "-":
+        raise ToktoolsError("--approval-data: standard input is for the digests")
+    from toktools import tokenfile
+
+    source, tokens = tokenfile.read(path)
+    return dict(zip(tokens.digests, tokens.hashed(source.name)))
 
 
 def _public(path: str | None) -> PublicKey | None:

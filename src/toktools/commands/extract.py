@@ -19,6 +19,7 @@ COMMAND_LINE = CommandLine(
         Option("-r", "", "write one digest as 32 raw bytes"),
         Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, PREFIX2.bin, ..."),
     ),
+    Option("--approval-data", "", "write what was hashed, for signers that always hash"),
     Operand("FILE", "the token file, by default standard input"),
 )
 
@@ -27,20 +28,21 @@ def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
 
     source, tokens = tokenfile.read(options.FILE)
-    chosen = options.n.indices(len(tokens.digests))
+    contents = tokens.hashed(source.name) if options.approval_data else tokens.digests
+    chosen = options.n.indices(len(contents))
     if options.s is not None:
-        width = len(str(len(tokens.digests)))
+        width = len(str(len(contents)))
         files.replace(
-            {f"{options.s}{index + 1:0{width}}.bin": tokens.digests[index] for index in chosen}, keep=[source.status]
+            {f"{options.s}{index + 1:0{width}}.bin": contents[index] for index in chosen}, keep=[source.status]
         )
         return 0
     if not options.r:
-        files.write_stdout(b"".join(records.line(tokens.digests[index]) for index in chosen))
+        files.write_stdout(b"".join(records.line(contents[index]) for index in chosen))
         return 0
     if len(chosen) != 1:
         raise ToktoolsError(f"{source.name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
     files.refuse_terminal()
-    files.write_stdout(tokens.digests[chosen[0]])
+    files.write_stdout(contents[chosen[0]])
     return 0
 
 

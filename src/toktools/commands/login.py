@@ -124,6 +124,7 @@ def _log_in(cli: Cli, signer: Signer, options: SimpleNamespace, folder: str) -> 
 
 
 def _password(options: SimpleNamespace) -> bytes:
+    passphrases.warn_of_exposure(options.password, TOOL.warn)
     password: bytes = options.password(options.username, "password")
     if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
         # The HSM would count it as a wrong one.

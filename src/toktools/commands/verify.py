@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 from toktools import approvers, files
 from toktools.cli import Tool
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
+from toktools.usernames import is_user, shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _keys(tokens: TokenFile, given: Sequence[str]) -> tuple[Keys, str]:
     by_name: dict[str, list[PublicKey]] = {}
     for argument in given:
         user, equals, path = argument.partition("=")
-        named = bool(equals) and approvers.is_user(user) and bool(tokens.shape.approvals)
+        named = bool(equals) and is_user(user) and bool(tokens.shape.approvals)
         by_name.setdefault(user.lower() if named else "", []).append(public.read(path if named else argument))
     return by_name, ""
 
@@ -95,7 +96,7 @@ def _approvals(tokens: TokenFile, by_name: Keys, need: int | None) -> list[tuple
         if not fault:
             key = next(key for key in keys if not signatures.Verifier([key], tokens.digests).fault(0, place.text))
             first = good.setdefault(key.public_numbers().n, user)
-            fault = f"the same key as that of approver {shown(first)}" if first != user else ""
+            fault = f"the same key as that of approver {shown_user(first)}" if first != user else ""
         faults.append((place.name, fault))
     if not need:
         there = {approval.approver[0] for approval in tokens.approvals}

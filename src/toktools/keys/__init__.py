@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from toktools import passphrases
 from toktools.errors import ToktoolsError
 from toktools.options import Option
 
@@ -26,6 +27,7 @@ def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
     secret is asked for a pass phrase or a PIN, where one is needed. Raises ToktoolsError.
     """
     scheme, colon, _ = where.partition(":")
+    passphrases.warn_of_exposure(secret, warn)
     opener = _OPENERS.get(scheme.lower()) if colon else None  # a scheme has no case (RFC 3986 section 3.1)
     signer = (opener or _in_file)(where, secret, warn)
     from toktools import files
