@@ -29,8 +29,10 @@ def _work(options: SimpleNamespace) -> int:
     source, tokens = tokenfile.read(options.FILE)
     chosen = options.n.indices(len(tokens.digests))
     if options.s is not None:
+        from toktools import replacing
+
         width = len(str(len(tokens.digests)))
-        files.replace(
+        replacing.replace(
             {f"{options.s}{index + 1:0{width}}.bin": tokens.digests[index] for index in chosen}, keep=[source.status]
         )
         return 0
