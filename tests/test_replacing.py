@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SIGNED, UNSIGNED, Shell, need
+from conftest import SIGNED, UNSIGNED, Done, Shell, need
 
 STREAM = b"".join(
     base64.b64encode(base64.b64decode(t["signed"])) + b"\n" for t in json.loads(SIGNED.read_bytes())["tokens"]
@@ -253,7 +253,7 @@ def test_the_owner_of_the_folder_attacks(shell: Shell, mode: int, kind: str, opt
     try:
         target = "sub/f.json" if kind == "folder" else "f.json"
         words = {"-i": ["-i", target], "-o": ["-o", target, str(shell.cwd / "f.json")]}[option]
-        for _ in range(25):
+        for _ in range(12):
             done = shell.run("tok-merge", *words, stdin=STREAM, cwd=yard)
             statuses.add(done.status)
             assert "Traceback" not in done.err
@@ -267,3 +267,42 @@ def test_the_owner_of_the_folder_attacks(shell: Shell, mode: int, kind: str, opt
     assert attacker.returncode == -signal.SIGKILL
     assert statuses <= {0, 2}
     assert not hidden(secret)
+
+
+# Runs a tool where one call of the system fails from the n-th time on.
+FAILING = """
+import importlib, os, sys
+name, point, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+call, calls = getattr(os, name), []
+def failing(*words, **more):
+    calls.append(name)
+    if len(calls) >= point:
+        raise OSError(number, os.strerror(number))
+    return call(*words, **more)
+setattr(os, name, failing)
+raise SystemExit(importlib.import_module("toktools.commands." + sys.argv[4]).main(sys.argv[5:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "said"), [(1, ""), (2, "; written: token1.bin"), (3, "; written: token1.bin to token2.bin")]
+)
+def test_digest_files_of_which_some_are_written(shell: Shell, point: int, said: str) -> None:
+    """Where a rename fails the message names the files that have their digest, and no temporary file stays."""
+    words = ["replace", str(point), str(errno.EIO), "extract", "-s", "token", "f.json"]
+    done = shell.run(shell.bin / "python", "-c", FAILING, *words)
+    assert done == Done(2, b"", f"tok-extract: token{point}.bin: input/output error{said}\n")
+    assert sorted(os.listdir(shell.cwd)) == ["f.json", *(f"token{n}.bin" for n in range(1, point))]
+
+
+def test_closing_that_fails(shell: Shell) -> None:
+    """Whichever close fails, exit 2 and an old file go together, or the message says that the file is written."""
+    old = shell.read("f.json")
+    ends = set()
+    for point in range(1, 12):
+        shell.write("f.json", old)
+        words = ["close", str(point), str(errno.EIO), "merge", "-i", "f.json"]
+        done = shell.run(shell.bin / "python", "-c", FAILING, *words, stdin=STREAM)
+        ends.add((done.status, "written: f.json" in done.err, shell.read("f.json") == old))
+        assert not hidden(shell.cwd)
+    assert ends == {(2, False, True), (2, True, False), (0, False, False)}
