@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -267,6 +268,67 @@ def test_the_owner_of_the_folder_attacks(shell: Shell, mode: int, kind: str, opt
     assert attacker.returncode == -signal.SIGKILL
     assert statuses <= {0, 2}
     assert not hidden(secret)
+
+
+# Runs tok-merge as root, and swaps the file at one of its calls, as the owner of the folder may at any moment.
+SWAP = """
+import os, sys
+from toktools.commands import merge
+point, back, victim = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+calls, rename, symlink, busy = 0, os.rename, os.symlink, False
+def counted(name):
+    call = getattr(os, name)
+    def stand_in(*words, **more):
+        global calls, busy
+        if not busy:
+            busy = True
+            calls += 1
+            if calls == point:
+                rename("f.json", "away")
+                symlink(victim, "f.json")
+            if calls == point + back:
+                rename("away", "f.json")
+            busy = False
+        return call(*words, **more)
+    return stand_in
+for name in "stat lstat open readlink fstat replace fchown fchmod write fsync listxattr".split():
+    if hasattr(os, name):
+        setattr(os, name, counted(name))
+status = merge.main(sys.argv[4:])
+print(calls)
+raise SystemExit(status)
+"""
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="plays root and another user")
+@pytest.mark.parametrize("back", [1, 1000])
+@pytest.mark.parametrize("option", ["-i", "-o"])
+def test_a_swap_at_every_call(shell: Shell, option: str, back: int) -> None:
+    """At whichever call the file becomes a link to root's, and back: root's keeps owner and mode."""
+    yard = shell.cwd / "yard"
+    yard.mkdir()
+    os.chown(yard, 65534, 65534)
+    victim = shell.write("victim", b"secret of root\n")
+    words = {"-i": ["-i", "f.json"], "-o": ["-o", "f.json", "../f.json"]}[option]
+    for point in range(1, 100):
+        for name in os.listdir(yard):
+            (yard / name).unlink()
+        (yard / "f.json").write_bytes(UNSIGNED.read_bytes())
+        os.chown(yard / "f.json", 65534, 65534)
+        (yard / "f.json").chmod(0o666)
+        victim.write_bytes(b"secret of root\n")
+        victim.chmod(0o600)
+        command: list[str | Path] = [shell.bin / "python", "-c", SWAP, str(point), str(back), victim, *words]
+        done = shell.run(*command, stdin=STREAM, cwd=yard, env=shell.unmeasured)
+        status = victim.stat()
+        assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o600), point
+        # With -o a link is followed; with -i only a file that was read as a token file is written.
+        assert option == "-o" or victim.read_bytes() == b"secret of root\n", point
+        assert not hidden(yard), point
+        assert not hidden(shell.cwd), point
+        if done.out and int(done.out) < point:
+            break
+    assert 10 < point < 99
 
 
 # Runs a tool where one call of the system fails from the n-th time on.
