@@ -36,6 +36,7 @@ FLOORS = {
     "toktools.clidriver": 3,
     "toktools.passphrases": 2,
     "toktools.records": 2,
+    "toktools.replacing": 2,
     "toktools.signatures": 2,
     "toktools.prompts": 0,
     "toktools.approvaldata": 2,

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import files
-from toktools.errors import ToktoolsError
+from toktools import files, signals
+from toktools.errors import ToktoolsError, shown
 from toktools.options import Answer, CommandLine
 
 _STDERR = 2
@@ -29,21 +29,29 @@ class Tool:
 
         0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
         """
+        own_process = argv is None  # else this is not all that it does
         try:
+            if own_process:
+                signals.end_like_cat()
             _fill_closed_descriptors()
             status = self._answer(argv)
-            # With arguments of its own, this is not all that its process does.
-            files.finish_stdout(for_good=argv is None)
+            try:
+                files.finish_stdout(for_good=own_process)
+            except ToktoolsError as error:
+                raise files.after_writing(error) from None
         except ToktoolsError as error:
             self.complain(error)
             return error.status
         except ImportError as error:
-            self.say(f"a part of the installation is missing: {error}")
+            self.say(f"a part of the installation is missing: {shown(str(error))}")
         except MemoryError:
             self.say("not enough memory")
         except OSError as error:
-            self.say(f"{error.strerror}")
-        except Exception as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
+            place = f"{shown(str(error.filename))}: " if error.filename else ""
+            self.say(f"{place}{files.reason(error)}")
+        except KeyboardInterrupt:  # only where the caller wants it so
+            raise
+        except BaseException as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
             self.say(f"a defect in this program: {type(error).__name__}")
         else:
             return status

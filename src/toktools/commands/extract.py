@@ -31,8 +31,10 @@ def _work(options: SimpleNamespace) -> int:
     contents = tokens.hashed(source.name) if options.approval_data else tokens.digests
     chosen = options.n.indices(len(contents))
     if options.s is not None:
+        from toktools import replacing
+
         width = len(str(len(contents)))
-        files.replace(
+        replacing.replace(
             {f"{options.s}{index + 1:0{width}}.bin": contents[index] for index in chosen}, keep=[source.status]
         )
         return 0

@@ -60,8 +60,10 @@ def _work(options: SimpleNamespace) -> int:
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
+        from toktools import replacing
+
         read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
-        files.replace({out: tokens.dump()}, keep=files.status_of(read), seen=source)
+        replacing.replace({out: tokens.dump()}, keep=replacing.status_of(read), seen=source)
     return 0
 
 
