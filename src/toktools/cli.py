@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import files, signals
+from toktools import files, kernel, signals
 from toktools.errors import ToktoolsError, shown
 from toktools.options import Answer, CommandLine
 
@@ -17,12 +17,16 @@ class Tool:
     """One command: its command line, and its work.
 
     The work takes what the command line gave and returns the exit status, 0 or 1; it raises ToktoolsError for the rest.
+    While a tool that may have a secret works, a key or a password, nobody else can read its memory.
     """
 
-    def __init__(self, command_line: CommandLine, work: Callable[[SimpleNamespace], int]) -> None:
+    def __init__(
+        self, command_line: CommandLine, work: Callable[[SimpleNamespace], int], *, has_secrets: bool = False
+    ) -> None:
         self.name = command_line.name
         self.command_line = command_line
         self.work = work
+        self.has_secrets = has_secrets
 
     def run(self, argv: Sequence[str] | None) -> int:
         """Run the command with arguments (sys.argv's by default) and return its exit status.
@@ -69,7 +73,10 @@ class Tool:
 
     def _answer(self, argv: Sequence[str] | None) -> int:
         try:
-            return self.work(self.command_line.parse(argv))
+            options = self.command_line.parse(argv)
+            if self.has_secrets and argv is None:  # else the process has other work too
+                kernel.hide_memory()
+            return self.work(options)
         except Answer as answer:
             files.write_stdout(str(answer).encode())
             return 0

@@ -162,7 +162,7 @@ def _run(cli: Cli, commands: Sequence[str]) -> None:
     cli.type(b"quit")
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -214,7 +214,7 @@ def _refuse_signature_twice(tokens: TokenFile, changed: set[int]) -> None:
             raise ToktoolsError(f"{places[first].name} and {place.name} have one and the same signature")
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

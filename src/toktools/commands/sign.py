@@ -42,7 +42,7 @@ def _raw_digest() -> bytes:
         raise error.at(files.STDIN_NAME) from None
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -107,7 +107,7 @@ def _approvals(tokens: TokenFile, by_name: Keys, need: int | None) -> list[tuple
     return faults
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
