@@ -167,7 +167,7 @@ def test_page_and_help_agree(command: str) -> None:
         described[plain(head)] = plain(body)
     rows: list[Option | Operand] = [*line.operands, *line.options, *COMMON]
     for row in rows:
-        assert described.pop(plain(str(row))).startswith(plain(row.about))
+        assert described.pop(plain(row.head)).startswith(plain(row.about))
     assert not described
 
 

@@ -14,9 +14,9 @@ COMMAND_LINE = CommandLine(
     "tok-exec",
     "Sign SHA-256 digests with any command, which is run once for each digest.",
     "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
-    Option("-b", "", "the command writes base64, not raw bytes"),
-    Option("-p", "PUB", "verify each signature with this key before it is written"),
-    Option("-j", "N", "run up to N commands at once", convert=jobs, default=1),
+    Option("-b", "", "the command writes base64, not raw bytes", also="--base64"),
+    Option("-p", "PUB", "verify each signature with this key before it is written", also="--verify-key"),
+    Option("-j", "N", "run up to N commands at once", also="--jobs", convert=jobs, default=1),
     Operand(
         "COMMAND",
         "the signer; {} in an argument is a file with the digest",

@@ -16,8 +16,8 @@ COMMAND_LINE = CommandLine(
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     TOKENS,
     (
-        Option("-r", "", "write one digest as 32 raw bytes"),
-        Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, PREFIX2.bin, ..."),
+        Option("-r", "", "write one digest as 32 raw bytes", also="--raw"),
+        Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, ...", also="--split"),
     ),
     Operand("FILE", "the token file, by default standard input"),
 )

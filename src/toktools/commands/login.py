@@ -46,7 +46,7 @@ COMMAND_LINE = CommandLine(
     "tok-login",
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
     "tok-login -k officer1.key --username officer1 --role admin",
-    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
+    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", also="--key", required=True),
     passphrases.PASSIN,
     Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
     Option(

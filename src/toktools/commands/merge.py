@@ -23,16 +23,20 @@ COMMAND_LINE = CommandLine(
     "Put signatures into a CloudHSM token file, all of them or none.",
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     (
-        Option("-i", "", "change FILE in place"),
-        Option("-o", "OUT", "write to OUT, whole or not at all"),
+        Option("-i", "", "change FILE in place", also="--in-place"),
+        Option("-o", "OUT", "write to OUT, whole or not at all", also="--output"),
     ),
     TOKENS,
-    Option("-p", "PUB", "verify with this key first", repeated=True),
+    Option("-p", "PUB", "verify with this key first", also="--verify-key", repeated=True),
     (
-        Option("-u", "USER", "the approver who signed a quorum token", convert=partial(approvers.user, "-u")),
+        Option(
+            "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
+        ),
         Option("--approvals", "", "take the approvals of copies, the SIGNATURE files"),
     ),
-    Option("-R", "ROLE", "the approver's role, admin or crypto-user", convert=partial(approvers.role, "-R")),
+    Option(
+        "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")
+    ),
     Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
     Operand("FILE", "the token file", required=True),
     Operand("SIGNATURE", "a file with signatures, else standard input", many=True),

@@ -15,10 +15,12 @@ COMMAND_LINE = CommandLine(
     "tok-sign",
     "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
+    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", also="--key", required=True),
     PASSIN,
-    Option("-j", "N", "sign with up to N threads at once", convert=jobs, default=pipeline.usable_cores()),
-    Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
+    Option(
+        "-j", "N", "sign with up to N threads at once", also="--jobs", convert=jobs, default=pipeline.usable_cores()
+    ),
+    Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw", also="--raw"),
 )
 
 

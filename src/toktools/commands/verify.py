@@ -28,8 +28,14 @@ COMMAND_LINE = CommandLine(
     "tok-verify",
     "Say of every token in a CloudHSM token file whether its signature is good.",
     "tok-verify -p officer1.pub signed-tokens.json",
-    Option("-p", "PUB", "the key that should have signed; USER=PUB: that approver's key", repeated=True),
-    Option("-q", "", "write only the lines that are not OK"),
+    Option(
+        "-p",
+        "PUB",
+        "the key that should have signed; USER=PUB: by USER",
+        also="--verify-key",
+        repeated=True,
+    ),
+    Option("-q", "", "write only the lines that are not OK", also="--quiet"),
     Option("--need", "M", "want approvals of M approvers in a quorum token", convert=_need),
     Operand("FILE", "the token file, by default standard input"),
 )
