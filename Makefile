@@ -9,7 +9,7 @@ EXTRAS =
 QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
 home = $(abspath $(PREFIX))
-NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 10) or sys.exit("toktools needs Python 3.10 or later")
+NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 
 demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh

@@ -169,19 +169,21 @@ def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier | N
     """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
     if options.public_key is None:
         return None
-    from toktools import keys, signatures
+    from toktools import signatures
+    from toktools.keys import public
 
-    public = keys.public(options.public_key)
-    tokens.put_public_key(keys.pem(public))
-    return signatures.Verifier([public], tokens.digests)
+    key = public.read(options.public_key)
+    tokens.put_public_key(public.pem(key))
+    return signatures.Verifier([key], tokens.digests)
 
 
 def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
     if not paths:
         return None
-    from toktools import keys, signatures
+    from toktools import signatures
+    from toktools.keys import public
 
-    return signatures.Verifier([keys.public(path) for path in paths], tokens.digests)
+    return signatures.Verifier([public.read(path) for path in paths], tokens.digests)
 
 
 def _warn_of_size(name: str, texts: Sequence[str]) -> None:

@@ -14,8 +14,9 @@ from hashlib import scrypt, sha256
 from hmac import compare_digest
 from math import ceil
 
-from toktools import approvaldata, approvers, encoding, keys
+from toktools import approvaldata, approvers, encoding
 from toktools.errors import shown
+from toktools.keys import public
 from toktools.signatures import Verifier
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -481,7 +482,7 @@ def _check_signed(digests: Sequence[bytes], answer: TokenFile, kind: str, public
 
 
 def _verifier(public_key: str, digests: Sequence[bytes]) -> Verifier:
-    return Verifier([keys.public_in(public_key, "public key")], digests)
+    return Verifier([public.parse(public_key, "public key")], digests)
 
 
 def _check_password(password: str) -> None:

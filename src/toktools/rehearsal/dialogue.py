@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from toktools import approvers, files, keys, prompts, tokenfile
+from toktools import approvers, files, prompts, tokenfile
 from toktools.errors import ToktoolsError
+from toktools.keys import public
 from toktools.options import Answer, CommandLine
 from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, own
 from toktools.rehearsal.console import Console, EndOfInput
@@ -189,7 +190,7 @@ def read_public_key(path: str) -> str:
     file = files.read(os.path.join(".", path) if path == "-" else path, _MAX_KEY)
     if b"-----BEGIN PUBLIC KEY-----" not in file.content:
         raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
-    return keys.pem(keys.public_in(file.content.decode(errors="replace"), file.name))
+    return public.pem(public.parse(file.content.decode(errors="replace"), file.name))
 
 
 def refuse_other(path: str) -> None:

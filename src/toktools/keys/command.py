@@ -1,4 +1,4 @@
-"""Other programs that sign: a command that is run once for each digest."""
+"""Another program that signs: a command that is run once for each digest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from contextlib import contextmanager
 
 from toktools import encoding, files, signals
 from toktools.errors import ToktoolsError, shown
+from toktools.keys.signer import Signer, fault
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.signatures import PublicKey
 
 _FILE = "{}"
 _MAX_OUTPUT = 1 << 16
@@ -26,14 +31,15 @@ _NO_ROOM = (errno.EAGAIN, errno.ENOMEM)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
-class Command:
+class Command(Signer):
     """A command that reads a digest of 32 raw bytes from its standard input, and writes the signature.
 
     It is run without a shell between. Where an argument holds {}, the path of a private file with the digest stands
     there. The signature is raw, or base64 with white space around it. Several threads may call sign().
     """
 
-    def __init__(self, argv: Sequence[str], *, base64: bool) -> None:
+    def __init__(self, argv: Sequence[str], *, base64: bool, public: PublicKey | None = None) -> None:
+        super().__init__(public)
         self._argv = argv
         self._name = shown(argv[0]) or "''"
         self._base64 = base64
@@ -45,7 +51,7 @@ class Command:
         """Processes of the shell that has become this one."""
         self._adopts = _adopt_orphans()
 
-    def sign(self, digest: bytes) -> bytes:
+    def _sign(self, digest: bytes) -> bytes:
         """Run the command for a digest, and return the signature: as many bytes as an RSA key can make.
 
         Raises ToktoolsError where the command cannot be run, fails, or writes something else.
@@ -86,6 +92,9 @@ class Command:
             import shutil
 
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _unverified(self, public: PublicKey, digest: bytes, signature: bytes) -> ToktoolsError:
+        return ToktoolsError(fault(public, digest, signature), status=1)
 
     def _alive(self) -> set[int]:
         with self._lock:
