@@ -95,7 +95,7 @@ def test_one_signature_is_the_only_difference() -> None:
     tokens.put(1, bytes(256))
     assert [tokens.signed(index) for index in range(3)] == ["", SIGNATURE, ""]
     before, after = UNSIGNED.read_bytes().splitlines(), tokens.dump().splitlines()
-    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    changed = [(old, new) for old, new in zip(before, after) if old != new]
     assert changed == [(b'      "signed": ""', f'      "signed": "{SIGNATURE}"'.encode())]
 
 

@@ -136,7 +136,7 @@ def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
 
 def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
     """Put signatures into the tokens' own places, and return the indices of all places that now have one."""
-    for index, signature in zip(chosen, signatures, strict=True):
+    for index, signature in zip(chosen, signatures):
         tokens.put(index, signature)
     # Those of tokens outside the list that are still unsigned stay so.
     return [index for index, place in enumerate(tokens.places()) if place.text]
