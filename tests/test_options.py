@@ -152,6 +152,39 @@ def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
     assert (caught.value.status, caught.value.hint) == (2, f"try '{tool.name} --help'")
 
 
+@pytest.mark.parametrize(
+    ("tool", "argv", "hint"),
+    [
+        (sign.TOOL, ["--kye", "officer1.key"], "--key?"),
+        (sign.TOOL, ["--passn=env:VAR"], "--passin?"),
+        (sign.TOOL, ["--verion"], "--version?"),
+        (sign.TOOL, ["-version"], "--version?"),
+        (merge.TOOL, ["--inplace"], "--in-place?"),
+        (merge.TOOL, ["--publickey=officer1.pub"], "--public-key?"),
+        (merge.TOOL, ["--approval"], ""),
+        (merge.TOOL, ["--verify_key", "officer1.pub"], "--verify-key?"),
+        (login.TOOL, ["--user", "officer1"], ""),
+        (login.TOOL, ["--clusterid", "1"], "--cluster-id?"),
+        (login.TOOL, ["--c", "1"], "--cli or --cluster-id?"),
+        (login.TOOL, ["--pass", "env:VAR"], "--passin or --password?"),
+        (rehearse.TOOL, ["--hsm=2", "interactive"], ""),
+        (rehearse.TOOL, ["--hms", "2"], "--hsms?"),
+    ],
+)
+def test_nearest_option(tool: Tool, argv: list[str], hint: str) -> None:
+    """A wrong option is answered with the one that is most like it, and a short one with all that it may be."""
+    if hint.endswith("?"):
+        with pytest.raises(ToktoolsError, match=r"^option ") as caught:
+            tool.command_line.parse(argv)
+        assert caught.value.hint == hint
+        assert not caught.value.message.count("=")
+    else:  # no mistake in the option: a cut-short one, or a letter with its argument
+        try:
+            tool.command_line.parse(argv)
+        except ToktoolsError as error:
+            assert not error.message.startswith("option ")
+
+
 @pytest.mark.parametrize("option", ["--passin", "--pass", "--passi"])
 @pytest.mark.parametrize("argument", [["env:VAR"], []], ids=["apart", "attached"])
 def test_long_option(option: str, argument: list[str]) -> None:

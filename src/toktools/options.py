@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from types import SimpleNamespace
 
@@ -193,7 +193,9 @@ def _read(argv: Sequence[str], known: dict[str, Option], *, mixed: bool) -> tupl
             while letters:
                 flag, letters = f"-{letters[0]}", letters[1:]
                 if flag not in known:
-                    raise _wrong(flag, "not recognized")
+                    # -version may be meant for --version
+                    meant = _nearest(f"-{word}", known) if word.startswith(flag) else []
+                    raise _wrong(flag, "not recognized", meant)
                 option = known[flag]
                 rest, letters = (letters, "") if option.argument else ("", letters)
                 given.append((option, rest or _argument(flag, option, words)))
@@ -204,9 +206,18 @@ def long_flag(flag: str, known: dict[str, Option]) -> str:
     """Return the long flag that a word begins: --ver is --version, though --verify-key is another form of -p."""
     found = [flag] if flag in known else [name for name in known if name.startswith(flag)]
     first = [name for name in found if name == known[name].flag]
-    if len(first or found) != 1:
-        raise _wrong(flag, "not a unique prefix" if found else "not recognized")
+    if not found:
+        raise _wrong(flag, "not recognized", _nearest(flag, known))
+    if len(first or found) > 1:
+        raise _wrong(flag, "not a unique prefix", first or found)
     return (first or found)[0]
+
+
+def _nearest(flag: str, known: Iterable[str]) -> list[str]:
+    """Return the long flag that is most like a wrong one, if any is."""
+    from difflib import get_close_matches
+
+    return get_close_matches(_before_argument(flag), [name for name in known if name.startswith("--")], n=1)
 
 
 def _argument(flag: str, option: Option, words: Iterator[str]) -> str:
@@ -216,9 +227,14 @@ def _argument(flag: str, option: Option, words: Iterator[str]) -> str:
     return argument
 
 
-def _wrong(flag: str, reason: str) -> ToktoolsError:
-    name = "".join(takewhile(lambda char: char not in ":=", flag))  # what stands behind may be a secret
-    return ToktoolsError(f"option {shown(name)} {reason}")
+def _wrong(flag: str, reason: str, meant: Sequence[str] = ()) -> ToktoolsError:
+    hint = f"{' or '.join(meant)}?" if meant else ""
+    return ToktoolsError(f"option {shown(_before_argument(flag))} {reason}", hint)
+
+
+def _before_argument(flag: str) -> str:
+    """Return a flag without what stands behind it, which may be a secret."""
+    return "".join(takewhile(lambda char: char not in ":=", flag))
 
 
 def _wrapped(words: Sequence[str]) -> str:
