@@ -49,6 +49,7 @@ FLOORS = {
     "toktools.keys.openssh": 5,
     "toktools.keys.file": 6,
     "toktools.keys.public": 7,
+    "toktools.keys.owners": 8,
     "toktools.keys": 8,
     "toktools.rehearsal": 2,
     "toktools.rehearsal.cluster": 8,

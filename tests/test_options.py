@@ -110,7 +110,8 @@ def test_operands_apart(argv: list[str]) -> None:
 def test_all_operands_after_two_dashes(tool: Tool, argv: list[str], operands: list[str]) -> None:
     """What follows -- is an operand, whatever it looks like."""
     options = tool.command_line.parse(argv)
-    assert [options.FILE, *getattr(options, "SIGNATURE", [])] == operands
+    found = options.FILE if isinstance(options.FILE, list) else [options.FILE]
+    assert [*found, *getattr(options, "SIGNATURE", [])] == operands
     assert not getattr(options, "i", False)
     assert not getattr(options, "q", False)
 
@@ -131,7 +132,6 @@ def test_list_in_its_own_word(text: str) -> None:
         (extract.TOOL, ["-n"], "option -n requires argument"),
         (extract.TOOL, ["-n", "0"], "-n: tokens are counted upwards from 1"),
         (extract.TOOL, ["-r=1"], "option - not recognized"),
-        (extract.TOOL, ["a.json", "b.json"], "too many operands"),
         (extract.TOOL, ["-r", "-s", "token"], "-r and -s exclude each other"),
         (extract.TOOL, ["-n", "1", "-n", "2"], "-n is given twice"),
         (merge.TOOL, [], "FILE is missing"),
@@ -161,28 +161,19 @@ def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
         (sign.TOOL, ["-version"], "--version?"),
         (merge.TOOL, ["--inplace"], "--in-place?"),
         (merge.TOOL, ["--publickey=officer1.pub"], "--public-key?"),
-        (merge.TOOL, ["--approval"], ""),
         (merge.TOOL, ["--verify_key", "officer1.pub"], "--verify-key?"),
-        (login.TOOL, ["--user", "officer1"], ""),
         (login.TOOL, ["--clusterid", "1"], "--cluster-id?"),
         (login.TOOL, ["--c", "1"], "--cli or --cluster-id?"),
         (login.TOOL, ["--pass", "env:VAR"], "--passin or --password?"),
-        (rehearse.TOOL, ["--hsm=2", "interactive"], ""),
         (rehearse.TOOL, ["--hms", "2"], "--hsms?"),
     ],
 )
 def test_nearest_option(tool: Tool, argv: list[str], hint: str) -> None:
     """A wrong option is answered with the one that is most like it, and a short one with all that it may be."""
-    if hint.endswith("?"):
-        with pytest.raises(ToktoolsError, match=r"^option ") as caught:
-            tool.command_line.parse(argv)
-        assert caught.value.hint == hint
-        assert not caught.value.message.count("=")
-    else:  # no mistake in the option: a cut-short one, or a letter with its argument
-        try:
-            tool.command_line.parse(argv)
-        except ToktoolsError as error:
-            assert not error.message.startswith("option ")
+    with pytest.raises(ToktoolsError, match=r"^option ") as caught:
+        tool.command_line.parse(argv)
+    assert caught.value.hint == hint
+    assert "=" not in caught.value.message
 
 
 @pytest.mark.parametrize("option", ["--passin", "--pass", "--passi"])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
 from toktools import files
 from toktools.errors import ToktoolsError
 from toktools.options import Answer, CommandLine
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _STDERR = 2
 
@@ -23,12 +29,15 @@ class Tool:
         self.name = command_line.name
         self.command_line = command_line
         self.work = work
+        self._worst = 0
+        """Of the files that each() could not read, the exit status."""
 
     def run(self, argv: Sequence[str] | None) -> int:
         """Run the command with arguments (sys.argv's by default) and return its exit status.
 
         0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
         """
+        self._worst = 0
         try:
             _fill_closed_descriptors()
             status = self._answer(argv)
@@ -46,8 +55,23 @@ class Tool:
         except Exception as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
             self.say(f"a defect in this program: {type(error).__name__}")
         else:
-            return status
+            return max(status, self._worst)
         return 2
+
+    def each(self, paths: Sequence[str], read: Callable[[str | None], T]) -> Iterator[T]:
+        """Yield what read() makes of each file, or of standard input where there is none.
+
+        A file that it refuses is told, and the others follow; the exit status is the worst.
+        """
+        every: list[str | None] = [*paths] or [None]
+        for path in every:
+            try:
+                content = read(path)
+            except ToktoolsError as error:
+                self.complain(error)
+                self._worst = max(self._worst, error.status)
+            else:
+                yield content
 
     def warn(self, message: str) -> None:
         """Say on standard error what the user should know, though the work goes on."""

@@ -217,7 +217,8 @@ def _nearest(flag: str, known: Iterable[str]) -> list[str]:
     """Return the long flag that is most like a wrong one, if any is."""
     from difflib import get_close_matches
 
-    return get_close_matches(_before_argument(flag), [name for name in known if name.startswith("--")], n=1)
+    words = [name[2:] for name in known if name.startswith("--")]
+    return [f"--{word}" for word in get_close_matches(_before_argument(flag)[2:], words, n=1)]
 
 
 def _argument(flag: str, option: Option, words: Iterator[str]) -> str:

@@ -293,9 +293,9 @@ def parse(text: bytes) -> TokenFile:
     return TokenFile(shapes.pop(), document, entries)
 
 
-def dump_json(value: object) -> bytes:
-    """Return any value as JSON, indented, with a last newline, and in ASCII, so that no text moves the cursor."""
-    return f"{json.dumps(value, indent=2)}\n".encode()
+def dump_json(value: object, indent: int | None = 2) -> bytes:
+    """Return any value as JSON, with a last newline, and in ASCII, so that no text moves the cursor."""
+    return f"{json.dumps(value, indent=indent)}\n".encode()
 
 
 def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:

@@ -19,28 +19,34 @@ COMMAND_LINE = CommandLine(
         Option("-r", "", "write one digest as 32 raw bytes", also="--raw"),
         Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, ...", also="--split"),
     ),
-    Operand("FILE", "the token file, by default standard input"),
+    Operand("FILE", "a token file, by default standard input", many=True),
 )
 
 
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
 
-    source, tokens = tokenfile.read(options.FILE)
-    chosen = options.n.indices(len(tokens.digests))
+    sources = [tokenfile.read(path) for path in options.FILE or [None]]
+    digests: list[bytes] = []
+    chosen: list[int] = []
+    for source, tokens in sources:
+        try:
+            chosen += [len(digests) + index for index in options.n.indices(len(tokens.digests))]
+        except ToktoolsError as error:
+            raise error.at(source.name) if len(sources) > 1 else error from None
+        digests += tokens.digests
     if options.s is not None:
-        width = len(str(len(tokens.digests)))
-        files.replace(
-            {f"{options.s}{index + 1:0{width}}.bin": tokens.digests[index] for index in chosen}, keep=[source.status]
-        )
+        width = len(str(len(digests)))
+        contents = {f"{options.s}{index + 1:0{width}}.bin": digests[index] for index in chosen}
+        files.replace(contents, keep=[source.status for source, _ in sources])
         return 0
     if not options.r:
-        files.write_stdout(b"".join(records.line(tokens.digests[index]) for index in chosen))
+        files.write_stdout(b"".join(records.line(digests[index]) for index in chosen))
         return 0
     if len(chosen) != 1:
-        raise ToktoolsError(f"{source.name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
+        raise ToktoolsError(f"{sources[0][0].name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
     files.refuse_terminal()
-    files.write_stdout(tokens.digests[chosen[0]])
+    files.write_stdout(digests[chosen[0]])
     return 0
 
 

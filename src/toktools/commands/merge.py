@@ -14,8 +14,11 @@ from toktools.options import TOKENS, CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.signatures import Verifier
+    from collections.abc import Callable
+
     from toktools.tokenfile import Place, TokenFile
+
+    Judge = Callable[[Place], str]
 
 
 COMMAND_LINE = CommandLine(
@@ -27,7 +30,7 @@ COMMAND_LINE = CommandLine(
         Option("-o", "OUT", "write to OUT, whole or not at all", also="--output"),
     ),
     TOKENS,
-    Option("-p", "PUB", "verify with this key first", also="--verify-key", repeated=True),
+    Option("-p", "PUB", "verify with this key first; USER=PUB: of USER", also="--verify-key", repeated=True),
     (
         Option(
             "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
@@ -55,7 +58,7 @@ def _work(options: SimpleNamespace) -> int:
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
-    verifier = _verifier(tokens, options.p)
+    judge = _judge(tokens, options.p)
     try:
         if options.approvals:
             changed = _combine(tokens, options.SIGNATURE)
@@ -64,11 +67,11 @@ def _work(options: SimpleNamespace) -> int:
             _refuse_count(chosen, given)
             changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
         places = tokens.places()
-        for who in filter(None, [verifier, _put_public_key(tokens, options)]):
+        for who in filter(None, [judge, _put_public_key(tokens, options)]):
             for index in changed:
                 _verify(who, places[index])
         _refuse_signature_twice(tokens, set(changed))
-        if verifier is None and options.public_key is None:
+        if judge is None and options.public_key is None:
             _warn_of_size(source.name, [places[index].text for index in changed])
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
@@ -165,25 +168,23 @@ def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
     return filled
 
 
-def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier | None:
+def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Judge | None:
     """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
     if options.public_key is None:
         return None
-    from toktools import signatures
-    from toktools.keys import public
+    from toktools.keys import owners, public
 
     key = public.read(options.public_key)
     tokens.put_public_key(public.pem(key))
-    return signatures.Verifier([key], tokens.digests)
+    return owners.judge(tokens, {"": [key]})
 
 
-def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
-    if not paths:
+def _judge(tokens: TokenFile, arguments: Sequence[str]) -> Judge | None:
+    if not arguments:
         return None
-    from toktools import signatures
-    from toktools.keys import public
+    from toktools.keys import owners
 
-    return signatures.Verifier([public.read(path) for path in paths], tokens.digests)
+    return owners.judge(tokens, owners.Given(arguments).keys(tokens))
 
 
 def _warn_of_size(name: str, texts: Sequence[str]) -> None:
@@ -192,8 +193,8 @@ def _warn_of_size(name: str, texts: Sequence[str]) -> None:
         TOOL.warn(f"{name}: {encoding.undocumented_size(count)}")
 
 
-def _verify(verifier: Verifier, place: Place) -> None:
-    fault = verifier.fault(place.index, place.text)
+def _verify(judge: Judge, place: Place) -> None:
+    fault = judge(place)
     if fault:
         raise ToktoolsError(f"{place.name}: {fault}", status=1)
 
