@@ -42,6 +42,9 @@ install:
 	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade ".$(EXTRAS)"
 	mkdir -p "$(home)/bin" "$(home)/share/man/man1" "$(home)/share/man/man5" "$(home)/share/man/man7"
 	cd bin && for f in *; do ln -sf "../lib/toktools/bin/$$f" "$(home)/bin/$$f" || exit; done
+	cd "$(home)/lib/toktools/share" && for f in */*completions*/*tok-* zsh/site-functions/*; do \
+	    mkdir -p "$(home)/share/$${f%/*}" && \
+	    ln -sf "../../../lib/toktools/share/$$f" "$(home)/share/$$f" || exit; done
 	cd man && for f in *.[1-9]; do d="share/man/man$${f##*.}"; \
 	    ln -sf "../../../lib/toktools/$$d/$$f" "$(home)/$$d/$$f" || exit; done
 
