@@ -58,6 +58,11 @@ class Tool:
             return max(status, self._worst)
         return 2
 
+    def tell_typist(self, awaited: str) -> None:
+        """Say what standard input is read for, where it is a terminal: a person may wait for the program."""
+        if os.isatty(files.STDIN):
+            self.say(f"reading {awaited} from the terminal; Ctrl-D ends it")
+
     def each(self, paths: Sequence[str], read: Callable[[str | None], T]) -> Iterator[T]:
         """Yield what read() makes of each file, or of standard input where there is none.
 
@@ -65,6 +70,8 @@ class Tool:
         """
         every: list[str | None] = [*paths] or [None]
         for path in every:
+            if path in {None, "-"}:
+                self.tell_typist("a token file")
             try:
                 content = read(path)
             except ToktoolsError as error:

@@ -55,7 +55,7 @@ def sign_stream(sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = Fals
         files.write_stdout(lines)
         signed = True
     if not signed:
-        raise ToktoolsError(f"{files.STDIN_NAME}: no digests")
+        raise ToktoolsError(f"{files.STDIN_NAME}: no digests", files.why_empty())
 
 
 def _quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Iterator[bytes]:

@@ -275,6 +275,7 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         tokens = parse(source.content)
         _ = tokens.approval_data  # what cannot be decoded is refused here, where the file's name is known
     except ToktoolsError as error:
+        error.hint = error.hint or ("" if source.content or source.path else files.why_empty())
         raise error.at(source.name) from None
     return source, tokens
 

@@ -32,6 +32,7 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     from toktools.keys.command import Command
 
+    TOOL.tell_typist("digests")
     command = Command(options.COMMAND, base64=options.b, public=_public(options.p))
     sign = command.sign if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.

@@ -26,6 +26,8 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
 
+    if "-" in (options.FILE or "-"):
+        TOOL.tell_typist("a token file")
     sources = [tokenfile.read(path) for path in options.FILE or [None]]
     digests: list[bytes] = []
     chosen: list[int] = []

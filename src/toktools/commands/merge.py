@@ -52,6 +52,8 @@ def _work(options: SimpleNamespace) -> int:
     _refuse_stdin_twice(options)
     if options.i:
         files.refuse_irregular(options.FILE)
+    if "-" in {options.FILE, *(options.SIGNATURE or "-")}:
+        TOOL.tell_typist("a token file" if options.FILE == "-" else "signatures")
     source, tokens = tokenfile.read(options.FILE)
     try:
         _refuse_what_does_not_fit(tokens, options)
@@ -59,11 +61,13 @@ def _work(options: SimpleNamespace) -> int:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
     judge = _judge(tokens, options.p)
+    silence = ""
     try:
         if options.approvals:
             changed = _combine(tokens, options.SIGNATURE)
         else:
             given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
+            silence = files.why_empty() if not given else ""
             _refuse_count(chosen, given)
             changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
         places = tokens.places()
@@ -74,7 +78,8 @@ def _work(options: SimpleNamespace) -> int:
         if judge is None and options.public_key is None:
             _warn_of_size(source.name, [places[index].text for index in changed])
     except ToktoolsError as error:
-        raise error.at(source.name).also("nothing written") from None
+        whole = error.at(source.name).also("nothing written")
+        raise (whole.at(f"{files.STDIN_NAME}: {silence}") if silence else whole) from None
     out = options.FILE if options.i else options.o
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())

@@ -26,6 +26,7 @@ def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.refuse_terminal()
     signer = keys.open_signer(options.k, options.passin, TOOL.warn)
+    TOOL.tell_typist("32 raw bytes" if options.r else "digests")
     if options.r:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
