@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FLOORS = {
     "toktools": 0,
     "toktools.errors": 0,
+    "toktools.onscreen": 0,
     "toktools.signals": 0,
     "toktools.encoding": 1,
     "toktools.files": 1,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
-from toktools import files
+from toktools import files, onscreen
 from toktools.errors import ToktoolsError
 from toktools.options import Answer, CommandLine
 
@@ -31,6 +31,7 @@ class Tool:
         self.work = work
         self._worst = 0
         """Of the files that each() could not read, the exit status."""
+        self._progress: onscreen.Progress | None = None
 
     def run(self, argv: Sequence[str] | None) -> int:
         """Run the command with arguments (sys.argv's by default) and return its exit status.
@@ -56,7 +57,20 @@ class Tool:
             self.say(f"a defect in this program: {type(error).__name__}")
         else:
             return max(status, self._worst)
+        finally:
+            self.end_progress()
         return 2
+
+    def progress(self, done: str) -> onscreen.Progress | None:
+        """Return what counts on the terminal how many are done, or None where there is no terminal."""
+        self.end_progress()
+        self._progress = onscreen.progress(self.name, done)
+        return self._progress
+
+    def end_progress(self) -> None:
+        """Take the line of progress away, if there is one."""
+        if self._progress:
+            self._progress.erase()
 
     def tell_typist(self, awaited: str) -> None:
         """Say what standard input is read for, where it is a terminal: a person may wait for the program."""
@@ -99,6 +113,7 @@ class Tool:
 
     def say(self, message: str) -> None:
         """Say a line on standard error, after the name of the command."""
+        self.end_progress()
         try:
             os.write(_STDERR, f"{self.name}: {message}\n".encode(errors="backslashreplace"))
         except OSError:

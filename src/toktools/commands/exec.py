@@ -39,7 +39,7 @@ def _work(options: SimpleNamespace) -> int:
     with signals.tidied(*signals.ALSO_DEADLY, tidy=command.stop):
         try:
             at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(sign, at_once, quick=quick)
+            pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
             with signals.held(*signals.ALSO_DEADLY):

@@ -31,7 +31,7 @@ def _work(options: SimpleNamespace) -> int:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
         at_once, quick = signer.pace(options.j)
-        pipeline.sign_stream(signer.sign, at_once, quick=quick)
+        pipeline.sign_stream(signer.sign, at_once, quick=quick, progress=TOOL.progress("signed"))
     signer.close()
     return 0
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import approvers, files
+from toktools import approvers, files, onscreen
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.onscreen import GREEN, RED
 from toktools.options import CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.owners import Keys
-    from toktools.tokenfile import TokenFile
+    from toktools.tokenfile import Place, TokenFile
 
     Faults = list[tuple[str, str]]
     """The name of each place, and what is wrong with its signature, if anything is."""
@@ -84,8 +85,7 @@ def _key_inside(tokens: TokenFile, name: str) -> tuple[Keys, str]:
 def _tokens(tokens: TokenFile, keys: Keys) -> Faults:
     from toktools.keys import owners
 
-    judge = owners.judge(tokens, keys)
-    return [(place.name, judge(place)) for place in tokens.places()]
+    return _judged(owners.judge(tokens, keys), tokens.places())
 
 
 def _approvals(tokens: TokenFile, keys: Keys, need: int | None) -> Faults:
@@ -93,7 +93,7 @@ def _approvals(tokens: TokenFile, keys: Keys, need: int | None) -> Faults:
 
     approvals = owners.Approvals(tokens, keys)
     # Where some are enough, there are those who need not sign.
-    faults = [(place.name, approvals.fault(place)) for place in tokens.places() if place.text or not need]
+    faults = _judged(approvals.fault, [place for place in tokens.places() if place.text or not need])
     if not need:
         there = {approval.approver[0] for approval in tokens.approvals}
         faults += [(f"approver {user}", "no approval") for user in keys if user and user not in there]
@@ -103,10 +103,22 @@ def _approvals(tokens: TokenFile, keys: Keys, need: int | None) -> Faults:
     return faults
 
 
+def _judged(judge: Callable[[Place], str], places: Sequence[Place]) -> Faults:
+    progress = TOOL.progress(f"of {len(places)} verified")
+    faults = []
+    for place in places:
+        faults.append((place.name, judge(place)))
+        if progress:
+            progress.step()
+    TOOL.end_progress()
+    return faults
+
+
 def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> str:
-    good = f"OK (by the {member} in the file)" if member else "OK"
+    good, failed = onscreen.coloured(files.STDOUT, "OK", GREEN), onscreen.coloured(files.STDOUT, "FAILED", RED)
+    good += f" (by the {member} in the file)" if member else ""
     return "".join(
-        f"{name}: {place}: {f'FAILED: {fault}' if fault else good}\n" for place, fault in faults if fault or not quiet
+        f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n" for place, fault in faults if fault or not quiet
     )
 
 
