@@ -27,6 +27,7 @@ FLOORS = {
     "toktools.errors": 0,
     "toktools.onscreen": 0,
     "toktools.signals": 0,
+    "toktools.terminal": 1,
     "toktools.encoding": 1,
     "toktools.files": 1,
     "toktools.options": 1,

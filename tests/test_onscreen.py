@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import termios
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
