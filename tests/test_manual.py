@@ -12,6 +12,8 @@ import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
 from rehearsing import PASSWORD, enrol
 
+from toktools import completions
+
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
 
@@ -143,6 +145,8 @@ def test_readme_install_runs(shell: Shell) -> None:
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()
         assert found_page == str(path.resolve())
+    for name, text in completions.files().items():
+        assert (shell.cwd / ".local/share" / name).read_text() == text
 
 
 def test_install_refuses_a_blank(shell: Shell) -> None:

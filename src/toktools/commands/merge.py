@@ -61,13 +61,11 @@ def _work(options: SimpleNamespace) -> int:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
     judge = _judge(tokens, options.p)
-    silence = ""
     try:
         if options.approvals:
             changed = _combine(tokens, options.SIGNATURE)
         else:
             given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
-            silence = files.why_empty() if not given else ""
             _refuse_count(chosen, given)
             changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
         places = tokens.places()
@@ -78,8 +76,7 @@ def _work(options: SimpleNamespace) -> int:
         if judge is None and options.public_key is None:
             _warn_of_size(source.name, [places[index].text for index in changed])
     except ToktoolsError as error:
-        whole = error.at(source.name).also("nothing written")
-        raise (whole.at(f"{files.STDIN_NAME}: {silence}") if silence else whole) from None
+        raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
@@ -136,7 +133,9 @@ def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
     if len(signatures) != len(chosen):
         more = "more than " if len(signatures) > len(chosen) else ""
         given = encoding.count(min(len(signatures), len(chosen)), "signature")
-        raise ToktoolsError(f"{encoding.count(len(chosen), 'token')} but {more}{given}")
+        wrong = ToktoolsError(f"{encoding.count(len(chosen), 'token')} but {more}{given}")
+        silence = "" if signatures else files.why_empty()
+        raise wrong.at(silence) if silence else wrong
     sizes = sorted({len(signature) for signature in signatures})
     if len(sizes) > 1:
         raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
