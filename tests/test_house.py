@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT, Shell, need
 
+from toktools import completions
 from toktools.options import COMMON, Operand, Option
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ FLOORS = {
     "toktools": 0,
     "toktools.errors": 0,
     "toktools.kernel": 0,
+    "toktools.onscreen": 0,
     "toktools.signals": 0,
     "toktools.terminal": 1,
     "toktools.encoding": 1,
@@ -55,6 +57,7 @@ FLOORS = {
     "toktools.keys.openssh": 5,
     "toktools.keys.file": 6,
     "toktools.keys.public": 7,
+    "toktools.keys.owners": 8,
     "toktools.keys": 8,
     "toktools.rehearsal": 2,
     "toktools.rehearsal.cluster": 8,
@@ -64,6 +67,7 @@ FLOORS = {
     "toktools.rehearsal.commands": 11,
     "toktools.commands": 12,
     "toktools.__main__": 13,
+    "toktools.completions": 13,
 }
 LIBRARIES = {
     "boto3": {"toktools.keys.awskms"},
@@ -193,7 +197,7 @@ def test_page_and_help_agree(command: str) -> None:
         described[plain(head)] = plain(body)
     rows: list[Option | Operand] = [*line.operands, *line.options, *COMMON]
     for row in rows:
-        assert described.pop(plain(str(row))).startswith(plain(row.about))
+        assert described.pop(plain(row.head)).startswith(plain(row.about))
     assert not described
 
 
@@ -221,7 +225,8 @@ def test_wheel_has_commands_and_pages(wheel: Path) -> None:
     assert pages == {f"man{page.suffix[1:]}/{page.name}" for page in PAGES}
     modules = {name for name in names if name.startswith("toktools/")}
     assert modules == {str(path.relative_to(ROOT / "src")) for path in SOURCES} | {"toktools/py.typed"}
-    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len([n for n in names if ".dist-info/" in n])
+    others = [name for name in names if ".dist-info/" in name or name.rpartition("/share/")[2] in completions.files()]
+    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len(others)
 
 
 def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
@@ -235,7 +240,15 @@ def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
     subprocess.run([*build, "-t", "wheel"], cwd=tmp_path / archive.name.removesuffix(".tar.gz"), check=True)
     (again,) = tmp_path.glob("*.whl")
     assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
-    wanted = ["README.md", "LICENSE", "Makefile", "pyproject.toml", "examples/demo.sh", "tests/conftest.py"]
+    wanted = [
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+        "hatch_build.py",
+        "examples/demo.sh",
+        "tests/conftest.py",
+    ]
     assert names >= {*wanted, *(f"bin/{command}" for command in COMMANDS), *(f"man/{page.name}" for page in PAGES)}
     assert not [name for name in names if name.startswith((".venv", "dist", ".coverage"))]
 

@@ -81,6 +81,12 @@ def chunks(fd: int, limit: int) -> Iterator[bytes]:
         yield chunk
 
 
+def why_empty() -> str:
+    """Return why nothing came from standard input, as far as that can be known."""
+    mode = os.fstat(STDIN).st_mode
+    return "the command before it wrote nothing" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else ""
+
+
 def is_stdin(status: os.stat_result) -> bool:
     """Say whether a file is what standard input reads from: the stream of records, never a key or a pass phrase."""
     return _is_open_as(STDIN, status)

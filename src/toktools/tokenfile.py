@@ -278,6 +278,7 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         tokens = parse(source.content)
         _ = tokens.approval_data  # what cannot be decoded is refused here, where the file's name is known
     except ToktoolsError as error:
+        error.hint = error.hint or ("" if source.content or source.path else files.why_empty())
         raise error.at(source.name) from None
     return source, tokens
 
@@ -302,9 +303,9 @@ def parse(text: bytes) -> TokenFile:
     return TokenFile(shapes.pop(), text, document, entries)
 
 
-def dump_json(value: object) -> bytes:
-    """Return any value as JSON, indented, with a last newline, and in ASCII, so that no text moves the cursor."""
-    return f"{json.dumps(value, indent=2)}\n".encode()
+def dump_json(value: object, indent: int | None = 2) -> bytes:
+    """Return any value as JSON, with a last newline, and in ASCII, so that no text moves the cursor."""
+    return f"{json.dumps(value, indent=indent)}\n".encode()
 
 
 def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:
