@@ -13,6 +13,8 @@ import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
 from rehearsing import PASSWORD, enrol
 
+from toktools import completions
+
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
 
@@ -33,10 +35,10 @@ def commands_in(mdoc: str) -> list[tuple[str, str]]:
 
 
 def split_output(chunk: str) -> tuple[str, str]:
-    """Part a command from its output: the command goes on while lines are indented, or its last one asks for more."""
+    """Part a command from its output: the command goes on while lines are indented, a quote is open, or a loop is."""
     lines = chunk.splitlines(keepends=True)
     end = 1
-    while end < len(lines) and (lines[end].startswith((" ", "done"))):
+    while end < len(lines) and (lines[end].startswith((" ", "done")) or "".join(lines[:end]).count("'") % 2):
         end += 1
     return "".join(lines[:end]), "".join(lines[end:])
 
@@ -83,6 +85,24 @@ def test_examples_of_a_page_run(page: Path, desk: Shell) -> None:
         assert done.out.decode() == output, command
 
 
+def test_configuration_runs(desk: Shell) -> None:
+    """The functions and the Makefile that hold key, user and role sign as the page says."""
+    need("make")
+    page = (ROOT / "man" / "toktools.7").read_text().split(".Sh CONFIGURATION", 1)[1].split("\n.Sh ", 1)[0]
+    functions, makefile = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.MULTILINE | re.DOTALL)
+    (desk.cwd / "keys").mkdir()
+    for name in ("officer1.key", "officer1.pub"):
+        shutil.copy(desk.cwd / name, desk.cwd / "keys" / name)
+    shutil.copy(desk.cwd / "admin.token", desk.cwd / "-admin.token")
+    environment = {**desk.env, "HOME": str(desk.cwd)}
+    desk.sh(f"{functions}sign_login unsigned-tokens.json && approve -admin.token", env=environment).check(0)
+    desk.run("tok-verify", "-p", "officer1.pub", "unsigned-tokens.json").check(0)
+    desk.write("Makefile", makefile.replace("\\e", "\\").encode())
+    desk.run("make", "approved.token").check(0)
+    desk.run("tok-verify", "-p", "officer1=officer1.pub", "--", "approved.token", "-admin.token").check(0)
+    desk.run("make", "-B", "approved.token", "KEY=admin3.key").check(2, "not made by the given key")
+
+
 def blocks(text: str) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
@@ -126,6 +146,8 @@ def test_readme_install_runs(shell: Shell) -> None:
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()
         assert found_page == str(path.resolve())
+    for name, text in completions.files().items():
+        assert (shell.cwd / ".local/share" / name).read_text() == text
 
 
 def test_install_refuses_a_blank(shell: Shell) -> None:

@@ -88,7 +88,7 @@ def _work(options: SimpleNamespace) -> int:
     signer = keys.open_signer(options.k, options.passin, TOOL.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()
-    with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
+    with signals.tidied(tidy=undo.close), undo:
         with signals.held():
             folder = TemporaryDirectory(prefix="toktools-")
             undo.callback(folder.cleanup)
@@ -124,6 +124,7 @@ def _log_in(cli: Cli, signer: Signer, options: SimpleNamespace, folder: str) -> 
 
 
 def _password(options: SimpleNamespace) -> bytes:
+    passphrases.warn_of_exposure(options.password, TOOL.warn)
     password: bytes = options.password(options.username, "password")
     if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
         # The HSM would count it as a wrong one.
@@ -136,7 +137,7 @@ def _password(options: SimpleNamespace) -> bytes:
 
 def _sign(path: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
-    from toktools import signatures, tokenfile
+    from toktools import replacing, signatures, tokenfile
 
     files.refuse_irregular(path)
     source, tokens = tokenfile.read(path)
@@ -149,7 +150,7 @@ def _sign(path: str, signer: Signer) -> None:
         fault = verifier.fault(place.index, place.text)
         if fault:
             raise ToktoolsError(f"{place.name}: {fault}")
-    files.replace({path: tokens.dump()}, seen=source)
+    replacing.replace({path: tokens.dump()}, seen=source)
 
 
 def _run(cli: Cli, commands: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from toktools import approvaldata, approvers, encoding
 from toktools.errors import shown
 from toktools.keys import public
 from toktools.signatures import Verifier
+from toktools.usernames import is_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Cluster:
     def create(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Make a user. For admins."""
         self._admin(session)
-        if not approvers.is_user(name[0]):
+        if not is_user(name[0]):
             raise own("a user name has 1 to 31 letters, digits and underscores")
         if name in self.users:
             raise own("there is such a user already")
