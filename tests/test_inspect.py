@@ -290,7 +290,7 @@ def test_members_of_json(shell: Shell, kind: str) -> None:
     document, members, token_members = KINDS[kind]
     facts = json.loads(inspect(shell, document, "--json"))
     assert facts["kind"] == kind
-    assert set(facts) == {"kind", "version", "tokens"} | members
+    assert set(facts) == {"file", "kind", "version", "tokens"} | members
     for token in facts["tokens"]:
         assert set(token) == {"digest", "digest_hex"} | token_members
         assert base64.b64decode(token["digest"]).hex() == token["digest_hex"]

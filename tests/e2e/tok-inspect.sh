@@ -70,7 +70,8 @@ refuses "missing.json: no such file or directory" tok-inspect missing.json
 refuses "standard input: an empty file" tok-inspect </dev/null
 refuses ".: is a directory" tok-inspect .
 refuses "told: not JSON: line 1, column 1" tok-inspect told
-refuses "too many operands" tok-inspect f.json key.token
+ends 2 "missing.json: no such file or directory" tok-inspect missing.json key.token
+grep -q "^key.token: " out || fail "one wrong file keeps the others back"
 if [ -c /dev/full ]; then
     status=0
     tok-inspect f.json >/dev/full 2>err || status=$?

@@ -18,10 +18,10 @@ COMMAND_LINE = CommandLine(
     "tok-exec",
     "Sign SHA-256 digests with any command, which is run once for each digest.",
     "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
-    Option("-b", "", "the command writes base64, not raw bytes"),
-    Option("-p", "PUB", "verify each signature with this key before it is written"),
+    Option("-b", "", "the command writes base64, not raw bytes", also="--base64"),
+    Option("-p", "PUB", "verify each signature with this key before it is written", also="--verify-key"),
     Option("--approval-data", "FILE", "feed it what was hashed, from this token file, not the digest"),
-    Option("-j", "N", "run up to N commands at once", convert=jobs),
+    Option("-j", "N", "run up to N commands at once", also="--jobs", convert=jobs),
     Operand(
         "COMMAND",
         "the signer; {} in an argument is a file with what it reads",
@@ -34,6 +34,7 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     from toktools.keys.command import Command
 
+    TOOL.tell_typist("digests")
     hashed = _hashed(options.approval_data)
     command = Command(options.COMMAND, base64=options.b, public=_public(options.p), hashed=hashed)
     sign = command.sign if options.p else _measured(command.sign)
@@ -41,7 +42,7 @@ def _work(options: SimpleNamespace) -> int:
     with signals.tidied(tidy=command.stop):
         try:
             at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(sign, at_once, quick=quick)
+            pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
             with signals.held():

@@ -21,9 +21,9 @@ COMMAND_LINE = CommandLine(
     "tok-inspect",
     "Say what a CloudHSM token file is, and what is signed in it.",
     "tok-inspect unsigned-tokens.json",
-    Option("--json", "", "write one JSON object, for scripts"),
+    Option("--json", "", "write a JSON object for each file, for scripts"),
     Option("--hex", "", "write digests in hexadecimal too"),
-    Operand("FILE", "the token file, by default standard input"),
+    Operand("FILE", "a token file, by default standard input", many=True),
 )
 
 _SAID = ("service", "key_reference")
@@ -33,12 +33,13 @@ _SAID = ("service", "key_reference")
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
 
-    source, tokens = tokenfile.inspect(options.FILE)
-    if options.json:
-        files.write_stdout(tokenfile.dump_json(_facts(tokens)))
-    else:
-        lines = "".join(f"{line}\n" for line in _lines(tokens, hexadecimal=options.hex))
-        files.write_stdout(f"{source.name}: {lines}".encode())
+    for source, tokens in TOOL.each(options.FILE, tokenfile.inspect):
+        if options.json:
+            facts = {"file": source.path, **_facts(tokens)}
+            files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
+        else:
+            lines = "".join(f"{line}\n" for line in _lines(tokens, hexadecimal=options.hex))
+            files.write_stdout(f"{source.name}: {lines}".encode())
     return 0
 
 

@@ -137,7 +137,7 @@ def _password(options: SimpleNamespace) -> bytes:
 
 def _sign(path: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
-    from toktools import signatures, tokenfile
+    from toktools import replacing, signatures, tokenfile
 
     files.refuse_irregular(path)
     source, tokens = tokenfile.read(path)
@@ -150,7 +150,7 @@ def _sign(path: str, signer: Signer) -> None:
         fault = verifier.fault(place.index, place.text)
         if fault:
             raise ToktoolsError(f"{place.name}: {fault}")
-    files.replace({path: tokens.dump()}, seen=source)
+    replacing.replace({path: tokens.dump()}, seen=source)
 
 
 def _run(cli: Cli, commands: Sequence[str]) -> None:
@@ -162,7 +162,7 @@ def _run(cli: Cli, commands: Sequence[str]) -> None:
     cli.type(b"quit")
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

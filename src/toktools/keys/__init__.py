@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     """Tells the user what the work does not stop for."""
     Opener = Callable[[str, Secret, Warn], Signer]
 
-KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", required=True)
+KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", also="--key", required=True)
 """The option of every command that signs."""
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from toktools import encoding, files, signals
+from toktools import encoding, files, kernel, signals
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer, fault
 
@@ -28,7 +28,6 @@ _PAUSE = 0.05
 """Seconds from one look to the next."""
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM)
 """How the system says that it can start no process now."""
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 class Command(Signer):
@@ -58,7 +57,7 @@ class Command(Signer):
         self._folder = ""
         self._others = _descendants()
         """Processes of the shell that has become this one."""
-        self._adopts = _adopt_orphans()
+        self._adopts = kernel.adopt_orphans()  # else what a command has started is its own business
 
     def _sign(self, digest: bytes) -> bytes:
         """Run the command for a digest, and return the signature: as many bytes as an RSA key can make.
@@ -245,16 +244,6 @@ def _send(number: int, pids: Iterable[int]) -> None:
             os.kill(pid, number)
         except OSError:
             pass  # it is over
-
-
-def _adopt_orphans() -> bool:
-    """Become the parent of what the commands leave behind (Linux), so that it can be found; say whether that worked."""
-    import ctypes
-
-    try:
-        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (AttributeError, OSError):
-        return False  # another system: what a command has started is then its own business
 
 
 def _descendants() -> set[int]:

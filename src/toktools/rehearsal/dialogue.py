@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from toktools import approvers, files, prompts, tokenfile
+from toktools import approvers, files, prompts, replacing, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.keys import public
 from toktools.options import Answer, CommandLine
@@ -104,7 +104,7 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        files.replace({path: tokenfile.dump_json(document)})
+        replacing.replace({path: tokenfile.dump_json(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""
