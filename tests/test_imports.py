@@ -34,11 +34,11 @@ COMMANDS = (
     "tok-sign",
     "tok-verify",
 )
-FLAGS = ("--help", "--version", "--bogus")
+FLAGS = {"--help": LIGHT, "--version": LIGHT, "--bogus": f"{LIGHT}, difflib"}
 
 # The words of a run, and the imports that it is worth.
 RUNS = {
-    **{f"{command} {flag}": ((command, flag), LIGHT) for command in COMMANDS for flag in FLAGS},
+    **{f"{command} {flag}": ((command, flag), wanted) for command in COMMANDS for flag, wanted in FLAGS.items()},
     "tok-extract": (("tok-extract", SIGNED), TOKEN_FILE),
     "tok-inspect": (("tok-inspect", SIGNED), TOKEN_FILE),
     "tok-merge": (("tok-merge", SIGNED), f"{TOKEN_FILE}, {SECRETIVE}"),
