@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 
 from toktools import files
 from toktools.errors import ToktoolsError
-from toktools.rehearsal.cluster import Cluster, QuorumToken, Refused, User
+from toktools.rehearsal.answers import Refused
+from toktools.rehearsal.cluster import Cluster, QuorumToken, User
 
 _APPLICATION = 0x746F6B74
 """Marks the file as ours (PRAGMA application_id): tokt."""
