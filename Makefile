@@ -1,19 +1,29 @@
-# For GNU make. demo: see it work. test: run all tests. check: lint and types. install PREFIX=...
+# For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
+# check: lint and types. install PREFIX=...
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
 EXTRAS =
+# Twice as many workers as cores, since many tests wait for something.
+QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
+SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
 home = $(abspath $(PREFIX))
-NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 10) or sys.exit("toktools needs Python 3.10 or later")
+NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 
 demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
 
 test: $(VENV)/ready-to-test
+	@$(VENV)/bin/python -m pytest $(SPREAD) $(TESTS)
+
+quick: $(VENV)/ready-to-test
+	@$(VENV)/bin/python -m pytest $(SPREAD) $(QUICK)
+
+cover: $(VENV)/ready-to-test
 	@$(VENV)/bin/coverage erase
 	@COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERAGE_FILE="$(CURDIR)/.coverage" \
-	    $(VENV)/bin/coverage run -m pytest $(TESTS)
+	    $(VENV)/bin/coverage run -m pytest $(SPREAD) $(TESTS)
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report
 
@@ -49,4 +59,4 @@ $(VENV)/ready-to-bench: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q -e '.[bench]'
 	@touch $@
 
-.PHONY: demo test check bench install
+.PHONY: demo test quick cover check bench install

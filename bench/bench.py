@@ -9,6 +9,8 @@ import os
 import platform
 import re
 import select
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from measure import Place, medians
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = Path(__file__).resolve().with_name("documented-steps.sh")
+KMS = ROOT / "tests" / "kms_stand_in.py"
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
 FILTERS = ("tok-exec", "tok-extract", "tok-inspect", "tok-merge", "tok-sign", "tok-verify")
@@ -29,7 +32,7 @@ COMMANDS = (*FILTERS, "tok-login", "tok-rehearse")
 CORES = len(os.sched_getaffinity(0))
 MANY = 28  # tokens; from so many on the signatures count beside the start
 PIPELINE = "tok-extract {0} | tok-sign -k officer1.key | tok-merge {0} > out"
-# What keys.py and signatures.py cannot do without.
+# What keys/file.py and signatures.py cannot do without.
 CRYPTOGRAPHY = """
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -49,9 +52,8 @@ for digest in (bytes(32), b"1" * 32, b"2" * 32):
 # Processes with nothing between them, each of which signs and verifies as tok-sign does.
 FLOOR_OF_SIGNING = """
 import os, sys, time
-from toktools import keys, passphrases, signatures
-key, _ = keys.private("officer1.key", passphrases.prompt("--passin"))
-sign = signatures.signer(key)
+from toktools import keys, passphrases
+sign = keys.open_signer("officer1.key", passphrases.prompt("--passin"), print).sign
 jobs, count = map(int, sys.argv[1:])
 each = -(-count // jobs)
 digests = [os.urandom(32) for _ in range(each)]
@@ -68,9 +70,9 @@ print(jobs * each / (time.perf_counter() - began))
 # tok-sign but for the signature itself; ru_maxrss would tell the size of the parent.
 PEAK_MEMORY = """
 import re, sys
-from toktools import signatures
 from toktools.commands import sign
-signatures.signer = lambda key: lambda digest: 8 * digest
+from toktools.keys.file import KeyInMemory
+KeyInMemory.sign = lambda key, digest: 8 * digest
 if sign.main(["-k", "officer1.key"]):
     raise SystemExit(2)
 with open("/proc/self/status") as status:
@@ -134,6 +136,7 @@ class Bench:
             self.pipelines,
             self.signing,
             self.executing,
+            self.kms,
             self.memory,
             self.lines,
             self.first,
@@ -245,6 +248,45 @@ class Bench:
             partial(self.place.wall, f"for file in digest*.bin; do {sign} -in $file; done > signatures"),
         )
         yield ratio(f"`tok-exec -j 2 openssl`, {count} digests", "a loop of the shell", ours, theirs, 0.8)
+
+    def kms(self) -> Iterator[Row]:
+        """Compare a key in KMS with the AWS CLI, which is run once for each digest; nothing where they are missing."""
+        server = shutil.which("moto_server")
+        if not (server and shutil.which("aws")):
+            print("no row of AWS KMS: moto_server and aws are missing", file=sys.stderr)
+            return
+        with socket.socket() as any_port:
+            any_port.bind(("127.0.0.1", 0))
+            port = any_port.getsockname()[1]
+        _, digests, _ = self.tokens(MANY)
+        where = f"AWS_ENDPOINT_URL=http://127.0.0.1:{port} AWS_DEFAULT_REGION=us-east-1"
+        who = "AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_EC2_METADATA_DISABLED=true"
+        aws = f"export {where} {who}; "
+        create = (
+            "aws kms create-key --key-spec RSA_2048 --key-usage SIGN_VERIFY --query KeyMetadata.KeyId --output text"
+        )
+        sign = "aws kms sign --message fileb://{} --message-type DIGEST --query Signature --output text"
+        sign += " --signing-algorithm RSASSA_PKCS1_V1_5_SHA_256"
+        with subprocess.Popen(
+            [Path(server).resolve().with_name("python3"), KMS, str(port)], stderr=subprocess.DEVNULL
+        ) as stand_in:
+            try:
+                for _ in range(200):
+                    time.sleep(0.1)
+                    with socket.socket() as caller:
+                        if not caller.connect_ex(("127.0.0.1", port)):
+                            break
+                key = self.place.output("sh", "-c", aws + create).strip()
+                ours, theirs = medians(
+                    min(self.sizes.runs, 3),
+                    partial(self.place.wall, f"{aws} tok-sign -k awskms:///{key} < {digests} > signatures"),
+                    partial(
+                        self.place.wall, f"{aws} tok-exec -b -j 2 -- {sign} --key-id {key} < {digests} > signatures"
+                    ),
+                )
+            finally:
+                stand_in.kill()
+        yield ratio(f"`tok-sign -k awskms:`, {MANY} digests", "tok-exec -j 2 with the AWS CLI", ours, theirs, 0.25)
 
     def memory(self) -> Iterator[Row]:
         """Compare the peak of the memory, of everything but the signature itself."""
@@ -369,7 +411,7 @@ def installed(folder: Path) -> Path:
     """Install this checkout in a fresh virtual environment, as a user would, and return the folder of its commands."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     # Not in the checkout, where a build would leave its files.
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", ROOT], check=True)
+    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", f"{ROOT}[kms]"], check=True)
     return folder / "bin"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,18 +101,44 @@ def usual_signals() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if worker else base
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        folder = shared / f"once-{name}"
+        with open(shared / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (done := shared / f"once-{name}.done").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed half way
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def wheel(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The wheel, built from this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
-    (path,) = folder.glob("*.whl")
+
+    def build(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+
+    (path,) = once("wheel", build).glob("*.whl")
     return path
 
 
 @pytest.fixture(scope="session")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The folder of the commands that the wheel installs, away from the checkout and its sources."""
-    home = tmp_path_factory.mktemp("installed")
+    return once("installed", lambda home: _install(wheel, home)) / "bin"
+
+
+def _install(wheel: Path, home: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     pip = [sys.executable, "-m", "pip", "-q", "--python", str(home / "bin" / "python")]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
@@ -122,7 +149,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site / "measured.pth").write_text(
         "import os; 'COVERAGE_PROCESS_START' in os.environ and __import__('coverage').process_startup()\n"
     )
-    return home / "bin"
 
 
 @pytest.fixture
@@ -133,10 +159,14 @@ def shell(installed: Path, tmp_path: Path) -> Shell:
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def keys(once: Callable[[str, Callable[[Path], None]], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an RSA-2048 key as openssl writes it, in every form, and keys of other kinds."""
     need("openssl")
-    folder = tmp_path_factory.mktemp("keys")
+    # Each worker has a copy of its own: some tests write beside the keys.
+    return shutil.copytree(once("keys", _make_keys), tmp_path_factory.mktemp("keys"), dirs_exist_ok=True)
+
+
+def _make_keys(folder: Path) -> None:
     secret = f"-passout 'pass:{PASS_PHRASE}'"
     script = f"""
         set -e
@@ -161,4 +191,3 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
         openssl genpkey -algorithm ed25519 -out ed25519.pem
     """
     subprocess.run(["sh", "-c", script], cwd=folder, check=True, capture_output=True)
-    return folder

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from toktools import keys, passphrases, signatures, tokenfile
+from toktools import passphrases, tokenfile
 from toktools.encoding import encode
+from toktools.keys import open_signer, public
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from toktools.keys.signer import Signer
 
 PASSWORD = "for-practice"
 
 
-def signed(digests: list[bytes], key: signatures.SigningKey) -> tokenfile.TokenFile:
+def signed(digests: list[bytes], signer: Signer) -> tokenfile.TokenFile:
     """The file of an MFA login or set-up with every digest signed."""
     tokens = [
-        {"unsigned": encode(digest).decode(), "signed": encode(signatures.signer(key)(digest)).decode()}
-        for digest in digests
+        {"unsigned": encode(digest).decode(), "signed": encode(signer.sign(digest)).decode()} for digest in digests
     ]
     return tokenfile.parse(tokenfile.dump_json({"version": "2.0", "tokens": tokens}))
 
 
 def enrol(state: Path, username: str, key_file: Path) -> None:
     """Make an admin with a second factor, and the cluster if there is none."""
-    key, _ = keys.private(str(key_file), passphrases.prompt("--passin"))
+    signer = open_signer(str(key_file), passphrases.prompt("--passin"), lambda _: None)
     with State(str(state)).cluster(3) as cluster:
         if not cluster.users:
             cluster.activate(PASSWORD)
-        enrol_in(cluster, username, key)
+        enrol_in(cluster, username, signer)
 
 
-def enrol_in(cluster: Cluster, username: str, key: signatures.SigningKey) -> None:
+def enrol_in(cluster: Cluster, username: str, signer: Signer) -> None:
     """The same in a cluster in memory."""
+    assert signer.public is not None
     session, name = Session(), (username, ADMIN)
     cluster.login(session, ("admin", ADMIN), PASSWORD)
     cluster.create(session, name, PASSWORD)
     digests = cluster.begin_mfa_change(session, name, PASSWORD)
-    cluster.end_mfa_change(session, signed(list(digests), key), keys.pem(key.public_key()))
+    cluster.end_mfa_change(session, signed(list(digests), signer), public.pem(signer.public))
     cluster.logout(session)

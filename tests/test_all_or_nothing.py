@@ -29,7 +29,7 @@ AS_ROOT = os.geteuid() == 0
 
 def line(size: int) -> bytes:
     """Return a line for a signature of this size."""
-    return base64.b64encode(b"\x5a" * size) + b"\n"
+    return base64.b64encode(b"\xa5" * size) + b"\n"
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
@@ -73,12 +73,12 @@ BAD_STREAMS = {
     "too few": (ONE + TWO, "3 tokens but 2 signatures"),
     "too many": (STREAM + line(256), "3 tokens but more than 3 signatures"),
     "blank line in the middle": (ONE + b"\n" + TWO + THREE, "line 2: empty"),
-    "blank line at the end": (STREAM + b"\n", "line 4: empty"),
+    "blank line at the end": (ONE + TWO + b"\n\r\n", "3 tokens but 2 signatures"),
     "blank line alone": (b"\r\n", "line 1: empty"),
     "one signature for two digests": (ONE + TWO + ONE, "token 1 and token 3 have one and the same signature"),
     "not base64": (ONE + b"Error: no such key\n" + THREE, "line 2: "),
-    "raw bytes": (b"\x80" * 256, "line 1: not base64"),
-    "not canonical": (ONE + line(256).replace(b"g==", b"h==") + THREE, "line 2: not canonical base64"),
+    "raw bytes": (b"\x80" * 256, "line 1: raw bytes, not base64"),
+    "not canonical": (ONE + line(256).replace(b"Q==", b"R==") + THREE, "line 2: not canonical base64"),
     "not padded": (ONE + TWO + THREE.replace(b"=", b""), "line 3: not canonical base64"),
     "white space": (ONE + b" " + TWO + THREE, "line 2: white space"),
     "a digest": (ONE + line(32) + THREE, "line 2: wrong size: 32 bytes, but an RSA-2048 signature has 256"),
@@ -117,7 +117,7 @@ def test_a_bad_stream_changes_nothing(shell: Shell, case: str, options: list[str
         (b"", "2: empty"),
         (b"\x80" * 255, "2: wrong size: 255 bytes"),
         (b"\x80" * 256 + b"\n", "2: wrong size: 257 bytes"),
-        (TWO + THREE, "2: white space"),
+        (TWO + THREE, "3 tokens but more than 3 signatures"),
         (SIGNATURES[0], "token 1 and token 2 have one and the same signature"),
         (None, "2: no such file or directory"),
     ],

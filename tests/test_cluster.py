@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from rehearsing import PASSWORD, signed
 
-from toktools import approvaldata, keys, signatures, tokenfile
+from toktools import approvaldata, tokenfile
 from toktools.encoding import encode
 from toktools.errors import ToktoolsError
-from toktools.rehearsal import cluster as rules
+from toktools.keys import public as public_keys
+from toktools.keys.file import KeyInMemory
+from toktools.rehearsal import members as rules
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, Cluster, Name, QuorumToken, Refused, Session, User
 
 FIRST, OFFICER1, OFFICER2 = (("admin", ADMIN), ("officer1", ADMIN), ("officer2", ADMIN))
@@ -92,14 +94,16 @@ def board(cluster: Cluster) -> Cluster:
 
 
 @cache
-def key(owner: str) -> rsa.RSAPrivateKey:
+def key(owner: str) -> KeyInMemory:
     """Return somebody's key, which is made when it is first needed."""
     assert owner
-    return rsa.generate_private_key(65537, 2048)
+    return KeyInMemory(rsa.generate_private_key(65537, 2048))
 
 
 def public(owner: str) -> str:
-    return keys.pem(key(owner).public_key())
+    half = key(owner).public
+    assert half is not None
+    return public_keys.pem(half)
 
 
 def enter(cluster: Cluster, name: Name, password: str = PASSWORD) -> Session:
@@ -156,7 +160,7 @@ def text(content: bytes) -> str:
 
 
 def signature(digest: bytes, owner: str) -> str:
-    return text(signatures.signer(key(owner))(digest))
+    return text(key(owner).sign(digest))
 
 
 def answer(*pairs: tuple[bytes, str]) -> tokenfile.TokenFile:
@@ -865,7 +869,7 @@ def test_registration_that_is_unsigned(cluster: Cluster) -> None:
     with refused(cluster, "InvalidQuorumSignature"):
         cluster.register(session, registration(tokens, ""), public("officer1"))
     file = registration(tokens, "")
-    file.put(0, signatures.signer(key("officer1"))(tokens[0][1]))
+    file.put(0, key("officer1").sign(tokens[0][1]))
     with refused(cluster, f"{MARK}token 2: unsigned"):
         cluster.register(session, file, public("officer1"))
 

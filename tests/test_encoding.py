@@ -1,6 +1,7 @@
 """Canonical base64, and the sizes of digests and signatures."""
 
 import base64
+import random
 
 import pytest
 
@@ -80,16 +81,14 @@ def test_digest_of_another_size(count: int) -> None:
     """A digest that is not 32 bytes long is refused with its size."""
     with pytest.raises(ToktoolsError, match=f"^{encoding.size(count)}, but a SHA-256 digest has 32$") as caught:
         encoding.digest(base64.b64encode(bytes(count)))
-    # Zeros in base64 are all A, so 48 of them do look like hexadecimal.
-    assert ("hexadecimal" in caught.value.hint) == (count == 48)
+    assert not caught.value.hint
 
 
 @pytest.mark.parametrize("text", [DIGEST.hex().encode(), DIGEST.hex().upper().encode()])
 def test_digest_in_hexadecimal(text: bytes) -> None:
     """A digest in hexadecimal, which happens to be valid base64, is refused with a hint."""
-    with pytest.raises(ToktoolsError, match="48 bytes") as caught:
+    with pytest.raises(ToktoolsError, match=r"^hexadecimal digits, not base64$"):
         encoding.digest(text)
-    assert "hexadecimal" in caught.value.hint
 
 
 @pytest.mark.parametrize("count", [256, 264, 384, 512, 2048])
@@ -120,11 +119,14 @@ def test_wrapped_signature(width: int, hinted: bool) -> None:  # noqa: FBT001
         base64.b64encode(SIGNATURE),
         base64.b64encode(SIGNATURE) + b"\n",
         b" \t" + base64.b64encode(SIGNATURE) + b"\r\n\n",
+        base64.encodebytes(SIGNATURE),
+        base64.encodebytes(SIGNATURE).replace(b"\n", b"\r\n"),
+        b"\n\t ".join(base64.b64encode(SIGNATURE)[at : at + 64] for at in range(0, 344, 64)),
     ],
 )
 def test_signature_file(content: bytes) -> None:
-    """A signature's own file holds it raw, or as base64 with white space around it."""
-    assert encoding.signature_file(content) == SIGNATURE
+    """A signature's own file holds it raw, or as base64 with white space around and inside it, as tools wrap it."""
+    assert encoding.signature_file(content) == [SIGNATURE]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +137,10 @@ def test_signature_file(content: bytes) -> None:
         (SIGNATURE + b"\n", "wrong size: 257 bytes"),
         (SIGNATURE[:-1], "wrong size: 255 bytes"),
         (DIGEST, "wrong size: 32 bytes"),
-        (base64.encodebytes(SIGNATURE), "white space"),
-        (base64.b64encode(SIGNATURE) + b"\n" + base64.b64encode(SIGNATURE) + b"\n", "white space"),
+        (base64.b64encode(SIGNATURE) + b"\n" + base64.b64encode(SIGNATURE)[:-1] + b"\n", "^line 2: not canonical"),
+        (base64.b64encode(SIGNATURE) + b"\n\n" + base64.b64encode(SIGNATURE) + b"\n", "^line 2: empty"),
+        (base64.b64encode(SIGNATURE) + b"\n" + base64.b64encode(DIGEST) + b"\n", "^line 2: wrong size: 32 bytes"),
+        (2 * base64.encodebytes(SIGNATURE), "^several in one line"),
         (base64.b64encode(SIGNATURE)[:-1], "not canonical"),
     ],
 )
@@ -149,3 +153,99 @@ def test_refused_signature_file(content: bytes, said: str) -> None:
 def test_one_byte() -> None:
     """One byte is not called bytes."""
     assert (encoding.size(1), encoding.size(2), encoding.size(0)) == ("1 byte", "2 bytes", "0 bytes")
+
+
+# Bytes that show both characters that base64url replaces.
+RANDOM = bytes(range(255, -1, -1))
+TEXT = base64.b64encode(RANDOM)
+HEX = RANDOM.hex()
+DIGEST_HEX = DIGEST.hex().encode()
+
+# What people have in place of base64, and what it is called.
+DISGUISES = {
+    "hexadecimal": (HEX.encode(), "hexadecimal digits, not base64"),
+    "hexadecimal in capitals": (HEX.upper().encode(), "hexadecimal digits, not base64"),
+    "hexadecimal without a digit": (b"deadbeef" * 64, "hexadecimal digits, not base64"),
+    "hexadecimal and an x": (b"0x" + HEX.encode(), "hexadecimal digits, not base64"),
+    "hexadecimal of a digest": (DIGEST_HEX, "hexadecimal digits, not base64"),
+    "hexadecimal with colons": (RANDOM.hex(":").encode(), "hexadecimal digits, not base64"),
+    "base64 of base64": (base64.b64encode(TEXT), "base64 of base64"),
+    "base64 of wrapped base64": (base64.b64encode(base64.encodebytes(RANDOM)), "base64 of base64"),
+    "base64 of hexadecimal": (base64.b64encode(HEX.encode()), "base64 of hexadecimal digits"),
+    "base64 of base64 of base64": (base64.b64encode(base64.b64encode(TEXT)), "base64 of base64"),
+    "certutil": (
+        b"-----BEGIN CERTIFICATE-----\r\n" + base64.encodebytes(RANDOM) + b"-----END CERTIFICATE-----\r\n",
+        "text between BEGIN and END lines, not base64",
+    ),
+    "PGP": (b"-----BEGIN PGP SIGNATURE-----\n\n" + TEXT, "text between BEGIN and END lines, not base64"),
+    "base64url": (base64.urlsafe_b64encode(RANDOM), "base64url, not base64"),
+    "base64url without padding": (base64.urlsafe_b64encode(RANDOM).rstrip(b"="), "base64url, not base64"),
+    "Vault": (b"vault:v1:" + TEXT, "a signature of HashiCorp Vault, not base64"),
+    "Vault, a later key": (b"vault:v12:" + TEXT, "a signature of HashiCorp Vault, not base64"),
+    "two in a line": (TEXT + b" " + TEXT, "several in one line, not base64"),
+    "two with a comma": (TEXT + b"," + TEXT, "several in one line, not base64"),
+    "two run together": (TEXT + TEXT, "several in one line, not base64"),
+    "a byte-order mark": (b"\xef\xbb\xbf" + TEXT, "a byte-order mark before the text, not base64"),
+    "UTF-16": (TEXT.decode().encode("utf-16"), "UTF-16, not base64"),
+    "UTF-16, little end first": (TEXT.decode().encode("utf-16-le"), "UTF-16, not base64"),
+    "UTF-16, big end first": (TEXT.decode().encode("utf-16-be"), "UTF-16, not base64"),
+    "UTF-16, a mark, big end first": (("\ufeff" + TEXT.decode()).encode("utf-16-be"), "UTF-16, not base64"),
+    "UTF-16, a line cut by a line feed": (b"\0" + TEXT.decode().encode("utf-16-le"), "UTF-16, not base64"),
+    "sha256sum": (DIGEST_HEX + b"  token1.bin", "a hexadecimal digest with words beside it, not base64"),
+    "sha256sum -b": (DIGEST_HEX + b" *token1.bin", "a hexadecimal digest with words beside it, not base64"),
+    "sha256sum, an odd name": (
+        b"\\" + DIGEST_HEX + b"  a\\nb",
+        "a hexadecimal digest with words beside it, not base64",
+    ),
+    "sha256sum --tag": (b"SHA256 (a b) = " + DIGEST_HEX, "a hexadecimal digest with words beside it, not base64"),
+    "openssl dgst": (b"SHA2-256(stdin)= " + DIGEST_HEX, "a hexadecimal digest with words beside it, not base64"),
+    "quotes": (b'"' + TEXT + b'"', "text in quotes, not base64"),
+    "quotes and a comma": (b'"' + TEXT + b'",', "text in quotes, not base64"),
+    "JSON": (b'{"Signature": "' + TEXT + b'"}', "JSON, not base64"),
+    "a data: URL": (b"data:;base64," + TEXT, "a data: URL, not base64"),
+    "percent-encoded": (TEXT.replace(b"=", b"%3D"), "percent-encoded text, not base64"),
+    "backslashes": (TEXT.replace(b"/", b"\\/"), "text with backslashes, not base64"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), DISGUISES.values(), ids=DISGUISES)
+def test_disguises(text: bytes, said: str) -> None:
+    """What only looks like base64, or like something that people have in its place, is named with a hint."""
+    line = text.split(b"\n", 1)[0].removesuffix(b"\r")  # as a stream would have it
+    for decode, content in (
+        (encoding.signature, line),
+        (encoding.digest, line),
+        (encoding.signature_file, text),
+        (encoding.wrapped_signature, text),
+    ):
+        with pytest.raises(ToktoolsError) as caught:
+            decode(content)
+        assert caught.value.message == said
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", [DIGEST_HEX, DIGEST_HEX + b"\n", DIGEST_HEX[:32], base64.b64encode(DIGEST) + b"\n"])
+def test_text_for_a_raw_digest(text: bytes) -> None:
+    """A text is no raw digest, though it may have 32 bytes."""
+    with pytest.raises(ToktoolsError, match=r"^hexadecimal digits, not base64$|^base64 text, not raw bytes$"):
+        encoding.raw_digest(text)
+
+
+def test_random_bytes_are_no_text() -> None:
+    """Raw signatures and digests are taken for what they are, whatever bytes they begin with."""
+    generator = random.Random(1)
+    marks = (b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"0x", b"data:", b"{", b'"', b"vault:v1:", b"-----BEGIN ")
+    for start in marks * 100:
+        signature = start + generator.randbytes(256 - len(start))
+        assert encoding.signature_file(signature) == [signature]
+        assert encoding.signature(base64.b64encode(signature)) == signature
+        assert encoding.digest(base64.b64encode(signature[:32])) == encoding.raw_digest(signature[:32])
+
+
+def test_several_lines_in_a_file() -> None:
+    """A file may hold what tok-sign wrote: a signature a line, also with the line ends of another system."""
+    lines = base64.b64encode(SIGNATURE), base64.b64encode(RANDOM)
+    for end in (b"\n", b"\r\n", b"\n\n\n"):
+        if end != b"\n\n\n":
+            assert encoding.signature_file(end.join(lines) + end) == [SIGNATURE, RANDOM]
+        assert encoding.signature_file(b"\n".join(lines) + end) == [SIGNATURE, RANDOM]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Done, Shell, need
+from conftest import ROOT, Done, Shell, need
 from test_interop import OPENSSL_SIGN, Desk
 
 SIGNATURE = b"\xa5" * 256
@@ -135,6 +137,8 @@ CALLS = {
     "a file": f"tok-exec -- {OPENSSL_SIGN} -in {{}}",
     "verified": f'tok-exec -p "$KEY" -j 2 -- {OPENSSL_SIGN}',
     "base64": f"tok-exec -b -- sh -c '{OPENSSL_SIGN} | base64 -w0'",
+    "base64, wrapped": f"tok-exec -b -- sh -c '{OPENSSL_SIGN} | base64'",
+    "base64, wrapped by openssl": f"tok-exec -b -- sh -c '{OPENSSL_SIGN} | openssl base64'",
     "base64 and white space": f"tok-exec -b -- sh -c 'printf \" \\r\\n\\t\"; {OPENSSL_SIGN} | base64 -w0; echo; echo'",
     "base64, -p and -j": f'tok-exec -bp "$KEY" -j3 sh -c \'{OPENSSL_SIGN} -in "$1" | base64 -w0\' sh {{}}',
     "tok-sign": 'tok-exec tok-sign -r -k "$KEY"',
@@ -256,7 +260,7 @@ FAILURES = {
     "ended": ("kill -15 $$", "", "killed by signal 15 (Terminated)"),
     "nothing": (":", "", "no output"),
     "closed output": ("exec >&-", "", "no output"),
-    "text": ("echo 'Error: no such key'", "", "its output is no signature: wrong size: 19 bytes"),
+    "text": ("echo 'Error: no such key'", "", "its output is no signature: not base64"),
     "base64": (
         "base64 -w0 signature.bin",
         "",
@@ -268,10 +272,30 @@ FAILURES = {
     "the digest": ('cat "$1"', "", "its output is no signature: wrong size: 32 bytes"),
     "endless": ("exec cat /dev/zero", "", "more than 65536 bytes of output"),
     "endless, from a child": ("cat /dev/zero", "", "more than 65536 bytes of output"),
-    "raw with -b": ("cat signature.bin", "-b", "its output is no signature: not base64"),
+    "raw with -b": ("cat signature.bin", "-b", "its output is no signature: raw bytes\ntok-exec: hint: leave out -b"),
     "nothing with -b": (":", "-b", "no output"),
     "a newline with -b": ("echo", "-b", "its output is no signature: empty"),
-    "wrapped with -b": ("base64 -w64 signature.bin", "-b", "white space in the base64\ntok-exec: hint: base64 -w0"),
+    "two signatures with -b": (
+        "base64 -w0 signature.bin; base64 signature.bin",
+        "-b",
+        "its output is no signature: several in one line, not base64\ntok-exec: hint: one stands",
+    ),
+    "hexadecimal with -b": (
+        "od -An -v -tx1 signature.bin",
+        "-b",
+        "its output is no signature: hexadecimal digits, not base64\ntok-exec: hint: xxd -r -p",
+    ),
+    "hexadecimal": (
+        "od -An -v -tx1 signature.bin | tr -d ' \\n'",
+        "",
+        "its output is no signature: hexadecimal digits, not base64\ntok-exec: hint: xxd -r -p",
+    ),
+    "encoded twice with -b": (
+        "base64 signature.bin | base64",
+        "-b",
+        "base64 of base64\ntok-exec: hint: it was encoded",
+    ),
+    "encoded twice": ("base64 signature.bin | base64", "", "base64 of base64\ntok-exec: hint: it was encoded"),
     "a digest with -b": ('base64 "$1"', "-b", "its output is no signature: wrong size: 32 bytes"),
 }
 
@@ -687,3 +711,64 @@ def test_other_signals_are_as_they_were(bench: Bench) -> None:
     # Were it ignored, yes would go on, and the shell would tell of its error.
     done = bench.exec("-j", "2", "sh", "-c", "yes | head -n 1 >&2; cat signature.bin", stdin=stream(DIGESTS[0]))
     assert done == Done(0, stream(SIGNATURE), "y\n")
+
+
+# Where it is run.
+
+
+def test_a_parent_that_ignores_the_end_of_children(bench: Bench) -> None:
+    """A failed command is no success where the parent does not care for its children: trap '' CHLD."""
+    script = "trap '' CHLD; tok-exec sh -c 'cat signature.bin; exit 3'; exit $?"
+    done = bench.shell.sh(script, stdin=stream(DIGESTS[0]), shell="bash", env=bench.env)
+    assert done == Done(2, b"", "tok-exec: standard input: line 1: sh: exit status 3\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has orphans come to tok-exec")
+def test_orphans_are_reaped(bench: Bench) -> None:
+    """A child that a command leaves behind, and that ends, takes up no process while tok-exec goes on."""
+    signer = ("-j", "3", "--", "sh", "-c", "(sleep 0.01 & ) >&- 2>&-; cat signature.bin")
+    with bench.started(*signer, stdin=stream(*DIGESTS * 5)) as tool:
+        assert tool.stdout is not None
+        assert tool.stdin is not None
+        for _ in range(5 * len(DIGESTS)):
+            tool.stdout.readline()
+        time.sleep(0.1)
+        tool.stdin.write(stream(*DIGESTS[:1]))
+        tool.stdout.readline()
+        time.sleep(0.1)
+        children = Path(f"/proc/{tool.pid}/task/{tool.pid}/children").read_text().split()
+        assert len(children) <= 3
+        tool.stdin.close()
+        assert tool.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("limit", ["--as=200000000", "--as=1000000000"])
+def test_no_room_for_threads(bench: Bench, limit: str) -> None:
+    """Where memory is limited, as many threads as there is room for do the work."""
+    need("prlimit")
+    words = ("prlimit", limit, "tok-exec", "-j", "1000", *EIGHT_TIMES)
+    done = bench.shell.run(*words, stdin=stream(*DIGESTS[:8] * 10), env=bench.env)
+    assert done == Done(0, signed(*DIGESTS[:8] * 10), "")
+
+
+def test_no_room_for_processes(bench: Bench) -> None:
+    """Where the number of processes is limited, as many as there is room for do the work."""
+    need("prlimit", "setpriv")
+    if os.geteuid() != 0:
+        pytest.skip("counts the processes of a user who has no others")
+    # The Python of the tests may be open to root alone; without -p the tool needs no library.
+    user = ("setpriv", "--reuid=65533", "--clear-groups")
+    python = (shutil.which("python3", path="/usr/bin") or sys.executable, "-B", ROOT / "bin" / "tok-exec")
+    env = {**bench.env, "PYTHONPATH": str(ROOT / "src")}
+    if bench.shell.run(*user, *python, "--help", env=env).status:
+        pytest.skip("neither this Python nor this checkout is open to another user")
+    tool = (*user, "prlimit", "--nproc=20", *python, "-j", "1000", "--", "sh", "-c", "head -c 256 /dev/zero; exit")
+    done = bench.shell.run(*tool, stdin=stream(*DIGESTS[:8] * 10), env=env)
+    assert done == Done(0, stream(*[bytes(256)] * 80), "")
+
+
+def test_a_size_that_aws_does_not_document(bench: Bench) -> None:
+    """A signature that no RSA-2048 key has made is warned of once, unless -p says whose it is."""
+    done = bench.exec("sh", "-c", "head -c 384 /dev/zero").check(0, "tok-exec: warning: a signature of 384 bytes")
+    assert done.err.count("\n") == 1
+    assert bench.exec("cat", "signature.bin").err == ""

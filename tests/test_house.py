@@ -33,27 +33,56 @@ FLOORS = {
     "toktools.passphrases": 2,
     "toktools.records": 2,
     "toktools.signatures": 2,
-    "toktools.signers": 2,
     "toktools.prompts": 0,
     "toktools.approvaldata": 0,
     "toktools.approvers": 3,
     "toktools.tokenfile": 2,
     "toktools.pipeline": 3,
-    "toktools.pkcs11": 3,
-    "toktools.keys": 4,
+    "toktools.keys.der": 0,
+    "toktools.keys.pbes": 1,
+    "toktools.keys.signer": 3,
+    "toktools.keys.forms": 3,
+    "toktools.keys.command": 4,
+    "toktools.keys.pkcs11": 4,
+    "toktools.keys.allowed": 4,
+    "toktools.keys.awskms": 5,
+    "toktools.keys.openssh": 5,
+    "toktools.keys.file": 6,
+    "toktools.keys.public": 7,
+    "toktools.keys": 8,
     "toktools.rehearsal": 2,
-    "toktools.rehearsal.cluster": 5,
+    "toktools.rehearsal.answers": 3,
+    "toktools.rehearsal.syntax": 3,
     "toktools.rehearsal.console": 5,
-    "toktools.rehearsal.state": 6,
-    "toktools.rehearsal.dialogue": 7,
-    "toktools.rehearsal.commands": 8,
-    "toktools.commands": 9,
+    "toktools.rehearsal.members": 8,
+    "toktools.rehearsal.quorum": 9,
+    "toktools.rehearsal.cluster": 10,
+    "toktools.rehearsal.state": 11,
+    "toktools.rehearsal.dialogue": 12,
+    "toktools.rehearsal.groups": 13,
+    "toktools.rehearsal.groups.shared": 13,
+    "toktools.rehearsal.groups.cluster": 14,
+    "toktools.rehearsal.groups.login": 14,
+    "toktools.rehearsal.groups.quorum": 14,
+    "toktools.rehearsal.groups.user": 14,
+    "toktools.rehearsal.commands": 15,
+    "toktools.commands": 16,
 }
 LIBRARIES = {
-    "cryptography": {"toktools.keys", "toktools.pkcs11", "toktools.signatures"},
+    "boto3": {"toktools.keys.awskms"},
+    "botocore": {"toktools.keys.awskms"},
+    "cryptography": {
+        "toktools.keys.awskms",
+        "toktools.keys.file",
+        "toktools.keys.openssh",
+        "toktools.keys.pbes",
+        "toktools.keys.pkcs11",
+        "toktools.keys.public",
+        "toktools.signatures",
+    },
     "orjson": {"toktools.tokenfile"},
     "pexpect": {"toktools.clidriver"},
-    "pkcs11": {"toktools.pkcs11"},
+    "pkcs11": {"toktools.keys.pkcs11"},
     "sqlite3": {"toktools.rehearsal.state"},
 }
 
@@ -71,15 +100,15 @@ def floor_of(module: str) -> int:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in it; `from toktools import files` is toktools.files."""
+    """Every module that a file imports, wherever in it; `from toktools import files` is toktools.files, and so on."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {
-                f"{node.module}.{alias.name}" if node.module == "toktools" else node.module for alias in node.names
-            }
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            rooms = {name for name in names if node.module == "toktools" or name in FLOORS}
+            found |= rooms or {node.module}
     return {name.removesuffix(".__version__") for name in found}
 
 

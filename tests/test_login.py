@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -595,6 +596,14 @@ def test_usage_errors(desk: Desk, words: list[str], said: str) -> None:
     assert_refused(done, 2, said)
     assert "hunter22" not in done.err
     assert desk.pids() == []
+
+
+def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
+    """The end of the CLI is seen where the parent does not care for its children: trap '' CHLD."""
+    words = shlex.join([*desk.words("--password", "file:password"), "--", "user list"])
+    done = desk.sh(f"trap '' CHLD; {words}; exit $?", shell="bash", env=desk.env, start_new_session=True)
+    desk.assert_tidy(done.out.decode() + done.check(0).err)
+    assert len(answers(done.out)) == 1
 
 
 def test_a_command_that_is_too_long_for_a_terminal(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import quote
 
@@ -29,7 +29,10 @@ from test_keys import LINE, openssl_signature
 
 from toktools import keys as key_room
 from toktools.errors import ToktoolsError
-from toktools.signatures import DIGEST_INFO, SigningKey, signer, verifies
+from toktools.signatures import DIGEST_INFO, verifies
+
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
 
 PIN = "s3crét 7291"
 WRONG = "wr0ng 8305"
@@ -191,6 +194,8 @@ OBJECT = f"object={quote(KEY_LABEL)}"
         "model=SoftHSM%20v2;serial={serial}",
         "model=SoftHSM v2;manufacturer=SoftHSM project;serial={serial}",
         "manufacturer=SoftHSM%20project;serial={serial}",
+        "slot-manufacturer=SoftHSM project;serial={serial}",
+        "library-manufacturer=SoftHSM;library-description=Implementation of PKCS11;serial={serial}",
         f"token={LABEL};object={quote(KEY_LABEL)}",
         "token=many;object=twin;id=%01",
         f"{ONE}?module-path={{module}}",
@@ -319,6 +324,13 @@ ON_ONE = f"token {LABEL}: "
         (f"{ONE};slot-id=0", "{module}: no token matches\n"),
         (f"{ONE};model=SoftHSM", "{module}: no token matches\n"),
         (f"{ONE};manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};slot-manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};slot-description=none", "{module}: no token matches\n"),
+        (f"{ONE};library-manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};library-description=none", "{module}: no token matches\n"),
+        (f"{ONE};library-version=0", "{module}: no token matches\n"),
+        (f"{ONE};id=ff2500", "for an ID of the bytes ff2500 the URI has id=%ff%25%00\n"),
+        (f"{ONE};id=%ff2500", "for an ID of the bytes ff2500 the URI has id=%ff%25%00\n"),
         ("token=double", "{module}: 2 tokens match\n"),
         ("", "{module}: 4 tokens match\n"),
         ("model=SoftHSM%20v2", "{module}: 4 tokens match\n"),
@@ -543,14 +555,16 @@ class Card:
             raise self.refusal
         return SimpleNamespace(get_objects=lambda _: [self.key])
 
-    def find(self) -> tuple[SigningKey, list[str]]:
+    def find(self) -> tuple[Signer, list[str]]:
         """Find the key as tok-sign does, with a person who knows the PIN."""
         named = {"label": "card", "manufacturer_id": "maker", "model": "model", "serial": b"1"}
         token = SimpleNamespace(**named, flags=self.flags, open=self._open)
-        slot = SimpleNamespace(slot_id=0, get_token=lambda: token)
-        library = SimpleNamespace(get_slots=lambda **_: [slot])
+        slot = SimpleNamespace(slot_id=0, slot_description="slot", manufacturer_id="maker", get_token=lambda: token)
+        about = {"manufacturer_id": "maker", "library_description": "a module", "library_version": "1.2"}
+        library = SimpleNamespace(**about, get_slots=lambda **_: [slot])
         with mock.patch("pkcs11.lib", return_value=library):
-            return key_room.private("pkcs11:token=card", lambda *_: PIN.encode())
+            warnings: list[str] = []
+            return key_room.open_signer("pkcs11:token=card", lambda *_: PIN.encode(), warnings.append), warnings
 
     def refused(self) -> str:
         """Return why the key is not found."""
@@ -576,7 +590,7 @@ def card(private_key: RSAPrivateKey) -> Card:
 def test_a_card(card: Card, private_key: RSAPrivateKey) -> None:
     """The stand-in of these tests signs after one login, without a warning."""
     key, warnings = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
     assert (card.logins, card.signed_with, warnings) == ([PIN], [None], [])
 
 
@@ -611,11 +625,28 @@ def test_a_login_that_is_refused(card: Card, refusal: str, said: str) -> None:
 
 
 def test_the_last_try(card: Card) -> None:
-    """Who has one try left is told so once the PIN was right: somebody may have guessed at it."""
+    """Who has one try left is told so before the PIN is asked for, of a person, whatever --passin says."""
     from pkcs11 import TokenFlag
 
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
-    assert card.find()[1] == ["token card: this was the last try before it locks the PIN"]
+    asked = mock.Mock(return_value=b"typed")
+    with (
+        mock.patch("toktools.passphrases.has_terminal", return_value=True),
+        mock.patch("toktools.passphrases.prompt", return_value=asked),
+    ):
+        assert card.find()[1] == ["token card: one try is left before it locks the PIN"]
+    asked.assert_called_once_with("token card", "PIN")
+    assert card.logins == ["typed"]
+
+
+def test_the_last_try_without_a_terminal(card: Card) -> None:
+    """Without a person the last try is not used up."""
+    from pkcs11 import TokenFlag
+
+    card.flags |= TokenFlag.USER_PIN_FINAL_TRY
+    with mock.patch("toktools.passphrases.has_terminal", return_value=False):
+        assert card.refused() == "token card: the last try is for a person at a terminal, and there is none"
+    assert card.logins == []
 
 
 def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -> None:
@@ -624,7 +655,7 @@ def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -
 
     card.flags |= pkcs11.TokenFlag.PROTECTED_AUTHENTICATION_PATH
     key, _ = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
     assert (card.logins, card.signed_with) == ([pkcs11.PROTECTED_AUTH], [None])
 
 
@@ -645,7 +676,7 @@ def test_logins(card: Card, always: bool, pin: str | None) -> None:  # noqa: FBT
     card.attributes[Attribute.ALWAYS_AUTHENTICATE] = always
     key, _ = card.find()
     for digest in DIGESTS:
-        signer(key)(digest)
+        key.sign(digest)
     assert (card.logins, card.signed_with) == ([PIN], [pin] * len(DIGESTS))
 
 
@@ -658,8 +689,8 @@ def test_an_exponent_that_is_not_kept(card: Card, private_key: RSAPrivateKey, ke
     if kept is not None:
         card.attributes[Attribute.PUBLIC_EXPONENT] = kept
     key, _ = card.find()
-    assert key.public_key() == private_key.public_key()
-    assert verifies(private_key.public_key(), DIGESTS[0], signer(key)(DIGESTS[0]))
+    assert key.public == private_key.public_key()
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
 
 
 @pytest.mark.parametrize("kept", [None, b""])
@@ -679,9 +710,9 @@ def test_another_exponent(card: Card, private_key: RSAPrivateKey) -> None:
 
     card.attributes[Attribute.PUBLIC_EXPONENT] = b"\x03"
     key, _ = card.find()
-    assert key.public_key() == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
+    assert key.public == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
     with pytest.raises(ToktoolsError, match="the signature that it made does not verify"):
-        signer(key)(DIGESTS[0])
+        key.sign(DIGESTS[0])
 
 
 def test_a_card_that_is_pulled_out(card: Card) -> None:
@@ -691,4 +722,4 @@ def test_a_card_that_is_pulled_out(card: Card) -> None:
     key, _ = card.find()
     card.key.sign.side_effect = DeviceRemoved
     with pytest.raises(ToktoolsError, match=r"^PKCS#11: DeviceRemoved$"):
-        signer(key)(DIGESTS[0])
+        key.sign(DIGESTS[0])

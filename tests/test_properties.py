@@ -420,9 +420,9 @@ def test_base64_is_canonical(text: bytes) -> None:
 @given(content=st.binary(max_size=60) | damaged(st.binary(min_size=256, max_size=256).map(encoding.encode)))
 @quick
 def test_any_bytes_for_a_signature_file(content: bytes) -> None:
-    """A signature's own file is a signature of a right size, or refused."""
+    """A signature's own file is one signature of a right size, or refused."""
     try:
-        signature = encoding.signature_file(content)
+        (signature,) = encoding.signature_file(content)
     except ToktoolsError:
         return
     assert len(signature) in encoding.SIGNATURE_SIZES

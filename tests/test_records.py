@@ -67,6 +67,7 @@ def test_each_record_comes_as_soon_as_its_line(pipe: Pipe) -> None:
         (LINE + b"\r\n", [FIRST]),
         (LINE + b"\r", [FIRST]),
         (LINE + b"\r\n" + records.line(SECOND) + records.line(FIRST)[:-1], [FIRST, SECOND, FIRST]),
+        (LINE + b"\n\n\r\n\n", [FIRST]),
     ],
 )
 def test_line_ends(pipe: Pipe, stream: bytes, expected: list[bytes]) -> None:
@@ -78,8 +79,9 @@ def test_line_ends(pipe: Pipe, stream: bytes, expected: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (b"\n", "empty"),
-        (b"\r\n", "empty"),
+        (b"\n" + LINE + b"\n", "empty"),
+        (b"\r\n\n" + LINE, "empty"),
+        (b"\n" * 5000, "empty"),
         (b" " + LINE + b"\n", "white space"),
         (LINE + b" \n", "white space"),
         (LINE + b"\r\r\n", "white space"),

@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v1
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
-from toktools import keys, signatures, tokenfile
+from toktools import signatures, tokenfile
 from toktools.errors import ToktoolsError
+from toktools.keys import public
+from toktools.keys.file import KeyInMemory
 
 OFFICER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -37,14 +39,14 @@ def sign_block(key: rsa.RSAPrivateKey, content: bytes, kind: int = 1) -> bytes:
 @pytest.mark.parametrize("digest", [*DIGESTS, bytes(32), b"\xff" * 32])
 def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
     """A signature is the DigestInfo of the digest itself, padded and raised to the private exponent."""
-    signature = signatures.signer(key)(digest)
+    signature = KeyInMemory(key).sign(digest)
     assert signature == sign_block(key, DIGEST_INFO + digest)
     assert signatures.verifies(key.public_key(), digest, signature)
 
 
 def test_published_signatures() -> None:
     """AWS's three published signatures verify, and each of them for its own digest alone."""
-    officer1 = keys.public(str(OFFICER1_PUB))
+    officer1 = public.read(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
     published = [base64.b64decode(tokens.signed(index)) for index in range(3)]
     good = [[signatures.verifies(officer1, digest, signature) for signature in published] for digest in tokens.digests]
@@ -57,7 +59,7 @@ def test_published_signatures() -> None:
 @pytest.mark.parametrize("position", [0, 170, 341])
 def test_one_flipped_character(position: int) -> None:
     """A published signature with one other character is not one any more."""
-    officer1 = keys.public(str(OFFICER1_PUB))
+    officer1 = public.read(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
     text = tokens.signed(0)
     other = text[:position] + ("A" if text[position] != "A" else "Q") + text[position + 1 :]
@@ -72,8 +74,8 @@ def test_one_flipped_character(position: int) -> None:
     [
         (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), Prehashed(SHA256())), ""),
         (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0]), ""),
-        (lambda: signatures.signer(OFFICER)(DIGESTS[1]), "the signature of token 2, not of token 1"),
-        (lambda: signatures.signer(OFFICER)(DIGESTS[2]), "the signature of token 3, not of token 1"),
+        (lambda: KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature of token 2, not of token 1"),
+        (lambda: KeyInMemory(OFFICER).sign(DIGESTS[2]), "the signature of token 3, not of token 1"),
         (
             lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA256()),
             "the digest was hashed once more before it was signed",
@@ -108,7 +110,7 @@ def test_one_flipped_character(position: int) -> None:
             "the signed DigestInfo is not that of a SHA-256 digest",
         ),
         (
-            lambda: signatures.signer(OFFICER)(b"\1" * 32),
+            lambda: KeyInMemory(OFFICER).sign(b"\1" * 32),
             f"the signature of another digest, {base64.b64encode(bytes([1]) * 32).decode()}",
         ),
         (
@@ -119,12 +121,12 @@ def test_one_flipped_character(position: int) -> None:
             lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.MAX_LENGTH), Prehashed(SHA256())),
             "made with PSS padding, not PKCS#1 v1.5",
         ),
-        (lambda: signatures.signer(STRANGER)(DIGESTS[0]), "not made by the given key"),
+        (lambda: KeyInMemory(STRANGER).sign(DIGESTS[0]), "not made by the given key"),
         (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0], kind=2), "not made by the given key"),
         (lambda: bytes(256), "not made by the given key"),
         (lambda: bytes(255) + b"\1", "not made by the given key"),
         (lambda: b"\xff" * 256, "not made by the given key"),
-        (lambda: signatures.signer(LARGER)(DIGESTS[0]), "wrong size: 384 bytes, but an RSA-2048 signature has 256"),
+        (lambda: KeyInMemory(LARGER).sign(DIGESTS[0]), "wrong size: 384 bytes, but an RSA-2048 signature has 256"),
         (lambda: bytes(255), "wrong size: 255 bytes, but an RSA-2048 signature has 256"),
         (lambda: DIGESTS[0], "wrong size: 32 bytes, but an RSA-2048 signature has 256"),
     ],
@@ -156,9 +158,9 @@ def test_fault_of_a_text(text: str, said: str) -> None:
 
 def test_fault_with_several_keys() -> None:
     """A signature by any of the keys is good, and one by none of them is not blamed on one key."""
-    public = [OFFICER.public_key(), LARGER.public_key()]
-    made = [base64.b64encode(signatures.signer(key)(DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
-    faults = [signatures.Verifier(public, DIGESTS).fault(1, text) for text in made]
+    both = [OFFICER.public_key(), LARGER.public_key()]
+    made = [base64.b64encode(KeyInMemory(key).sign(DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
+    faults = [signatures.Verifier(both, DIGESTS).fault(1, text) for text in made]
     assert faults == ["", "", "not made by any of the given keys"]
 
 
@@ -181,19 +183,19 @@ class BrokenKey:
     ("signature", "said"),
     [
         (bytes(256), "the signature that it made does not verify"),
-        (signatures.signer(OFFICER)(DIGESTS[1]), "the signature that it made does not verify"),
-        (signatures.signer(STRANGER)(DIGESTS[0]), "the signature that it made does not verify"),
+        (KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature that it made does not verify"),
+        (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the signature that it made does not verify"),
         (b"", "the key cannot sign: reason"),
     ],
 )
 def test_broken_key(signature: bytes, said: str) -> None:
     """A signature that does not verify is never handed out: from it the private key could be worked out."""
     with pytest.raises(ToktoolsError, match=re.escape(said)):
-        signatures.signer(cast("rsa.RSAPrivateKey", BrokenKey(signature)))(DIGESTS[0])
+        KeyInMemory(cast("rsa.RSAPrivateKey", BrokenKey(signature))).sign(DIGESTS[0])
 
 
 @pytest.mark.parametrize("count", [0, 31, 33])
 def test_digest_of_another_size(count: int) -> None:
     """What has not the size of a digest is not signed."""
     with pytest.raises(ToktoolsError, match="the key cannot sign"):
-        signatures.signer(OFFICER)(bytes(count))
+        KeyInMemory(OFFICER).sign(bytes(count))

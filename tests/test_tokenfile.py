@@ -421,20 +421,19 @@ def test_wrong_tokens(text: bytes, said: str) -> None:
     [
         (base64.b64encode(bytes(31)).decode(), "31 bytes, but a SHA-256 digest has 32"),
         (base64.b64encode(bytes(33)).decode(), "33 bytes, but a SHA-256 digest has 32"),
-        ("ab" * 32, "48 bytes, but a SHA-256 digest has 32"),
+        ("ab" * 32, "hexadecimal digits, not base64"),
         ("", "empty"),
         (DIGEST[:-1], "not canonical base64"),
         (DIGEST.replace("A=", "B="), "not canonical base64"),
         (DIGEST + "\\n", "white space in the base64"),
         ("\u0410" + DIGEST[1:], "not base64"),
-        (DIGEST.replace("A", "-"), "not base64"),
+        (DIGEST.replace("A", "-"), "base64url, not base64"),
     ],
 )
 def test_wrong_digest(digest: str, said: str) -> None:
     """A digest that is not canonical base64 of 32 bytes is refused with its place."""
     error = refusal(mfa_file(f'{TOKEN}, {{"unsigned": "{digest}", "signed": ""}}'))
     assert error.message == f'token 2: "unsigned": {said}'
-    assert ("hexadecimal" in error.hint) == (digest == "ab" * 32)
 
 
 @pytest.mark.parametrize("depth", [260, 300, 900, 1_100, 5_000, 500_000])

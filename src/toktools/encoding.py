@@ -1,6 +1,9 @@
 """Canonical base64, and the sizes of the two things that it carries here: digests and signatures."""
 
+from __future__ import annotations
+
 import binascii
+from collections.abc import Callable
 
 from toktools.errors import ToktoolsError
 
@@ -13,7 +16,16 @@ SIGNATURE_SIZES = range(256, 2048 + 1, 8)
 CloudHSM documents RSA-2048, so 256. Larger keys come in steps of 64 bits: 257 bytes are a signature and a newline.
 """
 
+_SPACE = b" \t\r\n"
+_HEX = b"0123456789abcdefABCDEF"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_PRINTABLE = bytes(range(ord(" "), 0x7F)) + _SPACE
+_SHORTEST = 32
+"""Characters of the shortest text that is named rather than measured: random bytes never look like so much text."""
+_UTF8_MARK, *_UTF16_MARKS = b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"
+ONE_A_LINE = "one stands on each line; openssl base64 -A and base64 -w0 write no line feed at the end, echo does"
+"""What to do about several digests or signatures in one line."""
+_UNWRAPPED = "openssl base64 -A, or base64 -w0 of GNU, does not wrap lines"
 
 
 def decode(text: bytes) -> bytes:
@@ -28,6 +40,20 @@ def decode(text: bytes) -> bytes:
     return decoded
 
 
+def decode_bytes(text: bytes) -> bytes:
+    """Return the bytes that canonical base64 stands for, or raise ToktoolsError where they are a text again.
+
+    Digests and signatures look random. Hexadecimal digits, which are base64 too, and what was encoded twice do not.
+    """
+    decoded = decode(text)
+    if _is_hexadecimal(text):
+        raise _not_base64(text)
+    if len(decoded) >= _SHORTEST and decoded.strip() and is_text(decoded):
+        name, hint = _kind(decoded.strip()) or ("base64", "it was encoded twice")
+        raise ToktoolsError(f"base64 of {name}", hint)
+    return decoded
+
+
 def encode(content: bytes) -> bytes:
     """Return canonical base64 of any number of bytes, without a newline."""
     return binascii.b2a_base64(content, newline=False)
@@ -35,44 +61,87 @@ def encode(content: bytes) -> bytes:
 
 def digest(text: bytes) -> bytes:
     """Return the 32 bytes of a digest given as 44 characters of base64, or raise ToktoolsError."""
-    decoded = decode(text)
+    decoded = decode_bytes(text)
     if len(decoded) != DIGEST_SIZE:
-        hexadecimal = len(text) == 2 * DIGEST_SIZE and not text.strip(b"0123456789abcdefABCDEF")
-        hint = "this looks like hexadecimal; the digest must be in base64" if hexadecimal else ""
-        raise ToktoolsError(f"{size(len(decoded))}, but a SHA-256 digest has {DIGEST_SIZE}", hint)
+        raise wrong_digest_size(len(decoded))
     return decoded
+
+
+def raw_digest(content: bytes) -> bytes:
+    """Return the 32 bytes as they are, or raise ToktoolsError where they are more, fewer, or a text."""
+    if len(content) >= _SHORTEST and is_text(content):
+        text = content.strip()
+        digest(text)  # which names what else it is
+        raise ToktoolsError("base64 text, not raw bytes", "leave out -r, or decode it with openssl base64 -d -A")
+    if len(content) != DIGEST_SIZE:
+        raise wrong_digest_size(len(content))
+    return content
 
 
 def signature(text: bytes) -> bytes:
     """Return the 256 or more bytes of a signature given as 344 or more characters of base64, or raise ToktoolsError."""
-    decoded = decode(text)
+    decoded = decode_bytes(text)
     if len(decoded) not in SIGNATURE_SIZES:
         wrapped = len(text) in (64, 76)
-        hint = "base64 that is wrapped into lines looks like this; base64 -w0 does not wrap" if wrapped else ""
+        hint = f"base64 that is wrapped into lines looks like this; {_UNWRAPPED}" if wrapped else ""
         raise ToktoolsError(wrong_signature_size(len(decoded)), hint)
     return decoded
 
 
-def signature_file(content: bytes) -> bytes:
-    """Return the signature that a file of its own holds, raw or as base64 with white space around it."""
-    return signature(content.strip()) if is_text(content) else raw_signature(content)
+def wrapped_signature(text: bytes) -> bytes:
+    """Return the signature that base64 stands for, wherever a tool has put white space; or raise ToktoolsError."""
+    text = text.strip()
+    if _kind(text):
+        raise _not_base64(text)
+    return signature(b"".join(text.split()))
+
+
+def signature_file(content: bytes) -> list[bytes]:
+    """Return the signatures that a file holds: one raw, one in base64 however wrapped, or one in each of its lines.
+
+    Raises ToktoolsError, which names the line where there are several.
+    """
+    if not is_text(content):
+        return [raw_signature(content)]
+    lines = content.strip().splitlines()
+    if _kind(content.strip()) or not any(map(_is_signature, lines)):
+        return [wrapped_signature(content)]
+    signatures = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            signatures.append(signature(line.strip()))
+        except ToktoolsError as error:
+            raise (error.at(f"line {number}") if len(lines) > 1 else error) from None
+    return signatures
 
 
 def raw_signature(content: bytes) -> bytes:
-    """Return the bytes as they are if a signature can have so many, or raise ToktoolsError."""
+    """Return the bytes as they are if a signature can have so many and they are no text, or raise ToktoolsError."""
+    if is_text(content):
+        raise _not_base64(content.strip())
     if len(content) not in SIGNATURE_SIZES:
         raise ToktoolsError(wrong_signature_size(len(content)))
     return content
 
 
 def is_text(content: bytes) -> bool:
-    """Say whether there is nothing but base64 and white space; 256 raw bytes never look like that."""
-    return not content.translate(None, _ALPHABET + b" \t\r\n")
+    """Say whether there is nothing but text in ASCII, in UTF-16 too; as many raw bytes never look like that."""
+    return not _plain(content).strip(_PRINTABLE)
+
+
+def wrong_digest_size(count: int) -> ToktoolsError:
+    """Say that a digest has not as many bytes as one of SHA-256 has."""
+    return ToktoolsError(f"{size(count)}, but a SHA-256 digest has {DIGEST_SIZE}")
 
 
 def wrong_signature_size(count: int, right: int = SIGNATURE_SIZES[0]) -> str:
     """Say that a signature has a size that the key cannot have made, by default a key of RSA-2048."""
     return f"wrong size: {size(count)}, but an RSA-{8 * right} signature has {right}"
+
+
+def undocumented_size(count: int) -> str:
+    """Say that a signature has a size that CloudHSM does not document."""
+    return f"a signature of {size(count)}; CloudHSM documents RSA-2048 alone, with {SIGNATURE_SIZES[0]}"
 
 
 def count(number: int, noun: str) -> str:
@@ -86,12 +155,144 @@ def size(number: int) -> str:
 
 
 def _not_base64(text: bytes) -> ToktoolsError:
+    """Say what a text is that is not the base64 of a digest or a signature."""
     if not text:
         return ToktoolsError("empty")
+    kind = _kind(text)
+    if kind:
+        return ToktoolsError(f"{kind[0]}, not base64", kind[1])
     if b"".join(text.split()) != text:
-        return ToktoolsError("white space in the base64", "base64 -w0 does not wrap lines")
+        return ToktoolsError("white space in the base64", _UNWRAPPED)
     if text.strip(_ALPHABET):
         return ToktoolsError("not base64")
     return ToktoolsError(
         "not canonical base64", "it is cut short, or its padding or last character is wrong (RFC 4648)"
     )
+
+
+def _kind(text: bytes) -> tuple[str, str] | None:
+    """Name what people have in place of base64, with a hint at how it becomes that."""
+    return next(((name, hint) for name, hint, is_it in _KINDS if is_it(text)), None)
+
+
+def _is_signature(text: bytes) -> bool:
+    try:
+        return bool(signature(text.strip()))
+    except ToktoolsError:
+        return False
+
+
+def _plain(content: bytes) -> bytes:
+    """Return a text without its byte-order mark, and one in UTF-16 as it would be in ASCII."""
+    content = content.removeprefix(_UTF8_MARK)
+    for mark in _UTF16_MARKS:
+        content = content.removeprefix(mark)
+    for high in (0, 1):
+        if len(content) > 1 and not content[high::2].strip(b"\0"):
+            return content[1 - high :: 2]
+    return content
+
+
+def _is_utf16(text: bytes) -> bool:
+    return text.startswith(tuple(_UTF16_MARKS)) or (b"\0" in text and is_text(text))
+
+
+def _is_hexadecimal(text: bytes) -> bool:
+    """Say whether there are only hexadecimal digits, however wrapped, or with colons between."""
+    digits = text.removeprefix(b"0x")
+    # Nothing but A is the base64 of zeros.
+    return len(digits) >= _SHORTEST and bool(digits.strip(b"A")) and not digits.strip(_HEX + _SPACE + b":")
+
+
+def _is_checksum(text: bytes) -> bool:
+    """Say whether there is a digest in hexadecimal and something beside it, as sha256sum and openssl dgst print it."""
+    words = text.split()
+    return len(words) > 1 and any(_is_hexadecimal(word.lstrip(b"\\")) for word in (words[0], words[-1]))
+
+
+def _is_several(text: bytes) -> bool:
+    """Say whether there are several digests, or signatures, with something between or only their padding."""
+    words = [word for word in text.translate(_APART).split(b" ") if word]
+    sizes = set(map(len, words))
+    return len(words) > 1 and len(sizes) == 1 and sizes <= {_unpadded(DIGEST_SIZE), *map(_unpadded, SIGNATURE_SIZES)}
+
+
+def _unpadded(count: int) -> int:
+    return (8 * count + 5) // 6
+
+
+_APART = bytes.maketrans(b"=,;\t", b"    ")
+_URL_ALPHABET = _ALPHABET.replace(b"+/", b"-_") + _SPACE
+_KINDS: tuple[tuple[str, str, Callable[[bytes], object]], ...] = (
+    (
+        "hexadecimal digits",
+        "xxd -r -p | openssl base64 -A makes base64 of them",
+        _is_hexadecimal,
+    ),
+    (
+        "UTF-16",
+        "PowerShell redirection (>) writes it so; iconv -f UTF-16 -t UTF-8 makes plain text of it",
+        _is_utf16,
+    ),
+    (
+        "raw bytes",
+        "openssl base64 -A makes base64 of them",
+        lambda text: len(text) >= _SHORTEST and text.decode(errors="ignore").encode() != text,
+    ),
+    (
+        "a byte-order mark before the text",
+        "Windows programs write it; tail -c +4 leaves it out",
+        lambda text: text.startswith(_UTF8_MARK),
+    ),
+    (
+        "text between BEGIN and END lines",
+        "certutil -encode writes such lines, and so does PEM; grep -v -e ----- leaves them out",
+        lambda text: b"---- BEGIN " in text or b"-----BEGIN " in text,
+    ),
+    (
+        "several in one line",
+        ONE_A_LINE,
+        _is_several,
+    ),
+    (
+        "a signature of HashiCorp Vault",
+        "cut -d: -f3 leaves out what stands before the base64",
+        lambda text: text.startswith(b"vault:v"),
+    ),
+    (
+        "a hexadecimal digest with words beside it",
+        "sha256sum and openssl dgst print it; the digests to sign are those that tok-extract writes",
+        _is_checksum,
+    ),
+    (
+        "text in quotes",
+        "jq -r leaves them out, and so does --output text",
+        lambda text: text[:1] in {b'"', b"'"},
+    ),
+    (
+        "JSON",
+        "tok-extract takes the digests out of a token file, jq -r a text out of any other",
+        lambda text: text[:1] in {b"{", b"["},
+    ),
+    (
+        "base64url",
+        "tr _- /+ and the padding, = or ==, make base64 of it",
+        lambda text: len(text) >= _SHORTEST and (b"-" in text or b"_" in text) and not text.strip(_URL_ALPHABET),
+    ),
+    (
+        "a data: URL",
+        "cut -d, -f2 leaves out what stands before the base64",
+        lambda text: text.startswith(b"data:"),
+    ),
+    (
+        "text with backslashes",
+        "jq -r takes a text out of JSON without them, and printf %b makes line feeds of \\n",
+        lambda text: b"\\" in text and is_text(text),
+    ),
+    (
+        "percent-encoded text",
+        "%2B is +, %2F is / and %3D is =",
+        lambda text: b"%3D" in text.upper() or b"%2B" in text.upper(),
+    ),
+)
+"""What people have in place of base64, the likely first: its name, how to mend it, and how to know it."""

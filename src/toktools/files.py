@@ -1,5 +1,7 @@
 """The rim of the system: reading whole files, writing standard output, and replacing files all or nothing."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

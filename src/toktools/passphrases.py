@@ -60,6 +60,15 @@ def prompt(option: str) -> Secret:
     return lambda name, what: _from_terminal(name, what, option)
 
 
+def has_terminal() -> bool:
+    """Say whether there is a terminal to ask a person at."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def _from_terminal(name: str, what: str, option: str) -> bytes:
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -28,6 +28,9 @@ _GROUP = 16
 """Of so many signatures, each of a fraction of a millisecond, a thread makes the hand-over worth its while."""
 _LOOK_UP = 0.2
 """Seconds."""
+_PAUSE = 0.001
+_RESERVE = 1 << 25
+"""Bytes that threads may not take from each other where memory is limited; nothing touches them."""
 
 
 def usable_cores() -> int:
@@ -96,27 +99,39 @@ class _Crew:
     def __init__(self, sign: Callable[[bytes], bytes], jobs: int, groups: Iterator[Numbered]) -> None:
         from queue import Queue, SimpleQueue
         from threading import Lock, Thread
+        from time import sleep
 
         self._sign = sign
         self._groups = groups
         # The place of each answer, in the order of the lines; its bound is that of the memory.
         self.order: Queue[SimpleQueue[Answer] | None] = Queue(maxsize=2 * jobs)
-        self._work: SimpleQueue[tuple[Numbered, SimpleQueue[Answer]]] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Numbered, SimpleQueue[Answer]] | None] = SimpleQueue()
         self._lock = Lock()
         self._failed = sys.maxsize
         """The first line that has failed."""
+        threads: list[Thread] = []
+        reserve = None
+        try:
+            reserve = bytearray(_RESERVE)
+            for _ in range(jobs):
+                thread = Thread(target=self._answer, daemon=True)
+                thread.start()
+                threads.append(thread)
+        except (RuntimeError, MemoryError):
+            # Fewer will do; and as many as there is room for would leave none for the programs that each may start.
+            ending = len(threads) * 3 // 4
+            for _ in range(ending):
+                self._work.put(None)
+            while sum(thread.is_alive() for thread in threads) > len(threads) - ending:
+                sleep(_PAUSE)
+        del reserve  # it is free for their work
         # The reader comes last: until then nothing is taken from the stream.
-        for started, target in enumerate([self._answer] * jobs):
-            try:
-                Thread(target=target, daemon=True).start()
-            except RuntimeError:
-                if not started:
-                    raise _NoThreadError("no thread can be started") from None
-                break  # fewer will do
         try:
             Thread(target=self._read, daemon=True).start()
-        except RuntimeError:
-            raise _NoThreadError("no thread can be started") from None
+        except (RuntimeError, MemoryError):
+            threads = []
+        if not threads:
+            raise _NoThreadError("no thread can be started")
 
     def _read(self) -> None:
         from queue import SimpleQueue
@@ -133,8 +148,8 @@ class _Crew:
             self.order.put(answer)
 
     def _answer(self) -> None:
-        while True:
-            group, answer = self._work.get()
+        while (work := self._work.get()) is not None:
+            group, answer = work
             lines = b""
             for number, digest in group:
                 # Those before the one that failed are still waited for, and those after it are not begun.

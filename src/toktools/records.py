@@ -29,17 +29,22 @@ def line(record: bytes) -> bytes:
 
 
 def _records(fd: int, decode: Callable[[bytes], bytes]) -> Iterator[list[tuple[int, bytes]]]:
-    number = 0
+    number = empty = 0
     for texts in _lines(fd):
         batch: list[tuple[int, bytes]] = []
         wrong = None
         for number, text in enumerate(texts, start=number + 1):  # noqa: B020 - it goes on counting
             try:
-                if len(text) > MAX_LINE:
-                    raise ToktoolsError(f"longer than {MAX_LINE} bytes")
-                batch.append((number, decode(text)))
+                # Empty lines are forgiven at the end, and nobody needs many. The first line is not the end.
+                empty = empty or (0 if text else number)
+                if empty and (text or empty == 1 or number > empty + MAX_LINE):
+                    raise ToktoolsError("empty")
+                if text:
+                    if len(text) > MAX_LINE:
+                        raise ToktoolsError(f"longer than {MAX_LINE} bytes", encoding.ONE_A_LINE)
+                    batch.append((number, decode(text)))
             except ToktoolsError as error:
-                wrong = error.at(f"{files.STDIN_NAME}: line {number}")
+                wrong = error.at(f"{files.STDIN_NAME}: line {empty or number}")
                 break
         if batch:
             yield batch

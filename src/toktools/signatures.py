@@ -1,12 +1,11 @@
-"""The primitive: sign a digest, verify a signature, say what is wrong with one."""
+"""The primitive: verify a signature, and say what is wrong with one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -18,44 +17,9 @@ DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 
 PublicKey = RSAPublicKey
 """An RSA public key, for rooms that do not import the library."""
-PrivateKey = RSAPrivateKey
-"""An RSA private key in memory, for the same."""
 
 _PADDING = PKCS1v15()
 _FINISHED = Prehashed(SHA256())
-
-
-class SigningKey(Protocol):
-    """An RSA private key, wherever it lives, as far as signing needs it: those two methods of a key in memory."""
-
-    def sign(self, data: bytes, padding: PKCS1v15, algorithm: Prehashed, /) -> bytes:
-        """Sign a finished digest."""
-        ...
-
-    def public_key(self) -> RSAPublicKey:
-        """Return the public half."""
-        ...
-
-
-def signer(key: SigningKey) -> Callable[[bytes], bytes]:
-    """Return the function that signs a finished SHA-256 digest of 32 bytes as it is, in any thread.
-
-    It is RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1), and returns as many bytes as the modulus has (256 for RSA-2048),
-    the same that openssl pkeyutl -sign prints with -pkeyopt digest:sha256. It raises ToktoolsError where the signature
-    does not verify: a broken key must not leak.
-    """
-    public = key.public_key()  # once: the first verification with it takes longer than all the others
-
-    def sign(digest: bytes) -> bytes:
-        try:
-            signature = key.sign(digest, _PADDING, _FINISHED)
-        except ValueError as error:
-            raise ToktoolsError(f"the key cannot sign: {error}") from None
-        if not verifies(public, digest, signature):
-            raise ToktoolsError("a broken key: the signature that it made does not verify")
-        return signature
-
-    return sign
 
 
 def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
@@ -83,7 +47,7 @@ class Verifier:
         if not text:
             return "unsigned"
         try:
-            signature = encoding.decode(text.encode())
+            signature = encoding.decode_bytes(text.encode())
         except ToktoolsError as error:
             return error.message
         if len(signature) not in self._sizes:

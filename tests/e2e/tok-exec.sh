@@ -53,7 +53,7 @@ kill -9 $$|killed by signal 9
 echo no!|its output is no signature: not base64
 echo QUJD|its output is no signature: wrong size: 3 bytes
 openssl rand 256|its output is no signature
-openssl rand -base64 256|its output is no signature: white space in the base64
+openssl rand -hex 256|its output is no signature: hexadecimal digits
 cat /dev/zero|more than
 EOF
 refuses "hint: -b takes base64" tok-exec ./signer {} <digests

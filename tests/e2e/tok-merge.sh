@@ -22,9 +22,23 @@ tok-merge f.json <signatures | same signed.json
 tok-merge - signature?.b64 <f.json | same signed.json
 tok-merge f.json signature?.b64 </dev/null | same signed.json
 tok-merge f.json signature?.bin | same signed.json
+tok-merge f.json signatures | same signed.json
+for n in 1 2 3; do
+    fold -w 76 "signature$n.b64" >"wrapped$n.b64"
+done
+tok-merge f.json wrapped?.b64 | same signed.json
+{ cat signatures && echo; } | tok-merge f.json | same signed.json
 tok-merge f.json signature1.b64 - signature3.bin <signature2.b64 | same signed.json
 sed "s/\$/$(printf '\r')/" signatures | tok-merge f.json | same signed.json
 tok-merge signed.json <signatures | same signed.json
+
+# A size that CloudHSM does not document is warned of, unless a key says whose it is.
+for n in 1 2 3; do
+    openssl rand 384 >"long$n.bin"
+done
+ends 0 "tok-merge: warning: f.json: a signature of 384 bytes; CloudHSM documents RSA-2048 alone" \
+    tok-merge f.json long?.bin
+[ "$(wc -l <err)" -eq 1 ] || fail "more than one warning"
 
 # -n: only some; the others stay as they are.
 tok-merge -n 2 f.json signature2.b64 >two.json
@@ -80,7 +94,7 @@ sed 3d signatures >stream && nothing "f.json: 3 tokens but 2 signatures; nothing
 { line 1 && line 2 && line 1; } >stream && nothing "token 1 and token 3 have one and the same signature"
 { line 1 && echo '*' && line 3; } >stream && nothing "line 2: not base64"
 { line 1 && line 2 | cut -c 1-200 && line 3; } >stream && nothing "line 2: wrong size: 150 bytes"
-{ line 1 | fold -w 76 && echo; } >stream && nothing "base64 -w0 does not wrap"
+{ line 1 | fold -w 76 && echo; } >stream && nothing "does not wrap"
 { line 1 && line 2 && line 3 | tr -d =; } >stream && nothing "line 3: not canonical base64"
 : | refuses "3 tokens but 0 signatures" tok-merge -i f.json
 { line 1 && false; } | refuses "3 tokens but 1 signature;" tok-merge -i f.json

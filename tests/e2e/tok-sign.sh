@@ -19,14 +19,15 @@ for form in pkcs8.pem pkcs1.pem pkcs8.der pkcs1.der; do
     same signatures <out
 done
 sed "s/\$/$(printf '\r')/" digests | tok-sign -k "$KEYS/pkcs8.pem" | same signatures
+{ cat digests && echo && echo; } | tok-sign -k "$KEYS/pkcs8.pem" | same signatures
 printf %s "$(cat digests)" | tok-sign -k "$KEYS/pkcs8.pem" | same signatures
 
 # -r: raw bytes in and out; digest.bin is still the last one.
 tok-sign -r -k "$KEYS/pkcs8.pem" <digest.bin | same signature.bin
 head -c 31 digest.bin >short.bin
-refuses "standard input: 31 bytes, but a raw SHA-256 digest has 32" tok-sign -r -k "$KEYS/pkcs8.pem" <short.bin
+refuses "standard input: 31 bytes, but a SHA-256 digest has 32" tok-sign -r -k "$KEYS/pkcs8.pem" <short.bin
 tail -n 1 digests >last
-refuses "hint: this is base64 text" tok-sign -r -k "$KEYS/pkcs8.pem" <last
+refuses "base64 text, not raw bytes" tok-sign -r -k "$KEYS/pkcs8.pem" <last
 refuses "standard input: 0 bytes" tok-sign -r -k "$KEYS/pkcs8.pem" </dev/null
 
 # Encrypted keys; the pass phrase from the environment, a file or a descriptor.
@@ -89,9 +90,9 @@ done <<EOF
 Vtf/9QOFY45v/E1osvpEMr59JsnP/hLDm4ItOO2vqL9=|not canonical base64
 Vtf/9QOFY45v/E1osvpEMr59JsnP/hLDm4ItOO2vqL8|not canonical base64
 Vtf/9QOFY45v/E1osvpEMr 59JsnP/hLDm4ItOO2vqL8=|white space in the base64
-Vtf_9QOFY45v_E1osvpEMr59JsnP_hLDm4ItOO2vqL8=|not base64
+Vtf_9QOFY45v_E1osvpEMr59JsnP_hLDm4ItOO2vqL8=|base64url, not base64
 QUJD|3 bytes, but a SHA-256 digest has 32
-56d7fff50385638e6ffc4d68b2fa4432be7d26c9cffe12c39b822d38edafa8bf|48 bytes, but a SHA-256 digest has 32
+56d7fff50385638e6ffc4d68b2fa4432be7d26c9cffe12c39b822d38edafa8bf|hexadecimal digits, not base64
 EOF
 head -c 100000 /dev/zero | tr '\0' A >long
 refuses "standard input: line 1: longer than" tok-sign -k "$KEYS/pkcs8.pem" <long

@@ -116,7 +116,7 @@ def _what_it_says(approval_data: bytes, *, is_shown: bool) -> Iterator[str]:
 
 def _size(text: str) -> int | None:
     try:
-        return len(encoding.decode(text.encode()))
+        return len(encoding.decode_bytes(text.encode()))
     except ToktoolsError:
         return None
 

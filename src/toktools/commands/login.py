@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 
-from toktools import approvers, files, passphrases, prompts, signals
+from toktools import approvers, files, keys, passphrases, prompts, signals
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError, shown
 from toktools.options import CommandLine, Operand, Option
@@ -15,7 +15,7 @@ from toktools.options import CommandLine, Operand, Option
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.clidriver import Cli
-    from toktools.signatures import SigningKey
+    from toktools.keys.signer import Signer
 
 _DELETE = 0x7F
 _PLAIN = str.maketrans("/._-", "xxxx")
@@ -46,7 +46,7 @@ COMMAND_LINE = CommandLine(
     "tok-login",
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
     "tok-login -k officer1.key --username officer1 --role admin",
-    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
+    keys.KEY,
     passphrases.PASSIN,
     Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
     Option(
@@ -85,11 +85,7 @@ def _work(options: SimpleNamespace) -> int:
         raise ToktoolsError("to drive the CLI takes the package pexpect", hint) from None
     if any(len(command.encode()) > MAX_LINE for command in options.COMMAND):
         raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
-    from toktools import keys
-
-    key, warnings = keys.private(options.k, options.passin)
-    for warning in warnings:
-        TOOL.warn(warning)
+    signer = keys.open_signer(options.k, options.passin, TOOL.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()
     with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
@@ -98,7 +94,7 @@ def _work(options: SimpleNamespace) -> int:
             undo.callback(folder.cleanup)
             cli = Cli([*options.cli, "interactive", *cluster])
             undo.callback(cli.close)
-        _log_in(cli, key, options, folder.name)
+        _log_in(cli, signer, options, folder.name)
         folder.cleanup()
         if options.COMMAND:
             _run(cli, options.COMMAND)
@@ -109,7 +105,7 @@ def _work(options: SimpleNamespace) -> int:
     return 0
 
 
-def _log_in(cli: Cli, key: SigningKey, options: SimpleNamespace, folder: str) -> None:
+def _log_in(cli: Cli, signer: Signer, options: SimpleNamespace, folder: str) -> None:
     for line in cli.wait_for(prompts.READY).splitlines():
         TOOL.say(shown(line))
     path = os.path.join(folder, "unsigned-tokens.json")
@@ -122,7 +118,7 @@ def _log_in(cli: Cli, key: SigningKey, options: SimpleNamespace, folder: str) ->
     cli.refuse_echo()
     cli.type(password, secret=True)
     cli.expect(prompts.SIGNED_FILE)
-    _sign(path, key)
+    _sign(path, signer)
     cli.type(b"")
     cli.accept(cli.answer())
 
@@ -138,7 +134,7 @@ def _password(options: SimpleNamespace) -> bytes:
     return password
 
 
-def _sign(path: str, key: SigningKey) -> None:
+def _sign(path: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
     from toktools import signatures, tokenfile
 
@@ -146,10 +142,9 @@ def _sign(path: str, key: SigningKey) -> None:
     source, tokens = tokenfile.read(path)
     if tokens.shape.kind != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
-    sign = signatures.signer(key)
     for index, digest in enumerate(tokens.digests):
-        tokens.put(index, sign(digest))
-    verifier = signatures.Verifier([key.public_key()], tokens.digests)
+        tokens.put(index, signer.sign(digest))
+    verifier = signatures.Verifier([signer.public] if signer.public else [], tokens.digests)
     for place in tokens.places():
         fault = verifier.fault(place.index, place.text)
         if fault:

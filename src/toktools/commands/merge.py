@@ -35,7 +35,7 @@ COMMAND_LINE = CommandLine(
     Option("-R", "ROLE", "the approver's role, admin or crypto-user", convert=partial(approvers.role, "-R")),
     Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
     Operand("FILE", "the token file", required=True),
-    Operand("SIGNATURE", "a file with one signature, else a line of standard input", many=True),
+    Operand("SIGNATURE", "a file with signatures, else standard input", many=True),
 )
 
 
@@ -64,6 +64,8 @@ def _work(options: SimpleNamespace) -> int:
             for index in changed:
                 _verify(who, places[index])
         _refuse_signature_twice(tokens, set(changed))
+        if verifier is None and options.public_key is None:
+            _warn_of_size(source.name, [places[index].text for index in changed])
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
@@ -102,11 +104,13 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> No
 
 
 def _from_files(paths: Sequence[str]) -> list[bytes]:
-    signatures = []
+    from toktools import tokenfile
+
+    signatures: list[bytes] = []
     for path in paths:
-        file = files.read(path, records.MAX_LINE)
+        file = files.read(path, tokenfile.MAX_SIZE)
         try:
-            signatures.append(encoding.signature_file(file.content))
+            signatures += encoding.signature_file(file.content)
         except ToktoolsError as error:
             raise error.at(file.name) from None
     return signatures
@@ -161,19 +165,27 @@ def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier | N
     """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
     if options.public_key is None:
         return None
-    from toktools import keys, signatures
+    from toktools import signatures
+    from toktools.keys import public
 
-    public = keys.public(options.public_key)
-    tokens.put_public_key(keys.pem(public))
-    return signatures.Verifier([public], tokens.digests)
+    key = public.read(options.public_key)
+    tokens.put_public_key(public.pem(key))
+    return signatures.Verifier([key], tokens.digests)
 
 
 def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
     if not paths:
         return None
-    from toktools import keys, signatures
+    from toktools import signatures
+    from toktools.keys import public
 
-    return signatures.Verifier([keys.public(path) for path in paths], tokens.digests)
+    return signatures.Verifier([public.read(path) for path in paths], tokens.digests)
+
+
+def _warn_of_size(name: str, texts: Sequence[str]) -> None:
+    """Say where the signatures are not of the size that AWS documents: nobody has verified them yet."""
+    for count in sorted({len(encoding.decode(text.encode())) for text in texts} - {encoding.SIGNATURE_SIZES[0]}):
+        TOOL.warn(f"{name}: {encoding.undocumented_size(count)}")
 
 
 def _verify(verifier: Verifier, place: Place) -> None:

@@ -9,7 +9,6 @@ from toktools.cli import Tool
 from toktools.encoding import count
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
-from toktools.rehearsal import CLUSTER_ID
 
 _MAX_HSMS = 28
 
@@ -21,6 +20,7 @@ def _hsms(text: str) -> int:
 
 
 _STATE = Option("--state", "FILE", "where the cluster is kept")
+_CLUSTER_ID = Option("--cluster-id", "ID", "the cluster's id, which the CLI's commands may name")
 _HSMS = Option("--hsms", "N", "how many HSMs the cluster has, by default 3", convert=_hsms)
 
 COMMAND_LINE = CommandLine(
@@ -29,11 +29,11 @@ COMMAND_LINE = CommandLine(
     "tok-rehearse interactive",
     _STATE,
     _HSMS,
-    CLUSTER_ID,
+    _CLUSTER_ID,
     Operand("COMMAND", "interactive, or a single command of the CLI", command=True, usage="COMMAND [ARG...]"),
 )
 _INTERACTIVE = CommandLine(
-    "tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, _STATE, _HSMS, CLUSTER_ID
+    "tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, _STATE, _HSMS, _CLUSTER_ID
 )
 
 
@@ -44,13 +44,15 @@ def _work(options: SimpleNamespace) -> int:
     path = options.state if later.state is None else later.state
     hsms = later.hsms or options.hsms or 3
 
-    from toktools.rehearsal.commands import COMMANDS
-    from toktools.rehearsal.dialogue import Dialogue
+    from toktools.rehearsal.commands import COMMANDS, GROUPS
+    from toktools.rehearsal.dialogue import Dialogue, Start
     from toktools.rehearsal.state import State
 
     state = State(path)
     TOOL.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
-    dialogue = Dialogue(state, hsms, COMMANDS, TOOL.complain)
+    dialogue = Dialogue(
+        state, hsms, COMMANDS, TOOL.complain, GROUPS, Start(cluster_id=later.cluster_id or options.cluster_id or "")
+    )
     if not interactive:
         return dialogue.run(words)
     dialogue.interact()

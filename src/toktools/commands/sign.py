@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import encoding, files, pipeline, records
+from toktools import encoding, files, keys, pipeline, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option, jobs
@@ -15,9 +15,9 @@ COMMAND_LINE = CommandLine(
     "tok-sign",
     "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-    Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: URI", required=True),
+    keys.KEY,
     PASSIN,
-    Option("-j", "N", "sign with up to N threads at once", convert=jobs, default=pipeline.usable_cores()),
+    Option("-j", "N", "sign with up to N threads at once", convert=jobs),
     Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
 )
 
@@ -25,39 +25,21 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.refuse_terminal()
-    from toktools import keys, signatures
-
-    key, warnings = keys.private(options.k, options.passin)
-    for warning in warnings:
-        TOOL.warn(warning)
-    sign = signatures.signer(key)
+    signer = keys.open_signer(options.k, options.passin, TOOL.warn)
     if options.r:
-        files.write_stdout(sign(_raw_digest()))
-        return 0
-    # A token, and the person beside it, is asked for one thing at a time.
-    at_once = options.j if isinstance(key, signatures.PrivateKey) else 1
-    quick = at_once == 1 or key.public_key().key_size <= keys.DOCUMENTED_BITS
-    pipeline.sign_stream(sign, at_once, quick=quick)
+        files.write_stdout(signer.sign(_raw_digest()))
+    else:
+        at_once, quick = signer.pace(options.j)
+        pipeline.sign_stream(signer.sign, at_once, quick=quick)
+    signer.close()
     return 0
 
 
 def _raw_digest() -> bytes:
-    content = files.read(None, records.MAX_LINE).content
-    if len(content) != encoding.DIGEST_SIZE:
-        hint = "this is base64 text: leave out -r, or decode it with base64 -d" if _is_text(content) else ""
-        raise ToktoolsError(
-            f"{files.STDIN_NAME}: {encoding.size(len(content))}, but a raw SHA-256 digest has {encoding.DIGEST_SIZE}",
-            hint,
-        )
-    return content
-
-
-def _is_text(content: bytes) -> bool:
     try:
-        encoding.digest(content.strip())
-    except ToktoolsError:
-        return False
-    return True
+        return encoding.raw_digest(files.read(None, records.MAX_LINE).content)
+    except ToktoolsError as error:
+        raise error.at(files.STDIN_NAME) from None
 
 
 TOOL = Tool(COMMAND_LINE, _work)

@@ -54,24 +54,24 @@ def _work(options: SimpleNamespace) -> int:
 
 def _keys(tokens: TokenFile, given: Sequence[str]) -> tuple[Keys, str]:
     """Return the keys by approver, in lower case, with those of nobody's name under ""; and a remark on where from."""
-    from toktools import keys
+    from toktools.keys import public
 
     by_name: dict[str, list[PublicKey]] = {}
     for argument in given:
         user, equals, path = argument.partition("=")
         named = bool(equals) and approvers.is_user(user) and bool(tokens.shape.approvals)
-        by_name.setdefault(user.lower() if named else "", []).append(keys.public(path if named else argument))
+        by_name.setdefault(user.lower() if named else "", []).append(public.read(path if named else argument))
     return by_name, ""
 
 
 def _key_inside(tokens: TokenFile, name: str) -> tuple[Keys, str]:
-    from toktools import keys
+    from toktools.keys import public
 
     member = tokens.shape.public_key
     inside = tokens.member(member) if member else None
     if not isinstance(inside, str) or not inside:
         raise ToktoolsError(f"{name}: -p PUB is missing")
-    return {"": [keys.public_in(inside, f"{name}: {member}")]}, f" (by the {member} in the file)"
+    return {"": [public.parse(inside, f"{name}: {member}")]}, f" (by the {member} in the file)"
 
 
 def _tokens(tokens: TokenFile, by_name: Keys) -> list[tuple[str, str]]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from toktools import __version__, approvers, files, keys, prompts, tokenfile
+from toktools import __version__, approvers, files, prompts, tokenfile
 from toktools.errors import ToktoolsError
+from toktools.keys import public
 from toktools.rehearsal.answers import MARK, Refused, own
 from toktools.rehearsal.cluster import Cluster, Name, Session
 from toktools.rehearsal.console import Console, EndOfInput
@@ -231,7 +232,7 @@ def read_public_key(path: str) -> str:
     file = files.read(os.path.join(".", path) if path == "-" else path, _MAX_KEY)
     if b"-----BEGIN PUBLIC KEY-----" not in file.content:
         raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
-    return keys.pem(keys.public_in(file.content.decode(errors="replace"), file.name))
+    return public.pem(public.parse(file.content.decode(errors="replace"), file.name))
 
 
 def refuse_other(path: str) -> None:
@@ -261,7 +262,5 @@ def credentials_in(prefix: str) -> tuple[Name, str] | None:
         return None
     username, colon, password = (pin or "").partition(":")
     if role not in approvers.ROLES or not colon:
-        raise ToktoolsError(
-            f"{prefix}CLOUDHSM_ROLE is admin or crypto-user, and {prefix}CLOUDHSM_PIN is user:password"
-        )
+        raise ToktoolsError(f"{prefix}CLOUDHSM_ROLE is admin or crypto-user, and {prefix}CLOUDHSM_PIN is user:password")
     return (username.lower(), role), password

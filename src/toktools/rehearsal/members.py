@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from hashlib import scrypt
 from hmac import compare_digest
 
-from toktools import approvers, encoding, keys
+from toktools import approvers, encoding
+from toktools.keys import public
 from toktools.rehearsal.answers import own
 from toktools.signatures import Verifier
 
@@ -189,7 +190,7 @@ def taken(session: Session) -> Challenge:
 
 
 def unsigned(digests: Sequence[bytes], answer: TokenFile, kind: str, public_key: str) -> str:
-    """Say why an answer has not every digest of this attempt signed by the key, as each HSM would; nothing if it has."""
+    """Say why an answer has not every digest of this attempt signed by the key, as each HSM would, if so."""
     if answer.shape.kind != kind:
         return f"a token file of the kind {kind} is needed, and this is of the kind {answer.shape.kind}"
     signed = {answer.digests[place.index]: place.text for place in answer.places()}
@@ -203,7 +204,7 @@ def unsigned(digests: Sequence[bytes], answer: TokenFile, kind: str, public_key:
 
 def verifier(public_key: str, digests: Sequence[bytes]) -> Verifier:
     """Return what checks signatures of digests with a key in PEM."""
-    return Verifier([keys.public_in(public_key, "public key")], digests)
+    return Verifier([public.parse(public_key, "public key")], digests)
 
 
 def check_password(password: str) -> None:

@@ -68,7 +68,7 @@ class Command:
             given = self.line.parse(list(self._spread(words)))
             for options in self.either:
                 if sum(bool(getattr(given, option.name)) for option in options) != 1:
-                    raise ToktoolsError(f"either {' or '.join(map(str, options))}")  # noqa: TRY301 - the same place
+                    raise ToktoolsError(f"either {' or '.join(map(str, options))}")
             self.check(given)
         except ToktoolsError as error:
             raise ToktoolsError(f"{self.line.name}: {error.message}", f"try 'help {self.line.name}'") from None

@@ -5,9 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from toktools.options import CommandLine
-from toktools.rehearsal.dialogue import Dialogue
 from toktools.rehearsal.groups.shared import CLUSTER_ID, PASSWORD
 from toktools.rehearsal.syntax import Command
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.rehearsal.dialogue import Dialogue
 
 
 def _activate(shell: Dialogue, given: SimpleNamespace) -> object:

@@ -6,9 +6,13 @@ from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand
-from toktools.rehearsal.dialogue import Dialogue, refuse_other
+from toktools.rehearsal.dialogue import refuse_other
 from toktools.rehearsal.groups.shared import CLUSTER_ID, PASSWORD, ROLE, TOKEN, USERNAME, name, signed, user_data
 from toktools.rehearsal.syntax import Command
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.rehearsal.dialogue import Dialogue
 
 _STRATEGY = "mfa-token-sign"
 

@@ -6,10 +6,14 @@ from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
-from toktools.rehearsal.dialogue import Dialogue, refuse_other
+from toktools.rehearsal.dialogue import refuse_other
 from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, VERSION, approval, text
 from toktools.rehearsal.quorum import SERVICES
 from toktools.rehearsal.syntax import Choice, Command
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.rehearsal.dialogue import Dialogue
 
 _REGISTRATION = "registration"
 _ABOUT = {
@@ -126,7 +130,7 @@ COMMANDS = (
             "Set how many must approve. For admins.",
             "quorum token-sign set-quorum-value --service user --value 2",
             CLUSTER_ID,
-            Choice("--service", "what is approved", {name: about for name, about in _ABOUT.items() if name in SERVICES}),
+            Choice("--service", "what is approved", {name: _ABOUT[name] for name in SERVICES}),
             Option("--value", "N", "how many", convert=_value, required=True),
             APPROVAL,
         ),

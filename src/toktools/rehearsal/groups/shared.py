@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 from toktools import encoding
 from toktools.options import Option
-from toktools.rehearsal.dialogue import Dialogue, read
+from toktools.rehearsal.dialogue import read
 from toktools.rehearsal.members import ADMIN, CRYPTO_USER, Name
 from toktools.rehearsal.syntax import Choice
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    from toktools.rehearsal.dialogue import Dialogue
     from toktools.tokenfile import TokenFile
 
 VERSION = "2.0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from toktools.options import CommandLine, Option
-from toktools.rehearsal.dialogue import Dialogue, read, read_public_key, refuse_other
+from toktools.rehearsal.dialogue import read, read_public_key, refuse_other
 from toktools.rehearsal.groups.shared import (
     APPROVAL,
     CLUSTER_ID,
@@ -20,6 +20,10 @@ from toktools.rehearsal.groups.shared import (
 )
 from toktools.rehearsal.members import User
 from toktools.rehearsal.syntax import Command
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.rehearsal.dialogue import Dialogue
 
 
 def _create(shell: Dialogue, given: SimpleNamespace) -> object:

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote_to_bytes
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
 from pkcs11.types import SignMixin
 
 from toktools import passphrases
 from toktools.errors import ToktoolsError, shown
+from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
 
-_PATH = ("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type")
+_PATH = (
+    *("token", "manufacturer", "model", "serial", "slot-id", "slot-description", "slot-manufacturer"),
+    *("library-manufacturer", "library-description", "library-version", "object", "id", "type"),
+)
 _QUERY = ("pin-source", "module-path")
 _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
 
 
-class TokenKey:
-    """An RSA private key on a token, with the two methods of a key in memory that signing needs."""
+class TokenKey(Signer):
+    """An RSA private key on a token."""
 
     def __init__(self, key: PrivateKey, pin: str | None) -> None:
         if not isinstance(key, SignMixin):
             raise ToktoolsError("the key is not allowed to sign (CKA_SIGN)")
-        self._sign = key.sign
+        self._key = key
         # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
         always = bool(_attribute(key, Attribute.ALWAYS_AUTHENTICATE))
         if always and pin is None:
@@ -40,40 +44,38 @@ class TokenKey:
         modulus = _attribute(key, Attribute.MODULUS)
         if not modulus:
             raise ToktoolsError("the token does not tell the modulus of the key (CKA_MODULUS)")
-        self._public = RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
+        e, n = int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
+        super().__init__(RSAPublicNumbers(e, n).public_key())
 
-    def public_key(self) -> RSAPublicKey:
-        """Return the public half."""
-        return self._public
+    def pace(self, asked: int | None) -> tuple[int, bool]:  # noqa: ARG002 - whatever is asked for
+        """Return that a token, and the person beside it, is asked for one thing at a time."""
+        return 1, True
 
-    def sign(self, digest: bytes, *_: object) -> bytes:
-        """Sign a finished SHA-256 digest of 32 bytes: CKM_RSA_PKCS over its DigestInfo (PKCS#11 3.0, section 2.1.6)."""
+    def _sign(self, digest: bytes) -> bytes:
+        # CKM_RSA_PKCS over the DigestInfo (PKCS#11 3.0, section 2.1.6).
         with _trouble():
-            signature: bytes = self._sign(DIGEST_INFO + digest, mechanism=Mechanism.RSA_PKCS, **self._pin)
+            signature: bytes = self._key.sign(DIGEST_INFO + digest, mechanism=Mechanism.RSA_PKCS, **self._pin)
         return signature
 
 
-def private(uri: str, secret: passphrases.Secret) -> tuple[TokenKey, list[str]]:
+def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> Signer:
     """Find the one private key that an RFC 7512 URI names, and log in to its token, once.
 
-    secret is asked for the PIN with the name of the token, unless the URI has a pin-source. The second value is what
-    a user should be warned of. Raises ToktoolsError where there is not just one such token and key.
+    secret is asked for the PIN with the name of the token, unless the URI has a pin-source. Raises ToktoolsError where
+    there is not just one such token and key.
     """
     wanted = _parse(uri)
     with _trouble():
         token = _token(wanted)
         name = f"token {shown(token.label)}"
-        # The flags from before the login, which puts the count of wrong tries back.
-        last_try = bool(token.flags & TokenFlag.USER_PIN_FINAL_TRY)
-        pin = _pin(token, name, wanted, secret)
+        pin = _pin(token, name, _source(wanted, secret), warn)
         try:
             session = token.open(user_pin=pin)
         except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:
             raise _locked(name) from None
-        key = TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
-    return key, [f"{name}: this was the last try before it locks the PIN"] if last_try else []
+        return TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
 
 
 def _parse(uri: str) -> dict[str, bytes]:
@@ -95,6 +97,8 @@ def _parse(uri: str) -> dict[str, bytes]:
             if attribute in wanted:
                 raise ToktoolsError(f"{attribute} is there twice")
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
+    as_given = dict(part.partition("=")[::2] for part in path.split(";"))
+    wanted["id as given"] = os.fsencode(as_given.get("id", ""))
     if wanted.pop("type", b"private") != b"private":
         raise ToktoolsError("a key that signs has type=private")
     if not wanted.get("slot-id", b"0").isdigit():
@@ -108,10 +112,19 @@ def _token(wanted: dict[str, bytes]) -> Token:
     if not _is_utf8(module):
         raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
-        slots = pkcs11.lib(module).get_slots(token_present=True)
+        library = pkcs11.lib(module)
+        slots = library.get_slots(token_present=True)
     except pkcs11.PKCS11Error as error:
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
-    tokens = [token for slot in slots if (token := _matching(slot, wanted))]
+    values = {
+        "library-manufacturer": library.manufacturer_id.encode(),
+        "library-description": library.library_description.encode(),
+        "library-version": _version(library.library_version),
+    }
+    # RFC 7512 section 2.3 lets a version without a dot stand for one that ends in .0.
+    if wanted.get("library-version", b".").isdigit():
+        wanted["library-version"] += b".0"
+    tokens = [token for slot in slots if _agree(values, wanted) and (token := _matching(slot, wanted))]
     if len(tokens) != 1:
         count = f"{len(tokens)} tokens match" if tokens else "no token matches"
         raise ToktoolsError(f"{shown(module)}: {count}", "token= or serial= in the URI names one" if tokens else "")
@@ -129,29 +142,52 @@ def _matching(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
         "model": token.model.encode(),
         "serial": token.serial,
         "slot-id": str(slot.slot_id).encode(),
+        "slot-description": slot.slot_description.encode(),
+        "slot-manufacturer": slot.manufacturer_id.encode(),
     }
-    matches = all(wanted.get(attribute, value) == value for attribute, value in values.items())
-    return token if matches and token.flags & TokenFlag.TOKEN_INITIALIZED else None
+    return token if _agree(values, wanted) and token.flags & TokenFlag.TOKEN_INITIALIZED else None
 
 
-def _pin(token: Token, name: str, wanted: dict[str, bytes], secret: passphrases.Secret) -> str | object | None:
+def _agree(values: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
+    return all(wanted.get(attribute, value) == value for attribute, value in values.items())
+
+
+def _version(numbers: object) -> bytes:
+    """Return a version as RFC 7512 writes it; some versions of python-pkcs11 have a text, some have two numbers."""
+    return (".".join(map(str, numbers)) if isinstance(numbers, tuple) else str(numbers)).encode()
+
+
+def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> str | object | None:
     if not token.flags & TokenFlag.LOGIN_REQUIRED:
         return None
     if token.flags & TokenFlag.USER_PIN_LOCKED:
         raise _locked(name)
+    is_last = token.flags & TokenFlag.USER_PIN_FINAL_TRY
+    if is_last:
+        warn(f"{name}: one try is left before it locks the PIN")
     if token.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
         return pkcs11.PROTECTED_AUTH  # the reader has its own keys
-    if "pin-source" in wanted:
-        path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
-        if path.startswith("|"):
-            raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
-        if not path:
-            raise ToktoolsError("pin-source: no path")
-        secret = passphrases.file(path, "pin-source")
+    if is_last:
+        # A wrong PIN in a file or a variable may be what has used the others up.
+        if not passphrases.has_terminal():
+            hint = "a right PIN, typed at a terminal, puts the count back"
+            raise ToktoolsError(f"{name}: the last try is for a person at a terminal, and there is none", hint)
+        secret = passphrases.prompt("--passin")
     try:
         return secret(name, "PIN").decode()
     except UnicodeDecodeError:
         raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
+
+
+def _source(wanted: dict[str, bytes], secret: passphrases.Secret) -> passphrases.Secret:
+    if "pin-source" not in wanted:
+        return secret
+    path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
+    if path.startswith("|"):
+        raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
+    if not path:
+        raise ToktoolsError("pin-source: no path")
+    return passphrases.file(path, "pin-source")
 
 
 def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
@@ -163,10 +199,20 @@ def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
     keys = [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
     if len(keys) != 1:
         count = f"{len(keys)} private keys match" if keys else "no private key matches"
-        raise ToktoolsError(f"{name}: {count}", "object= or id= in the URI names one" if keys else "")
+        raise ToktoolsError(f"{name}: {count}", "object= or id= in the URI names one" if keys else _respelled(wanted))
     if keys[0].key_type != KeyType.RSA:
         raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes RSA keys alone")
     return keys[0]
+
+
+def _respelled(wanted: dict[str, bytes]) -> str:
+    """Return a hint where an id seems to be hexadecimal: bare, or as pkcs11-tool 0.23 to 0.26 prints it (id=%0001)."""
+    given = os.fsdecode(wanted["id as given"])
+    digits = given.replace("%", "")
+    if not re.fullmatch("([0-9A-Fa-f]{2})+", digits):
+        return ""
+    right = re.sub("(..)", r"%\1", digits)
+    return "" if right == given else f"for an ID of the bytes {digits} the URI has id={right}"
 
 
 def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:

@@ -1,7 +1,8 @@
-"""Other programs that sign: a command that is run once for each digest."""
+"""Another program that signs: a command that is run once for each digest."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -13,6 +14,11 @@ from contextlib import contextmanager
 
 from toktools import encoding, files, signals
 from toktools.errors import ToktoolsError, shown
+from toktools.keys.signer import Signer, fault
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.signatures import PublicKey
 
 _FILE = "{}"
 _MAX_OUTPUT = 1 << 16
@@ -20,17 +26,20 @@ _GRACE = 2.0
 """Seconds between asking a command to end and ending it."""
 _PAUSE = 0.05
 """Seconds from one look to the next."""
+_NO_ROOM = (errno.EAGAIN, errno.ENOMEM)
+"""How the system says that it can start no process now."""
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
-class Command:
+class Command(Signer):
     """A command that reads a digest of 32 raw bytes from its standard input, and writes the signature.
 
     It is run without a shell between. Where an argument holds {}, the path of a private file with the digest stands
     there. The signature is raw, or base64 with white space around it. Several threads may call sign().
     """
 
-    def __init__(self, argv: Sequence[str], *, base64: bool) -> None:
+    def __init__(self, argv: Sequence[str], *, base64: bool, public: PublicKey | None = None) -> None:
+        super().__init__(public)
         self._argv = argv
         self._name = shown(argv[0]) or "''"
         self._base64 = base64
@@ -40,9 +49,9 @@ class Command:
         self._folder = ""
         self._others = _descendants()
         """Processes of the shell that has become this one."""
-        _adopt_orphans()
+        self._adopts = _adopt_orphans()
 
-    def sign(self, digest: bytes) -> bytes:
+    def _sign(self, digest: bytes) -> bytes:
         """Run the command for a digest, and return the signature: as many bytes as an RSA key can make.
 
         Raises ToktoolsError where the command cannot be run, fails, or writes something else.
@@ -83,6 +92,9 @@ class Command:
             import shutil
 
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _unverified(self, public: PublicKey, digest: bytes, signature: bytes) -> ToktoolsError:
+        return ToktoolsError(fault(public, digest, signature), status=1)
 
     def _alive(self) -> set[int]:
         with self._lock:
@@ -125,11 +137,8 @@ class Command:
         try:
             os.write(feed, digest)
             os.close(feed)
-            with self._lock:
-                self._go_on()
-                with files.trouble_at(f"{self._name}: cannot be run"):
-                    child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE)  # noqa: S603 - the user's own
-                self._running.add(child)
+            while (child := self._started(argv, stdin)) is None:
+                time.sleep(_PAUSE)
         finally:
             os.close(stdin)
         try:
@@ -139,6 +148,36 @@ class Command:
                 # One that is not over stays in the set, and stop() ends it.
                 if child.returncode is not None:
                     self._running.discard(child)
+                self._reap()
+
+    def _started(self, argv: Sequence[str], stdin: int) -> subprocess.Popen[bytes] | None:
+        """Start a command; or return None where there is no room for one more before another is over."""
+        with self._lock, files.trouble_at(f"{self._name}: cannot be run"):
+            self._go_on()
+            try:
+                child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE)  # noqa: S603 - the user's own
+            except OSError as error:
+                if error.errno in _NO_ROOM and self._running:
+                    return None
+                raise
+            self._running.add(child)
+            return child
+
+    def _reap(self) -> None:
+        """Take note of the orphans that are over: only their parent can, and until then each takes up a process.
+
+        It is called with the lock held, under which commands start, so that all of them are known here.
+        """
+        own = {child.pid for child in self._running}
+        while self._adopts:
+            try:
+                # This looks without taking, since a command's own status is for the one who waits for it.
+                over = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if over is None or over.si_pid in own:
+                    return
+                os.waitpid(over.si_pid, os.WNOHANG)
+            except ChildProcessError:
+                return
 
     def _go_on(self) -> None:
         if self._stopped:
@@ -147,14 +186,14 @@ class Command:
     def _signature(self, output: bytes) -> bytes:
         if not output:
             raise ToktoolsError(f"{self._name}: no output")
+        is_text = encoding.is_text(output)
         try:
-            if self._base64:
-                return encoding.signature(output.strip())
-            if encoding.is_text(output):
-                raise ToktoolsError("base64 text", "-b takes base64")
-            return encoding.raw_signature(output)
+            signature = encoding.wrapped_signature(output) if is_text else encoding.raw_signature(output)
+            if is_text != self._base64:
+                raise ToktoolsError(*(("base64 text", "-b takes base64") if is_text else ("raw bytes", "leave out -b")))
         except ToktoolsError as error:
             raise error.at(f"{self._name}: its output is no signature") from None
+        return signature
 
 
 def _output(child: subprocess.Popen[bytes]) -> bytes:
@@ -187,14 +226,14 @@ def _send(number: int, pids: Iterable[int]) -> None:
             pass  # it is over
 
 
-def _adopt_orphans() -> None:
-    """Become the parent of what the commands leave behind (Linux), so that it can be found."""
+def _adopt_orphans() -> bool:
+    """Become the parent of what the commands leave behind (Linux), so that it can be found; say whether that worked."""
     import ctypes
 
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (AttributeError, OSError):
-        pass  # another system: what a command has started is then its own business
+        return False  # another system: what a command has started is then its own business
 
 
 def _descendants() -> set[int]:

@@ -1,0 +1,177 @@
+"""A key in AWS KMS, named by an awskms: URI as Sigstore's tools have it, and reached by boto3."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from toktools.errors import ToktoolsError, shown
+from toktools.keys.allowed import DOCUMENTED_BITS
+from toktools.keys.signer import Signer
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import Any
+
+    from toktools.passphrases import Secret
+
+_START = "awskms:///"
+_FORM = "it is awskms:///KEY, with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= where they are needed"
+_QUERY = ("region", "endpoint")
+_ALGORITHM = "RSASSA_PKCS1_V1_5_SHA_256"
+_AT_ONCE = 8
+"""Each takes the time of a round trip; KMS allows some hundreds a second."""
+_SECONDS = 10
+_TRIES = 4
+"""Seconds for a connection or an answer, and how often each request is made where KMS is busy or out of reach."""
+_MAX_SHOWN = 300
+
+_CREDENTIALS = "boto3 takes them from the environment, ~/.aws, a role, or aws sso login"
+_SPEAKING = ("AccessDeniedException", "KMSInvalidStateException", "DisabledException", "NotFoundException")
+"""Errors whose text helps. That of others may hold a session token: of a wrong signature of a request, for one."""
+_PLACES = "see the network, the region and the endpoint"
+_REFUSALS = {
+    "AccessDeniedException": ("permission denied", "kms:GetPublicKey and kms:Sign are needed"),
+    "NotFoundException": ("no such key", "see the account, and the region: ?region= in the URI, or that of the ARN"),
+    "DisabledException": ("the key is disabled", ""),
+    "KMSInvalidStateException": ("the key is in a state in which it does not sign", ""),
+    "KeyUnavailableException": ("the key is not available now", ""),
+    "UnsupportedOperationException": ("not an RSA key that signs", ""),
+    "InvalidKeyUsageException": ("not an RSA key that signs", ""),
+    "InvalidArnException": ("not a key's ID, ARN or alias", _FORM),
+    "ValidationException": ("not a key's ID, ARN or alias", _FORM),
+    "ExpiredTokenException": ("the AWS credentials have expired", _CREDENTIALS),
+    "UnrecognizedClientException": ("AWS does not know the credentials", _CREDENTIALS),
+    "InvalidClientTokenId": ("AWS does not know the credentials", _CREDENTIALS),
+    "InvalidSignatureException": ("AWS does not accept the credentials", "or the clock of this machine is wrong"),
+    "SignatureDoesNotMatch": ("AWS does not accept the credentials", "or the clock of this machine is wrong"),
+    "ThrottlingException": ("KMS is asked too often (throttled)", "try again, with tok-sign -j 1"),
+    "LimitExceededException": ("KMS is asked too often (throttled)", "try again, with tok-sign -j 1"),
+}
+_TROUBLES: tuple[tuple[type[Exception], str, str], ...] = (
+    (exceptions.NoCredentialsError, "no AWS credentials", _CREDENTIALS),
+    (exceptions.PartialCredentialsError, "only a part of the AWS credentials is there", _CREDENTIALS),
+    (exceptions.CredentialRetrievalError, "the AWS credentials cannot be fetched", _CREDENTIALS),
+    (exceptions.SSOError, "the AWS sign-on has ended, or was not made", "aws sso login makes it"),
+    (exceptions.ProfileNotFound, "there is no such AWS profile", "see AWS_PROFILE and ~/.aws/config"),
+    (exceptions.ConfigParseError, "the AWS configuration cannot be read", "see ~/.aws/config"),
+    (exceptions.NoRegionError, "no AWS region", "?region= in the URI or AWS_DEFAULT_REGION names it"),
+    (exceptions.InvalidRegionError, "not an AWS region", "?region= in the URI or AWS_DEFAULT_REGION names it"),
+    (exceptions.SSLError, "the server's certificate is not accepted", ""),
+    (exceptions.ProxyConnectionError, "the proxy cannot be reached", "see HTTPS_PROXY"),
+    (exceptions.ConnectionError, "KMS cannot be reached", _PLACES),
+    (exceptions.HTTPClientError, "KMS cannot be reached", _PLACES),
+    (exceptions.ParamValidationError, "not a key's ID, ARN or alias", _FORM),
+    (ValueError, "not an endpoint", "?endpoint= in the URI is a URL"),
+)
+"""What keeps a request from being answered, the special before the general."""
+
+
+class KmsKey(Signer):
+    """An RSA-2048 key in KMS; boto3's client may be used by several threads."""
+
+    def __init__(self, client: Any, arn: str, name: str, public: RSAPublicKey) -> None:  # noqa: ANN401 - boto3's are made at run time
+        super().__init__(public)
+        self._client = client
+        self._arn = arn
+        self._name = name
+
+    def pace(self, asked: int | None) -> tuple[int, bool]:
+        """Return some at once, none of which is quick."""
+        return asked or _AT_ONCE, False
+
+    def _sign(self, digest: bytes) -> bytes:
+        with _trouble(self._name):
+            answer = self._client.sign(
+                KeyId=self._arn, Message=digest, MessageType="DIGEST", SigningAlgorithm=_ALGORITHM
+            )
+        return bytes(answer["Signature"])
+
+
+def open_signer(uri: str, _secret: Secret, _warn: Callable[[str], None]) -> Signer:
+    """Open the key in KMS that a URI names, with the credentials that boto3 finds (AWS KMS, GetPublicKey and Sign).
+
+    Raises ToktoolsError for a key that is not RSA_2048 for signing, and where KMS does not give its public key.
+    """
+    key, query = _parse(uri)
+    name = f"awskms:///{shown(key)}"
+    with _trouble(name):
+        client = _client(key, query)
+        answer = client.get_public_key(KeyId=key)
+    usage = str(answer.get("KeyUsage"))
+    public = _public(answer["PublicKey"])
+    if usage != "SIGN_VERIFY" or public is None:
+        spec = shown(f"{answer.get('KeySpec') or 'not RSA'} for {usage}")
+        raise ToktoolsError(f"{name}: the key is {spec}, but CloudHSM takes RSA_{DOCUMENTED_BITS} for SIGN_VERIFY")
+    if public.key_size != DOCUMENTED_BITS:
+        raise ToktoolsError(f"{name}: the key is RSA-{public.key_size}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
+    # An alias may be given to another key meanwhile; the ARN cannot.
+    return KmsKey(client, answer.get("KeyId", key), name, public)
+
+
+def _public(content: bytes) -> RSAPublicKey | None:
+    try:
+        key = load_der_public_key(content)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, RSAPublicKey) else None
+
+
+def _parse(uri: str) -> tuple[str, dict[str, str]]:
+    start, path = uri[: len(_START)], uri[len(_START) :]
+    if start.lower() != _START:
+        raise ToktoolsError("not the URI of a key in AWS KMS", _FORM)
+    path, _, query = path.partition("?")
+    given: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        name, equals, value = part.partition("=")
+        if name not in _QUERY or not equals or not value:
+            raise ToktoolsError("a part of the awskms URI after the question mark is not known", _FORM)
+        if name in given:
+            raise ToktoolsError(f"{name} is twice in the awskms URI")
+        given[name] = unquote(value)
+    key = unquote(path)
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ToktoolsError("no key in the awskms URI", _FORM)
+    return key, given
+
+
+def _client(key: str, query: dict[str, str]) -> Any:  # noqa: ANN401 - boto3's are made at run time
+    is_arn = key.startswith("arn:") and key.count(":") > 4  # noqa: PLR2004 - arn:aws:kms:REGION:ACCOUNT:key/ID
+    region = query.get("region") or (key.split(":")[3] if is_arn else None)
+    config = Config(
+        connect_timeout=_SECONDS,
+        read_timeout=_SECONDS,
+        max_pool_connections=_AT_ONCE,
+        retries={"mode": "standard", "total_max_attempts": _TRIES},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a Python that boto3 will not take much longer
+        return boto3.session.Session().client(
+            "kms", region_name=region, endpoint_url=query.get("endpoint"), config=config
+        )
+
+
+@contextmanager
+def _trouble(name: str) -> Iterator[None]:
+    try:
+        yield
+    except exceptions.ClientError as error:
+        answer = error.response.get("Error", {})
+        code = str(answer.get("Code", ""))
+        reason, hint = _REFUSALS.get(code, (f"KMS answers {shown(code[:_MAX_SHOWN]) or 'nothing that is known'}", ""))
+        detail = shown(str(answer.get("Message", ""))[:_MAX_SHOWN]) if code in _SPEAKING else ""
+        raise ToktoolsError(f"{name}: {reason}{f': {detail}' if detail else ''}", hint) from None
+    except (exceptions.BotoCoreError, ValueError) as error:
+        found = [(reason, hint) for kind, reason, hint in _TROUBLES if isinstance(error, kind)]
+        reason, hint = found[0] if found else (f"boto3 gives up: {type(error).__name__}", "")
+        raise ToktoolsError(f"{name}: {reason}", hint) from None
