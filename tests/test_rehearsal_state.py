@@ -137,10 +137,14 @@ def test_a_login_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     state = State(str(tmp_path / "state.sqlite"))
     dialogue = Dialogue(state, 3, COMMANDS, lambda _: None)
     dialogue.run(["cluster", "activate", "--password", "for-practice"])
-    assert dialogue.run(["login", "--username", "admin", "--role", "admin", "--password", "wrong"]) == 1
+    command = ["user", "delete", "--username", "nobody", "--role", "admin"]
+    monkeypatch.setenv("CLOUDHSM_ROLE", "admin")
+    monkeypatch.setenv("CLOUDHSM_PIN", "admin:wrong")
+    assert dialogue.run(command) == 1
+    monkeypatch.setenv("CLOUDHSM_PIN", "admin:for-practice")
     monkeypatch.setattr("toktools.rehearsal.state._save", full_disk)
     with pytest.raises(StateError, match="disk is full"):
-        dialogue.run(["login", "--username", "admin", "--role", "admin", "--password", "for-practice"])
+        dialogue.run(command)
     assert dialogue.session.name is None
 
 
@@ -311,7 +315,7 @@ def test_names_that_mean_something_elsewhere(shell: Shell, name: str) -> None:
     words = ["tok-rehearse", "--state", name]
     shell.run(*words, "cluster", "activate", "--password", PASSWORD).check(0)
     again = shell.run(*words, "cluster", "activate", "--password", PASSWORD).check(1)
-    assert b"already activated" in again.out
+    assert b"already been activated" in again.out
     assert "\x1b" not in again.err
     assert (shell.cwd / name).stat().st_size
 
@@ -336,7 +340,7 @@ def other_database(path: Path, *statements: str) -> None:
 def make_newer(path: Path) -> None:
     State(str(path))
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
         database.commit()
 
 
@@ -469,14 +473,15 @@ def test_shells_that_make_the_file_at_once(shell: Shell) -> None:
     script = " & ".join(f"(status=0; {command}{number} || status=$?; echo $status)" for number in range(5))
     done = shell.sh(f"{script} & wait", env=shell.unmeasured, timeout=120).check(0)
     assert sorted(done.out.split()) == [b"0", b"1", b"1", b"1", b"1"]
-    assert sum(b"already activated" in shell.read(f"out{number}") for number in range(5)) == 4
+    assert sum(b"already been activated" in shell.read(f"out{number}") for number in range(5)) == 4
     assert users_in(shell.cwd / STATE) == ["admin"]
 
 
 def test_wrong_logins_at_once_are_all_counted(desk: Shell) -> None:
     """Wrong logins in several shells at the same time are all counted, so that nobody gets more tries by that."""
-    command = f"tok-rehearse --state {STATE} login --username admin --role admin --password wrong-password"
-    desk.sh(f"{' & '.join([command] * 5)} & wait", env=desk.unmeasured, timeout=120).check(0)
+    command = f"tok-rehearse --state {STATE} quorum token-sign list"
+    environment = {**desk.unmeasured, "CLOUDHSM_ROLE": "admin", "CLOUDHSM_PIN": "admin:wrong-password"}
+    desk.sh(f"{' & '.join([command] * 5)} & wait", env=environment, timeout=120).check(0)
     with State(str(desk.cwd / STATE)).cluster(3) as cluster:
         assert cluster.users[FIRST].failures == 5
 

@@ -8,9 +8,11 @@ MARK = "tok-rehearse: "
 # User management with quorum authentication, and the troubleshooting pages
 NEEDS_APPROVAL = "Quorum approval is required for this operation"
 INVALID_VALUE = "Invalid quorum value provided."
+QUORUM_FAILED = "Quorum Failed"
 NO_TOKEN_SIGNATURES = "No token signatures provided"  # noqa: S105 - an answer
 INVALID_QUORUM_SIGNATURE = "InvalidQuorumSignature"
 INCONSISTENT = "Specified user is inconsistent across the cluster"
+VERIFICATION_FAILED = "Signature verification failed"
 # What public scripts compare with
 ACTIVATED = "Cluster has already been activated"
 USER_EXISTS = "User already exists"

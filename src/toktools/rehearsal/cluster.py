@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from toktools import approvers
+from toktools.rehearsal import software
 from toktools.rehearsal.answers import ACTIVATED, INCONSISTENT, MARK, USER_EXISTS, Refused, own
+from toktools.rehearsal.keyring import Key, Keyring
 from toktools.rehearsal.members import (
     ADMIN,
     CRYPTO_USER,
@@ -22,7 +24,8 @@ from toktools.rehearsal.members import (
     taken,
     unsigned,
 )
-from toktools.rehearsal.quorum import SERVICES, Quorum, QuorumToken
+from toktools.rehearsal.mtls import LEVELS, TrustAnchors
+from toktools.rehearsal.quorum import SERVICES, QuorumToken
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -33,8 +36,8 @@ __all__ = ["ADMIN", "CRYPTO_USER", "MARK", "Cluster", "Name", "QuorumToken", "Re
 MAX_USERS = 1024
 
 
-class Cluster(Quorum):
-    """Users, quorum values and quorum tokens, with the rules for changing them; what is against a rule is Refused.
+class Cluster(Keyring, TrustAnchors):
+    """Users, quorum values, quorum tokens, keys and trust anchors; what is against a rule is Refused.
 
     Every method checks first and changes then, but for one thing: a wrong login is counted though it is refused.
     """
@@ -46,6 +49,9 @@ class Cluster(Quorum):
         values: dict[str, int] | None = None,
         tokens: list[QuorumToken] | None = None,
         *,
+        keys: list[Key] | None = None,
+        anchors: dict[int, str] | None = None,
+        enforcement: str = LEVELS[0],
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -53,6 +59,9 @@ class Cluster(Quorum):
         self.users = users or {}
         self.values = values or dict.fromkeys(SERVICES, 1)
         self.tokens = tokens or []
+        self.keys = keys or []
+        self.anchors = anchors or {}
+        self.enforcement = enforcement
         self._clock = clock
         self._random = random
 
@@ -63,7 +72,7 @@ class Cluster(Quorum):
         if self.users:
             raise Refused(ACTIVATED)
         check_password(password)
-        self._add(("admin", ADMIN), password)
+        self._add(("admin", ADMIN), password, self._random(software.SECRET_SIZE))
 
     def create(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Make a user, or finish one whom not every HSM knows. For admins."""
@@ -78,10 +87,10 @@ class Cluster(Quorum):
         check_password(password)
         self.approve(session, "user", approval)
         if there:
-            self._set_password(there, password)
+            self._set_password(there, password, session.secret)
             there.inconsistent = ""
         else:
-            self._add(name, password)
+            self._add(name, password, session.secret)
 
     def delete(self, session: Session, name: Name, approval: TokenFile | None = None) -> None:
         """Remove a user, but not the one who is logged in. For admins."""
@@ -93,6 +102,8 @@ class Cluster(Quorum):
             raise own("there would be fewer admins than a quorum needs")
         self.approve(session, "user", approval)
         del self.users[user.name]
+        if name[1] == CRYPTO_USER:
+            self.forget(name[0])
         self.tokens = [token for token in self.tokens if token.name != name]
 
     def change_password(
@@ -108,7 +119,7 @@ class Cluster(Quorum):
         user = self._changeable(session, name)
         check_password(password)
         self._approve_for(session, name, approval)
-        self._set_password(user, password)
+        self._set_password(user, password, session.secret)
         user.quorum = False
         user.mfa = user.mfa and not deregister_mfa
         if not user.mfa:
@@ -159,7 +170,7 @@ class Cluster(Quorum):
         if user.quorum and user.public_key != public_key and not change_quorum:
             raise own("the user's quorum key is another, and there is one key for both: --change-quorum changes it too")
         self._approve_for(session, user.name, approval)
-        self._set_password(user, challenge.password)
+        self._set_password(user, challenge.password, session.secret)
         user.public_key = public_key
         user.mfa = user.quorum = True
 

@@ -40,6 +40,16 @@ class Start:
         """Return the clusters that there are."""
         return self.clusters or (self.cluster_id or _ONLY,)
 
+    def check(self, *, single: bool) -> None:
+        """Refuse to start without knowing the cluster. Raises ToktoolsError.
+
+        A single command may name it itself.
+        """
+        if len(set(self.clusters)) < len(self.clusters):
+            raise ToktoolsError("--configured: the same cluster twice")
+        if self.cluster_id or not single:
+            self.chosen(None)
+
     def chosen(self, cluster_id: str | None) -> str:
         """Return the cluster that a command is for. Raises ToktoolsError where that is not said, or not one of them."""
         found = cluster_id or self.cluster_id
@@ -68,6 +78,8 @@ class Dialogue:
         self._sessions = {name: Session() for name in self.start.configured}
         self.cluster_id = self.start.configured[0]
         """The cluster that the command under way is for."""
+        self.is_single = False
+        """Whether the command under way is a single one."""
 
     @property
     def session(self) -> Session:
@@ -127,6 +139,14 @@ class Dialogue:
             for session in self._sessions.values():
                 session.become(None)
             raise
+
+    def disturb(self, username: str) -> None:
+        """Let some HSMs of the cluster, or of the last one that is configured, not know a user."""
+        try:
+            with self.cluster() as cluster:
+                cluster.disturb(username, self.start.cluster_id or self.start.configured[-1])
+        except Refused as refused:
+            raise ToktoolsError(f"--inconsistent: {str(refused).removeprefix(MARK)}") from None
 
     def password(self, given: str | None) -> str:
         """Return the password from the command line, or ask for it."""
@@ -188,10 +208,11 @@ class Dialogue:
         if single and command.interactive:
             raise ToktoolsError(f"{command.line.name}: it is for interactive mode", _SINGLE)
         self.cluster_id = self.start.chosen(getattr(options, "cluster_id", None))
+        self.is_single = single
         credentials = credentials_in("") if single and command.needs_user else None
         try:
             if credentials:
-                self.enter(self.session, credentials)
+                self._log_in(self.session, credentials)
             code, data = 0, command.work(self, options)
         except Refused as refused:
             code, data = 1, str(refused)
@@ -202,8 +223,13 @@ class Dialogue:
         files.write_stdout(tokenfile.dump_json({"error_code": code, "data": data}))
         return code
 
-    def enter(self, session: Session, credentials: tuple[Name, str]) -> None:
-        """Log in with credentials from the environment."""
+    def enter(self, session: Session, prefix: str) -> None:
+        """Log in with credentials from the environment, if they are there."""
+        credentials = credentials_in(prefix)
+        if credentials:
+            self._log_in(session, credentials)
+
+    def _log_in(self, session: Session, credentials: tuple[Name, str]) -> None:
         with self.cluster() as cluster:
             cluster.login(session, *credentials)
 

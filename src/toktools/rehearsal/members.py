@@ -10,6 +10,7 @@ from hmac import compare_digest
 
 from toktools import approvers, encoding
 from toktools.keys import public
+from toktools.rehearsal import software
 from toktools.rehearsal.answers import own
 from toktools.signatures import Verifier
 
@@ -23,6 +24,7 @@ MAX_FAILURES = 5
 PASSWORD_SIZES = range(8, 32 + 1)
 """Characters of a password."""
 NONCE_SIZE = 16
+_HASH_SIZE = 64
 
 Name = tuple[str, str]
 """A user name in lower case, and a role."""
@@ -45,10 +47,12 @@ class User:
     """PEM; empty while neither MFA nor quorum has registered one."""
     mfa: bool = False
     quorum: bool = False
-    inconsistent: str = ""
-    """The cluster of which some HSMs do not know the user; empty where all do."""
     id: str = field(default_factory=_new_id)
     """What tells a user from a later one of the same name."""
+    wrapped: bytes = b""
+    """The cluster's secret, wrapped under a key that is derived from the password."""
+    inconsistent: str = ""
+    """The cluster of which some HSMs do not know the user; empty where all do."""
 
     @property
     def locked(self) -> bool:
@@ -66,6 +70,8 @@ class Challenge:
     digests: Sequence[bytes]
     password: str = field(default="", repr=False)
     """The new one, for a set-up."""
+    secret: bytes = field(default=b"", repr=False)
+    """The cluster's, for a login."""
 
 
 @dataclass
@@ -75,13 +81,16 @@ class Session:
     id: str = field(default_factory=_new_id)
     name: Name | None = None
     user_id: str = ""
+    secret: bytes = field(default=b"", repr=False)
+    """The cluster's, which wraps its keys; a password brings it to light."""
     challenge: Challenge | None = None
     registration: Sequence[bytes] = ()
     """The digests of a quorum registration under way."""
 
-    def become(self, user: User | None) -> None:
+    def become(self, user: User | None, secret: bytes = b"") -> None:
         """Log somebody in, or out; what was under way is over."""
         self.name, self.user_id = (user.name, user.id) if user else (None, "")
+        self.secret = secret
         self.challenge, self.registration = None, ()
 
 
@@ -94,16 +103,17 @@ class Members:
 
     def login(self, session: Session, name: Name, password: str) -> None:
         """Log in a user who has no second factor."""
-        if self._authenticated(session, name, password).mfa:
+        user, secret = self._authenticated(session, name, password)
+        if user.mfa:
             raise own("the user has a second factor: login --username U --role R mfa-token-sign --token F")
-        self._enter(session, self.users[name])
+        self._enter(session, user, secret)
 
     def begin_mfa_login(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
         """Check the password, and return the digests to be signed, 32 bytes for each HSM, fresh for this attempt."""
-        user = self._authenticated(session, name, password)
+        user, secret = self._authenticated(session, name, password)
         if not user.mfa:
             raise own("the user has no second factor: login --username U --role R")
-        return self._begin(session, user)
+        return self._begin(session, user, secret=secret)
 
     def end_mfa_login(self, session: Session, answer: TokenFile) -> None:
         """Log in, if every digest is signed by the registered key. A wrong second factor counts as a wrong login."""
@@ -116,7 +126,7 @@ class Members:
         if fault:
             user.failures += 1
             raise own(fault)
-        self._enter(session, user)
+        self._enter(session, user, challenge.secret)
 
     def member(self, session: Session) -> Name:
         """Return who is logged in, or refuse."""
@@ -129,10 +139,13 @@ class Members:
 
     def admin(self, session: Session) -> Name:
         """Return the admin who is logged in, or refuse."""
-        name = self.member(session)
-        if name[1] != ADMIN:
+        if not self.is_admin(session):
             raise own("only an admin can do this")
-        return name
+        return self.member(session)
+
+    def is_admin(self, session: Session) -> bool:
+        """Say whether an admin is logged in."""
+        return self.member(session)[1] == ADMIN
 
     def _admins(self) -> int:
         return sum(role == ADMIN for _, role in self.users)
@@ -142,7 +155,7 @@ class Members:
             raise own("there is no such user")
         return self.users[name]
 
-    def _authenticated(self, session: Session, name: Name, password: str) -> User:
+    def _authenticated(self, session: Session, name: Name, password: str) -> tuple[User, bytes]:
         if not self.users:
             raise own("the cluster is not activated: cluster activate")
         if session.name in self.users:
@@ -150,8 +163,9 @@ class Members:
         user = self.users.get(name)
         if user is not None:
             self._refuse_locked(user)
-            if compare_digest(_hash(password, user.salt), user.hashed):
-                return user
+            hashed, key = _hash(password, user.salt)
+            if compare_digest(hashed, user.hashed):
+                return user, software.unwrap(key, user.wrapped)
             user.failures += 1
         raise own("wrong user name, role or password")
 
@@ -161,23 +175,24 @@ class Members:
             raise own("the user is locked; an admin unlocks with user change-password")
 
     @staticmethod
-    def _enter(session: Session, user: User) -> None:
+    def _enter(session: Session, user: User, secret: bytes) -> None:
         user.failures = 0
-        session.become(user)
+        session.become(user, secret)
 
-    def _add(self, name: Name, password: str) -> None:
+    def _add(self, name: Name, password: str, secret: bytes) -> None:
         user = User(name, b"", b"")
-        self._set_password(user, password)
+        self._set_password(user, password, secret)
         self.users[name] = user
 
-    def _set_password(self, user: User, password: str) -> None:
+    def _set_password(self, user: User, password: str, secret: bytes) -> None:
         user.salt = self._random(NONCE_SIZE)
-        user.hashed = _hash(password, user.salt)
+        user.hashed, key = _hash(password, user.salt)
+        user.wrapped = software.wrap(key, secret)
         user.failures = 0
 
-    def _begin(self, session: Session, user: User, password: str = "") -> Sequence[bytes]:
+    def _begin(self, session: Session, user: User, password: str = "", secret: bytes = b"") -> Sequence[bytes]:
         digests = [self._random(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
-        session.challenge = Challenge(user.name, user.salt, digests, password)
+        session.challenge = Challenge(user.name, user.salt, digests, password, secret)
         return digests
 
 
@@ -215,6 +230,14 @@ def check_password(password: str) -> None:
         raise own("a password has no colon")
 
 
-def _hash(password: str, salt: bytes) -> bytes:
-    """Return scrypt (RFC 7914) of a password: 64 bytes, for 16 MiB and some 50 ms."""
-    return scrypt(password.encode(errors="surrogateescape"), salt=salt, n=1 << 14, r=8, p=1)
+def _hash(password: str, salt: bytes) -> tuple[bytes, bytes]:
+    """Return scrypt (RFC 7914) of a password, for 16 MiB and some 50 ms: 64 bytes to know it by, 32 to wrap with."""
+    found = scrypt(
+        password.encode(errors="surrogateescape"),
+        salt=salt,
+        n=1 << 14,
+        r=8,
+        p=1,
+        dklen=_HASH_SIZE + software.SECRET_SIZE,
+    )
+    return found[:_HASH_SIZE], found[_HASH_SIZE:]

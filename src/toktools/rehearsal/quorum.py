@@ -46,6 +46,10 @@ SERVICES = {
     "quorum": Service("quorum-management", 4),
     "cluster": Service("cluster-management", 6, single=False),
 }
+KEY_SERVICES = {
+    "key-usage": Service("key-usage", 5, single=False),
+    "key-management": Service("key-management", 7, single=False),
+}
 REGISTRATION = Service("registration", 0)
 
 
@@ -58,6 +62,8 @@ class QuorumToken:
     name: Name
     session: str
     created: float
+    key_reference: int = 0
+    """The key that it is for; 0 for none."""
 
 
 class Quorum(Members):
@@ -130,11 +136,13 @@ class Quorum(Members):
     def set_value(self, session: Session, service: str, value: int, approval: TokenFile | None = None) -> None:
         """Set how many must approve what a service covers: 2 to 8, not more than there are admins. For admins.
 
-        The value of user is never above that of quorum.
+        The value of user is not above that of quorum (AWS CloudHSM User Guide, "Change the quorum minimum value"), once
+        that is in force: AWS's own first-time set-up sets user to 2 while quorum is 1.
         """
         self.admin(session)
         values = {**self.values, service: value}
-        if value not in APPROVERS or value > self._admins() or values["user"] > values["quorum"]:
+        above = service != "cluster" and values["user"] > values["quorum"] >= APPROVERS.start
+        if value not in APPROVERS or value > self._admins() or above:
             raise Refused(INVALID_VALUE)
         self.approve(session, "quorum", approval)
         self.values = values
@@ -157,25 +165,29 @@ class Quorum(Members):
             raise own(f"there are {MAX_TOKENS} tokens already")
         self.tokens = [*live, token]
 
-    def _approval_data(self, service: Service, name: Name, hsms: Sequence[int]) -> tuple[bytes, bytes]:
+    def _approval_data(self, service: Service, name: Name, hsms: Sequence[int], key: int = 0) -> tuple[bytes, bytes]:
+        seconds = int(self._clock())
         records = [
-            approvaldata.record(service.number, hsm + 1, name[0], int(self._clock()), self._random(NONCE_SIZE))
+            approvaldata.record(service.number, hsm + 1, name[0], seconds, self._random(NONCE_SIZE), key_handle=key)
             for hsm in hsms
         ]
         return b"".join(records), sha256(b"".join(records)).digest()
 
-    def _spend(
+    def _spend(  # noqa: PLR0913 - what there is to compare
         self,
         session: Session,
         service: str,
         approval: TokenFile,
         need: int,
         approver_named: Callable[[str, str], User | None],
+        *,
+        key_reference: int = 0,
     ) -> None:
         if not approval.shape.approvals:
             raise Refused(NO_TOKEN_SIGNATURES)
         found = [token for token in self.tokens if [token.digest] == approval.digests]
-        if not found or (found[0].session, found[0].service) != (session.id, service):
+        wanted = (session.id, service, key_reference)
+        if not found or (found[0].session, found[0].service, found[0].key_reference) != wanted:
             raise Refused(NEEDS_APPROVAL)
         if self.seconds_left(found[0]) <= 0:
             raise own("the quorum token has expired")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 HELP = ("-h", "--help")
 VERSION = ("-V", "--version")
 UNKNOWN = "unrecognized subcommand"
+_MAX_TERM = 40
+"""Characters of an option beyond which clap puts what it says of options below them."""
 _HELP_COMMAND = ("help", "Print this message or the help of the given subcommand(s)")
 
 
@@ -182,12 +184,13 @@ def _options(options: Sequence[Option], *, brief: bool, root: bool) -> list[str]
     rows.append((", ".join(HELP), [printed]))
     if root:
         rows.append((", ".join(VERSION), ["Print version"]))
-    if brief or not long:
+    wide = max(len(term) for term, _ in rows) > _MAX_TERM
+    if not wide and (brief or not long):
         return _columns([(term, about[0]) for term, about in rows])
     lines: list[str] = []
     for term, about in rows:
-        lines += [f"  {term}", *(f"          {line}".rstrip() for line in about), ""]
-    return lines[:-1]
+        lines += [f"  {term}", *(f"          {line}".rstrip() for line in about), *([""] if long and not brief else [])]
+    return lines[:-1] if long and not brief else lines
 
 
 def _about(option: Option, *, brief: bool) -> list[str]:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
 from toktools.rehearsal.dialogue import refuse_other
-from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, VERSION, approval, text
-from toktools.rehearsal.quorum import SERVICES
-from toktools.rehearsal.syntax import Choice, Command
+from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, FILTER, VERSION, approval, filters, number, text
+from toktools.rehearsal.quorum import KEY_SERVICES, SERVICES
+from toktools.rehearsal.syntax import Choice, Command, Several
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _ABOUT = {
     "quorum": "setting quorum values",
     "cluster": "settings of the cluster as a whole: mutual TLS",
     _REGISTRATION: "registering the key with which a user approves",
+    "key-usage": "working with a key that has a quorum value",
+    "key-management": "sharing a key that has a quorum value, and the like",
 }
 
 
@@ -46,21 +48,27 @@ def _generate(shell: Dialogue, given: SimpleNamespace) -> object:
         shell.write(given.token, _registration(shell))
         return {"filepath": given.token}
     with shell.cluster() as cluster:
-        approval_data, digest = cluster.generate(shell.session, given.service)
-        document = {
-            "version": VERSION,
-            "service": SERVICES[given.service].title,
-            "approval_data": text(approval_data),
-            "token": text(digest),
-            "signatures": [],
-        }
-        shell.write(given.token, document)
+        about: dict[str, object] = {}
+        if given.service in KEY_SERVICES:
+            key, approval_data, digest = cluster.generate_for(shell.session, given.service, filters(given.filter))
+            about = {"service": KEY_SERVICES[given.service].title, "key_reference": key.name}
+        else:
+            approval_data, digest = cluster.generate(shell.session, given.service)
+            about = {"service": SERVICES[given.service].title}
+        signing = {"approval_data": text(approval_data), "token": text(digest), "signatures": []}
+        shell.write(given.token, {"version": VERSION, **about, **signing})
     return {"filepath": given.token}
+
+
+def _check_generate(given: SimpleNamespace) -> None:
+    if bool(given.filter) != (given.service in KEY_SERVICES):
+        raise ToktoolsError("--filter says the key of a key service, and is for these alone")
 
 
 def _list_tokens(shell: Dialogue, _given: SimpleNamespace) -> object:
     with shell.cluster() as cluster:
-        tokens = [
+        found = cluster.list_tokens(shell.session)
+        tokens: list[dict[str, object]] = [
             {
                 "username": token.name[0],
                 "service": token.service,
@@ -69,8 +77,19 @@ def _list_tokens(shell: Dialogue, _given: SimpleNamespace) -> object:
                 "token-timeout-seconds": cluster.seconds_left(token),
                 "cluster-coverage": "full",
             }
-            for token in cluster.list_tokens(shell.session)
+            for token in found
+            if not token.key_reference
         ]
+    of_keys = [(token.name[0], token.service, token.key_reference) for token in found if token.key_reference]
+    for username, service, reference in dict.fromkeys(of_keys):
+        tokens.append(
+            {
+                "username": username,
+                "service": service,
+                "key-reference": f"0x{reference:016x}",
+                "minimum-token-count": of_keys.count((username, service, reference)),
+            }
+        )
     return {"tokens": tokens}
 
 
@@ -92,11 +111,7 @@ def _list_values(shell: Dialogue, _given: SimpleNamespace) -> object:
         return dict(cluster.values)
 
 
-def _value(text: str) -> int:
-    if text not in map(str, range(100)):
-        raise ToktoolsError("--value is a number")
-    return int(text)
-
+_FILTER = Several("--filter", "FILTER", f"for a key service: {FILTER.about}")
 
 COMMANDS = (
     Command(
@@ -107,8 +122,10 @@ COMMANDS = (
             CLUSTER_ID,
             Choice("--service", "what the token is for", _ABOUT),
             Option("--token", "FILE", "where the token is written", required=True),
+            _FILTER,
         ),
         _generate,
+        check=_check_generate,
     ),
     Command(
         CommandLine("quorum token-sign list", "List the quorum tokens.", "quorum token-sign list", CLUSTER_ID),
@@ -131,7 +148,7 @@ COMMANDS = (
             "quorum token-sign set-quorum-value --service user --value 2",
             CLUSTER_ID,
             Choice("--service", "what is approved", {name: _ABOUT[name] for name in SERVICES}),
-            Option("--value", "N", "how many", convert=_value, required=True),
+            Option("--value", "N", "how many", convert=number("--value"), required=True),
             APPROVAL,
         ),
         _set_value,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 from toktools import encoding
+from toktools.errors import ToktoolsError
 from toktools.options import Option
 from toktools.rehearsal.dialogue import read
 from toktools.rehearsal.members import ADMIN, CRYPTO_USER, Name
-from toktools.rehearsal.syntax import Choice
+from toktools.rehearsal.syntax import Choice, Several
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.rehearsal.dialogue import Dialogue
     from toktools.tokenfile import TokenFile
+
+_MAX_DIGITS = 10
 
 VERSION = "2.0"
 """Of token files."""
@@ -28,6 +31,9 @@ ROLE = Choice(
 )
 PASSWORD = Option("--password", "PASSWORD", "the password, which is asked for otherwise")
 APPROVAL = Option("--approval", "FILE", "the signed quorum token")
+FILTER = Several(
+    "--filter", "FILTER", "the one key that fits key-reference=0x... or all of attr.NAME=VALUE", required=True
+)
 TOKEN = Option("--token", "FILE", "where the unsigned tokens are written")
 
 
@@ -51,6 +57,25 @@ def signed(shell: Dialogue, path: str, digests: Sequence[bytes]) -> TokenFile:
     tokens = [{"unsigned": text(digest), "signed": ""} for digest in digests]
     shell.write(path, {"version": VERSION, "tokens": tokens})
     return shell.signed_file(path)
+
+
+def filters(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what --filter asks for, as names and values."""
+    found = [(name, value) for name, _, value in (word.partition("=") for word in words)]
+    if any(name != "key-reference" and not name.startswith("attr.") for name, _ in found):
+        raise ToktoolsError("a filter is key-reference=0x... or attr.NAME=VALUE")
+    return found
+
+
+def number(flag: str) -> Callable[[str], int]:
+    """Return what reads the number of an option."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS):
+            raise ToktoolsError(f"{flag} is a number")
+        return int(text)
+
+    return convert
 
 
 def text(content: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
 from toktools.rehearsal.dialogue import read, read_public_key, refuse_other
 from toktools.rehearsal.groups.shared import (
@@ -89,6 +90,19 @@ def _register(shell: Dialogue, given: SimpleNamespace) -> object:
         return user_data(cluster.register(shell.session, answer, public_key))
 
 
+def _replicate(shell: Dialogue, given: SimpleNamespace) -> object:
+    source, destination = (shell.start.chosen(name) for name in (given.source_cluster_id, given.destination_cluster_id))
+    if source == destination:
+        raise ToktoolsError("the source and the destination are the same cluster")
+    if shell.is_single:
+        for cluster_id, prefix in ((source, ""), (destination, "DESTINATION_")):
+            shell.enter(shell.session_in(cluster_id), prefix)
+    with shell.cluster() as cluster:
+        sessions = [shell.session_in(cluster_id) for cluster_id in (source, destination)]
+        user = cluster.replicate(sessions, name(given), source, destination)
+    return {"user": _listed(user, destination), "message": "Successfully replicated user"}
+
+
 _DEREGISTER = Option("--deregister", "", "take the second factor away")
 
 COMMANDS = (
@@ -164,5 +178,19 @@ COMMANDS = (
             Option("--signed-token", "FILE", "the signed registration token", required=True),
         ),
         _register,
+    ),
+    Command(
+        CommandLine(
+            "user replicate",
+            "Copy a user from a cluster to its clone. For admins of both.",
+            "user replicate --username alice --role crypto-user --source-cluster-id cluster-a "
+            "--destination-cluster-id cluster-b",
+            USERNAME,
+            ROLE,
+            Option("--source-cluster-id", "ID", "the cluster that has the user", required=True),
+            Option("--destination-cluster-id", "ID", "the clone", required=True),
+        ),
+        _replicate,
+        needs_user=False,
     ),
 )
