@@ -160,7 +160,7 @@ def _shown(command: Command) -> list[Option]:
 def _term(option: Option) -> str:
     name = f"<{option.flag.lstrip('-').upper().replace('-', '_')}>"
     if isinstance(option, Several):
-        name = f"[{name}...]"
+        name = f"[<{option.argument}>...]"
     return f"{option.flag} {name}" if option.argument else option.flag
 
 

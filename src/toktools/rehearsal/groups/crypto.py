@@ -60,7 +60,7 @@ def _check(given: SimpleNamespace) -> None:
     filters(given.key_filter)
 
 
-_KEY_FILTER = Several("--key-filter", "FILTER", FILTER.about, required=True)
+_KEY_FILTER = Several("--key-filter", "KEY_FILTER", FILTER.about, required=True)
 _HASH = Choice("--hash-function", "what the data is hashed with", dict.fromkeys(HASHES, ""))
 _TYPE = Choice(
     "--data-type", "what the data is", {"raw": "to be hashed", "digest": "a DigestInfo in DER"}, required=False

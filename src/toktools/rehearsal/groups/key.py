@@ -131,9 +131,13 @@ COMMANDS = (
             Option("--session", "", "keys that end with the login"),
             _number("--modulus-size-bits", "the size of the modulus: 2048, 3072 or 4096"),
             _number("--public-exponent", "the public exponent: 65537"),
-            Several("--public-attributes", "NAME=VALUE", "attributes of the public key, such as verify=true"),
-            Several("--private-attributes", "NAME=VALUE", "attributes of the private key, such as sign=true"),
-            Several("--share-crypto-users", "USERNAME", "crypto users with whom the private key is shared"),
+            Several(
+                "--public-attributes", "PUBLIC_KEY_ATTRIBUTES", "attributes of the public key, such as verify=true"
+            ),
+            Several(
+                "--private-attributes", "PRIVATE_KEY_ATTRIBUTES", "attributes of the private key, such as sign=true"
+            ),
+            Several("--share-crypto-users", "SHARE_CRYPTO_USERS", "crypto users with whom the private key is shared"),
             _number("--manage-private-key-quorum-value", "how many must approve its management", 0),
             _number("--use-private-key-quorum-value", "how many must approve its use", 0),
         ),
