@@ -74,6 +74,10 @@ class State:
         with self._opened() as database:
             # A file that cannot be written is better known before the first command; without COMMIT, nothing has been.
             database.execute(f"PRAGMA user_version = {_VERSION}")
+            self._load(database, hsms=1)
+            # What no row is read from can be torn too, and would be met at the first change.
+            if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+                raise self._damaged("it is not as tok-rehearse wrote it")
 
     @contextmanager
     def cluster(self, hsms: int) -> Iterator[Cluster]:
@@ -111,7 +115,8 @@ class State:
         found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         if found == [_APPLICATION, _VERSION]:
             return
-        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        # One byte is an empty database to SQLite.
+        if os.path.getsize(self.path) or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise StateError(f"{self.name}: not a state file of this tok-rehearse")
         for statement in _TABLES.split(";"):
             database.execute(statement)
