@@ -207,7 +207,8 @@ class Dialogue:
         options = command.parse(words[len(command.words) :])
         if single and command.interactive:
             raise ToktoolsError(f"{command.line.name}: it is for interactive mode", _SINGLE)
-        self.cluster_id = self.start.chosen(getattr(options, "cluster_id", None))
+        if hasattr(options, "cluster_id"):  # user replicate names its two in its own way
+            self.cluster_id = self.start.chosen(options.cluster_id)
         self.is_single = single
         credentials = credentials_in("") if single and command.needs_user else None
         try:
