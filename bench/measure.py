@@ -53,6 +53,6 @@ def medians(runs: int, *measured: Callable[[], float]) -> list[float]:
     """Call each in turn, so many times, and return the median of what each returned."""
     found: list[list[float]] = [[] for _ in measured]
     for _ in range(runs):
-        for times, call in zip(found, measured, strict=True):
+        for times, call in zip(found, measured):
             times.append(call())
     return [statistics.median(times) for times in found]

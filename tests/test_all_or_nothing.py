@@ -289,7 +289,7 @@ def test_standard_input_that_is_closed(shell: Shell, env: dict[str, str], comman
 
 def test_descriptors_that_are_not_needed_may_be_closed(shell: Shell) -> None:
     """tok-merge -i with signature files works with all three descriptors closed, and writes no message into a file."""
-    for name, signature in zip("123", SIGNATURES, strict=True):
+    for name, signature in zip("123", SIGNATURES):
         shell.write(name, signature)
     expected = merged(shell)
     shell.sh("tok-merge -i f.json 1 2 3 <&- >&- 2>&-").check(0)
@@ -543,7 +543,7 @@ def test_two_at_the_same_moment(shell: Shell) -> None:
             start(shell, "tok-merge", "-i", "-n", "1", "f.json", fed=ONE[:9]),
             start(shell, "tok-merge", "-i", "-n", "2", "f.json", fed=TWO[:9]),
         ]
-        for racer, signature in zip(racers, (ONE, TWO), strict=True):
+        for racer, signature in zip(racers, (ONE, TWO)):
             assert racer.stdin is not None
             racer.stdin.write(signature[9:])
             racer.stdin.close()
@@ -551,7 +551,7 @@ def test_two_at_the_same_moment(shell: Shell) -> None:
         ends = [finish(racer) for racer in racers]
         assert sorted(end.status for end in ends) == [0, 2]
         tokens = json.loads(shell.read("f.json"))["tokens"]
-        for end, token in zip(ends, tokens, strict=False):
+        for end, token in zip(ends, tokens):
             assert bool(token["signed"]) == (end.status == 0)
             if end.status:
                 end.check(2, "; nothing written")

@@ -57,7 +57,7 @@ f: quorum token: 0 approvals
 
 
 def mfa(*signed: str) -> dict[str, Any]:
-    pairs = zip(DIGESTS, signed, strict=False)
+    pairs = zip(DIGESTS, signed)
     return {"version": "2.0", "tokens": [{"unsigned": digest, "signed": text} for digest, text in pairs]}
 
 
@@ -71,7 +71,7 @@ def quorum(approval_data: bytes, *approvals: dict[str, str], **more: str) -> dic
 
 
 def authdata(public_key: str, *signed: str) -> dict[str, Any]:
-    triples = zip(DIGESTS, signed, strict=False)
+    triples = zip(DIGESTS, signed)
     entries = [{"HsmId": "hsm-lgavqitns2a", "Digest": digest, "Signature": text} for digest, text in triples]
     return {"Version": "1.0", "PublicKey": public_key, "Data": entries}
 
@@ -149,7 +149,7 @@ def test_what_is_signed(shell: Shell, document: dict[str, Any], first: str, want
 def test_hexadecimal(shell: Shell) -> None:
     """With --hex, and not without, each digest stands in hexadecimal under its line."""
     first, *plain = inspect(shell, mfa("", "", "")).splitlines()
-    with_hexadecimal = [line for pair in zip(plain, HEXADECIMAL, strict=True) for line in (pair[0], f"    {pair[1]}")]
+    with_hexadecimal = [line for pair in zip(plain, HEXADECIMAL) for line in (pair[0], f"    {pair[1]}")]
     assert inspect(shell, mfa("", "", ""), "--hex").splitlines() == [first, *with_hexadecimal]
 
 

@@ -411,7 +411,7 @@ def numbers(keys: Path) -> dict[str, int]:
     private = key.private_numbers()
     public = private.public_numbers
     values = [public.n, public.e, private.d, private.p, private.q, private.dmp1, private.dmq1, private.iqmp]
-    return dict(zip(NUMBERS, values, strict=True))
+    return dict(zip(NUMBERS, values))
 
 
 def test_the_encoder(keys: Path, numbers: dict[str, int]) -> None:

@@ -771,7 +771,7 @@ def test_ctrl_d(question: str, start: Start, desk: Shell) -> None:
     """Ctrl-D at the prompt ends the shell; at a question that is trouble; the echo is on, and nobody is changed."""
     before = users(desk)
     cli = start()
-    for line, asked in zip(QUESTIONS[question], [ENTER, question], strict=False):
+    for line, asked in zip(QUESTIONS[question], [ENTER, question]):
         cli.type(line)
         cli.until(asked)
     cli.child.sendeof()
@@ -1019,7 +1019,7 @@ def test_shells_at_once(desk: Shell) -> None:
     shells = [
         subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env) for _ in names
     ]
-    for name, process in zip(names, shells, strict=True):
+    for name, process in zip(names, shells):
         assert process.stdin is not None
         lines = [ADMIN_LOGIN, PASSWORD, f"user create --username {name} --role crypto-user", PASSWORD, PASSWORD]
         process.stdin.write("".join(f"{line}\n" for line in lines).encode())

@@ -8,12 +8,11 @@ import re
 import signal
 import termios
 import time
-import tty
 from collections.abc import Callable, Sequence
 
 import pexpect
 
-from toktools import files, passphrases, prompts, signals
+from toktools import files, passphrases, prompts, signals, terminal
 from toktools.errors import ToktoolsError, shown
 
 _PROMPTS = (prompts.READY, prompts.PASSWORD, prompts.PASSWORD_AGAIN, prompts.SIGNED_FILE, prompts.PUBLIC_KEY)
@@ -117,32 +116,19 @@ class Cli:
             columns, rows = os.get_terminal_size(files.STDIN)
             self._child.setwinsize(rows, columns)
 
-        before = termios.tcgetattr(files.STDIN)
-
-        def restore() -> None:
-            try:
-                termios.tcsetattr(files.STDIN, termios.TCSANOW, before)
-            except termios.error:
-                pass  # the terminal is gone
-
         def typed(keys: bytes) -> bytes:
             if not keys:
                 raise OSError  # the terminal is gone, and SIGHUP is ignored
             return keys
 
-        def connect() -> None:
-            tty.setraw(files.STDIN)
-            fit()
-
         signal.signal(signal.SIGWINCH, fit)
-        fit()
-        with signals.tidied(signal.SIGTSTP, tidy=restore, again=connect):
-            try:
+        try:
+            with terminal.raw(files.STDIN, again=fit):
                 self._child.interact(escape_character=None, input_filter=typed)
-            except (OSError, termios.error):
-                raise ToktoolsError("the terminal is gone") from None
-            finally:
-                signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        except (OSError, termios.error):
+            raise ToktoolsError("the terminal is gone") from None
+        finally:
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         # interact() leaves what a CLI shows just before its end; the terminal adds a CR of its own again.
         try:
             while chunk := self._child.read_nonblocking(_CHUNK, _SILENCE):

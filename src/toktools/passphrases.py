@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from toktools import files, signals
+from toktools import files, terminal
 from toktools.errors import ToktoolsError
 from toktools.options import Option
 
@@ -60,27 +60,15 @@ def prompt(option: str) -> Secret:
     return lambda name, what: _from_terminal(name, what, option)
 
 
-def has_terminal() -> bool:
-    """Say whether there is a terminal to ask a person at."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
-
-
 def _from_terminal(name: str, what: str, option: str) -> bytes:
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        raise ToktoolsError(
-            f"{name}: there is no terminal to ask for the {what}", f"use {option}; {_SOURCES}"
-        ) from None
-    try:
-        with files.trouble_at("/dev/tty"):
-            return _checked(ask(terminal, terminal, f"Enter {what} for {name}: "), name, what)
-    finally:
-        os.close(terminal)
+    if not terminal.exists():
+        raise ToktoolsError(f"{name}: there is no terminal to ask for the {what}", f"use {option}; {_SOURCES}")
+    with files.trouble_at(terminal.OWN):
+        try:
+            line = terminal.ask(f"Enter {what} for {name}: ")
+        except ToktoolsError as error:
+            raise error.at(name) from None
+    return _checked(line, name, what)
 
 
 def _checked(line: bytes, name: str, what: str) -> bytes:
@@ -128,43 +116,6 @@ def _first_line(fd: int, place: str) -> bytes:
     while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):
         line += byte
     return line
-
-
-def ask(terminal: int, screen: int, question: str) -> bytes:
-    """Put a question on the screen, and return the line that is typed at the terminal, with the echo off.
-
-    The line ends with its newline, or without one where Ctrl-D ended it. Raises OSError.
-    """
-    import termios
-    from signal import SIGPIPE, SIGTSTP
-
-    def put_question() -> None:
-        # First the echo, then the question: who sees the question may answer at once.
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-        os.write(screen, question.encode(errors="replace"))
-
-    def restore() -> None:
-        try:
-            termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)
-        except termios.error:
-            pass  # the terminal is gone
-
-    try:
-        echoing = termios.tcgetattr(terminal)
-        silent = [*echoing]
-        silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
-        # Whatever ends or stops the process, the person must see again what is typed.
-        with signals.tidied(SIGPIPE, SIGTSTP, tidy=restore, again=put_question):
-            try:
-                put_question()
-                answer = os.read(terminal, MAX_SIZE + 2)
-                if not answer:
-                    os.write(screen, b"\n")  # Ctrl-D does not end the line
-                return answer
-            finally:
-                restore()
-    except termios.error as error:
-        raise OSError(*error.args) from None
 
 
 PASSIN = Option(

@@ -35,13 +35,13 @@ def _work(options: SimpleNamespace) -> int:
     command = Command(options.COMMAND, base64=options.b, public=_public(options.p))
     sign = command.sign if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.
-    with signals.tidied(*signals.ALSO_DEADLY, tidy=command.stop):
+    with signals.tidied(tidy=command.stop):
         try:
             at_once, quick = command.pace(options.j)
             pipeline.sign_stream(sign, at_once, quick=quick)
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
-            with signals.held(*signals.ALSO_DEADLY):
+            with signals.held():
                 command.stop()
             raise
         command.close()

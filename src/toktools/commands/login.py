@@ -88,7 +88,7 @@ def _work(options: SimpleNamespace) -> int:
     signer = keys.open_signer(options.k, options.passin, TOOL.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()
-    with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
+    with signals.tidied(tidy=undo.close), undo:
         with signals.held():
             folder = TemporaryDirectory(prefix="toktools-")
             undo.callback(folder.cleanup)

@@ -53,19 +53,7 @@ def _work(options: SimpleNamespace) -> int:
     chosen = options.n.indices(len(tokens.digests))
     verifier = _verifier(tokens, options.p)
     try:
-        if options.approvals:
-            changed = _combine(tokens, options.SIGNATURE)
-        else:
-            given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
-            _refuse_count(chosen, given)
-            changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
-        places = tokens.places()
-        for who in filter(None, [verifier, _put_public_key(tokens, options)]):
-            for index in changed:
-                _verify(who, places[index])
-        _refuse_signature_twice(tokens, set(changed))
-        if verifier is None and options.public_key is None:
-            _warn_of_size(source.name, [places[index].text for index in changed])
+        _fill(source.name, tokens, options, chosen, verifier)
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
@@ -75,6 +63,25 @@ def _work(options: SimpleNamespace) -> int:
         read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
         files.replace({out: tokens.dump()}, keep=files.status_of(read), seen=source)
     return 0
+
+
+def _fill(
+    name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], verifier: Verifier | None
+) -> None:
+    """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
+    if options.approvals:
+        changed = _combine(tokens, options.SIGNATURE)
+    else:
+        given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
+        _refuse_count(chosen, given)
+        changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
+    places = tokens.places()
+    for who in filter(None, [verifier, _put_public_key(tokens, options)]):
+        for index in changed:
+            _verify(who, places[index])
+    _refuse_signature_twice(tokens, set(changed))
+    if verifier is None and options.public_key is None:
+        _warn_of_size(name, [places[index].text for index in changed])
 
 
 def _refuse_stdin_twice(options: SimpleNamespace) -> None:
@@ -132,7 +139,7 @@ def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
 
 def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
     """Put signatures into the tokens' own places, and return the indices of all places that now have one."""
-    for index, signature in zip(chosen, signatures, strict=True):
+    for index, signature in zip(chosen, signatures):
         tokens.put(index, signature)
     # Those of tokens outside the list that are still unsigned stay so.
     return [index for index, place in enumerate(tokens.places()) if place.text]

@@ -86,7 +86,7 @@ def _approvals(tokens: TokenFile, by_name: Keys, need: int | None) -> list[tuple
 
     faults = []
     good: dict[int, str] = {}
-    for approval, place in zip(tokens.approvals, tokens.places(), strict=True):
+    for approval, place in zip(tokens.approvals, tokens.places()):
         if need and not place.text:
             continue  # one of those who need not sign
         user = approval.approver[0]

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
 from pkcs11.types import SignMixin
 
-from toktools import passphrases
+from toktools import passphrases, terminal
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
@@ -169,7 +169,7 @@ def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[st
         return pkcs11.PROTECTED_AUTH  # the reader has its own keys
     if is_last:
         # A wrong PIN in a file or a variable may be what has used the others up.
-        if not passphrases.has_terminal():
+        if not terminal.exists():
             hint = "a right PIN, typed at a terminal, puts the count back"
             raise ToktoolsError(f"{name}: the last try is for a person at a terminal, and there is none", hint)
         secret = passphrases.prompt("--passin")
