@@ -229,6 +229,23 @@ def test_what_is_kept_of_a_private_key(cluster: Cluster) -> None:
     assert again.secret == b""
 
 
+@pytest.mark.parametrize("label", ["", "x" * 128, "a\tb", "\udcff", "\x1b[31m"])
+def test_labels(cluster: Cluster, label: str) -> None:
+    """A label has 1 to 127 printable characters, for either half."""
+    session = enter(cluster, "cu1")
+    for wanted in (replace(PAIR, public_label=label), replace(PAIR, private_label=label)):
+        with refused(cluster, f"{MARK}a label has 1 to 127 printable characters"):
+            cluster.generate_pair(session, wanted)
+    assert cluster.generate_pair(session, replace(PAIR, private_label="\u00e9 " * 63))[1].label == "\u00e9 " * 63
+
+
+@pytest.mark.parametrize(("size", "exponent"), [(1024, 65537), (2047, 65537), (8192, 65537), (2048, 3), (2048, 65539)])
+def test_sizes(cluster: Cluster, size: int, exponent: int) -> None:
+    """A modulus has 2,048, 3,072 or 4,096 bits, and the exponent is 65537."""
+    with pytest.raises(Refused, match=r"bits|exponent"):
+        cluster.generate_pair(enter(cluster, "cu1"), replace(PAIR, size=size, exponent=exponent))
+
+
 # --- their quorum
 
 

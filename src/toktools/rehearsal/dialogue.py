@@ -45,6 +45,9 @@ class Start:
 
         A single command may name it itself.
         """
+        for name in self.configured:
+            if not (name.isascii() and name.replace("-", "").isalnum()):
+                raise ToktoolsError("the id of a cluster has letters, digits and hyphens")
         if len(set(self.clusters)) < len(self.clusters):
             raise ToktoolsError("--configured: the same cluster twice")
         if self.cluster_id or not single:

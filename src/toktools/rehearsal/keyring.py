@@ -120,10 +120,9 @@ class Keyring(Quorum):
     def generate_pair(self, session: Session, pair: Pair) -> tuple[Key, Key]:
         """Make a key pair, and return the public and the private key. For crypto users."""
         owner = self._crypto_user(session)
-        if not (pair.public_label and pair.private_label):
-            raise own("a key has a label")
-        if max(len(pair.public_label), len(pair.private_label)) > MAX_LABEL:
-            raise own(f"a label has up to {MAX_LABEL} characters")
+        for label in (pair.public_label, pair.private_label):
+            if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
+                raise own(f"a label has 1 to {MAX_LABEL} printable characters")
         if pair.size not in software.MODULUS_SIZES:
             raise own(f"an RSA key has {', '.join(map(str, software.MODULUS_SIZES))} bits")
         if pair.exponent != MIN_EXPONENT:

@@ -30,7 +30,7 @@ class Choice(Option):
                 raise ToktoolsError(f"{flag} takes {', '.join(values)}")
             return text
 
-        super().__init__(flag, flag[2:].upper(), about, convert=convert, required=required)
+        super().__init__(flag, flag[2:].upper().replace("-", "_"), about, convert=convert, required=required)
         self.values = values
 
 
