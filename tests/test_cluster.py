@@ -307,6 +307,19 @@ def test_user_who_is_there() -> None:
     assert enter(cluster, ("officer1", CRYPTO_USER), NEW_PASSWORD).name == ("officer1", CRYPTO_USER)
 
 
+def test_a_user_who_is_inconsistent(cluster: Cluster) -> None:
+    """Whom some HSMs do not know can be created again, with a new password; others are there already."""
+    with refused(cluster, NO_USER):
+        cluster.disturb("nobody", "cluster-a")
+    cluster.disturb("alice", "cluster-a")
+    session = enter(cluster, FIRST)
+    cluster.create(session, ALICE, NEW_PASSWORD)
+    assert cluster.users[ALICE].inconsistent == ""
+    assert enter(cluster, ALICE, NEW_PASSWORD).name == ALICE
+    with refused(cluster, "User already exists"):
+        cluster.create(session, ALICE, PASSWORD)
+
+
 def test_as_many_users_as_a_cluster_holds(cluster: Cluster) -> None:
     """A cluster holds 1,024 users, and one who is deleted makes room for another."""
     session = enter(cluster, FIRST)
