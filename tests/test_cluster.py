@@ -362,7 +362,7 @@ def delete_all(cluster: Cluster, session: Session, _approval: tokenfile.TokenFil
     cluster.delete_tokens(session, everyone=True)
 
 
-Operation = Callable[[Cluster, Session, tokenfile.TokenFile | None], object]
+Operation = Callable[[Cluster, Session, "tokenfile.TokenFile | None"], object]
 ON_USERS: dict[str, Operation] = {
     "create": lambda cluster, session, approval: cluster.create(session, NEWCOMER, PASSWORD, approval),
     "delete": lambda cluster, session, approval: cluster.delete(session, OFFICER2, approval),

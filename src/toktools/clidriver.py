@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import pexpect
 
-from toktools import files, passphrases, prompts, signals, terminal
+from toktools import files, prompts, signals, terminal
 from toktools.errors import ToktoolsError, shown
 
 _PROMPTS = (prompts.READY, prompts.PASSWORD, prompts.PASSWORD_AGAIN, prompts.SIGNED_FILE, prompts.PUBLIC_KEY)
@@ -44,7 +44,7 @@ class Cli:
         self._secret = ""
         try:
             self._child: pexpect.spawn[bytes] = pexpect.spawn(
-                argv[0], list(argv[1:]), env=passphrases.environment(), dimensions=_SIZE, preexec_fn=_unblock
+                argv[0], list(argv[1:]), dimensions=_SIZE, preexec_fn=_unblock
             )
         except (pexpect.ExceptionPexpect, OSError):
             raise ToktoolsError(f"{self.name}: not found, or not executable", "--cli names the CLI") from None

@@ -19,15 +19,13 @@ DEADLY = tuple(
 
 
 def end_like_cat() -> None:
-    """Let a closed pipe and Ctrl-C end the process as they end cat(1): by the signal, without a traceback.
+    """Let a closed pipe end the process as it ends cat(1): by the signal; the door plates do the same for Ctrl-C.
 
     And let the ending of other programs be told, though the parent did not care (trap '' CHLD): their exit status, for
     which the system would keep no place, would be taken for 0.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent had it ignored
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

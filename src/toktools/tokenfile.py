@@ -8,6 +8,7 @@ from functools import cached_property
 
 from toktools import encoding, files, jsontext
 from toktools.errors import ToktoolsError, shown
+from toktools.usernames import shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class TokenFile:
         self._places_of: dict[tuple[str, str | None], int] = {}
         for index, approval in enumerate(self.approvals):
             if self._places_of.setdefault(approval.approver, index) != index:
-                raise ToktoolsError(f"approver {shown(approval.username)} is there twice")
+                raise ToktoolsError(f"approver {shown_user(approval.username)} is there twice")
         self._text = text
         self._document = document
         self._entries = entries
@@ -153,6 +154,15 @@ class TokenFile:
         if not member:
             return []
         return [_bytes(entry, member, number, encoding.decode) for number, entry in _numbered(self._entries)]
+
+    def hashed(self, name: str) -> list[bytes]:
+        """Return the bytes whose SHA-256 each digest is. Raises ToktoolsError where the file, name, has none."""
+        if not self.shape.approval_data:
+            raise ToktoolsError(
+                f"{name}: {self.shape.article} {self.shape.title} file has no approval data",
+                "it has digests alone, so the signer must be one that does not hash; see tok-recipes(7)",
+            )
+        return self.approval_data
 
     def is_shown(self, index: int) -> bool:
         """Say whether a digest is the SHA-256 of the approval data beside it."""
@@ -173,7 +183,7 @@ class TokenFile:
         """Return each place that has or may have a signature: a token's, or an approver's."""
         if self.shape.approvals:
             return [
-                Place(f"approver {shown(approval.username)}", 0, approval.signature, approval.approver[0])
+                Place(f"approver {shown_user(approval.username)}", 0, approval.signature, approval.approver[0])
                 for approval in self.approvals
             ]
         return [
@@ -268,13 +278,20 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         tokens = parse(source.content)
         _ = tokens.approval_data  # what cannot be decoded is refused here, where the file's name is known
     except ToktoolsError as error:
+        error.hint = error.hint or ("" if source.content or source.path else files.why_empty())
         raise error.at(source.name) from None
     return source, tokens
 
 
 def parse(text: bytes) -> TokenFile:
     """Take a token file apart. Raises ToktoolsError where it is not valid or of a kind that is not known."""
-    document = jsontext.parse(text)
+    try:
+        document = jsontext.parse(text)
+    except ToktoolsError as error:
+        from toktools import mistaken
+
+        other = mistaken.not_token_file(text) if error.message.startswith("not JSON") else None
+        raise other or error from None
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
     candidates = _candidates(document)
@@ -286,9 +303,9 @@ def parse(text: bytes) -> TokenFile:
     return TokenFile(shapes.pop(), text, document, entries)
 
 
-def dump_json(value: object) -> bytes:
-    """Return any value as JSON, indented, with a last newline, and in ASCII, so that no text moves the cursor."""
-    return f"{json.dumps(value, indent=2)}\n".encode()
+def dump_json(value: object, indent: int | None = 2) -> bytes:
+    """Return any value as JSON, with a last newline, and in ASCII, so that no text moves the cursor."""
+    return f"{json.dumps(value, indent=indent)}\n".encode()
 
 
 def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:

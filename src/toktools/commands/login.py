@@ -124,6 +124,7 @@ def _log_in(cli: Cli, signer: Signer, options: SimpleNamespace, folder: str) -> 
 
 
 def _password(options: SimpleNamespace) -> bytes:
+    passphrases.warn_of_exposure(options.password, TOOL.warn)
     password: bytes = options.password(options.username, "password")
     if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
         # The HSM would count it as a wrong one.
@@ -136,7 +137,7 @@ def _password(options: SimpleNamespace) -> bytes:
 
 def _sign(path: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
-    from toktools import signatures, tokenfile
+    from toktools import replacing, signatures, tokenfile
 
     files.refuse_irregular(path)
     source, tokens = tokenfile.read(path)
@@ -149,7 +150,7 @@ def _sign(path: str, signer: Signer) -> None:
         fault = verifier.fault(place.index, place.text)
         if fault:
             raise ToktoolsError(f"{place.name}: {fault}")
-    files.replace({path: tokens.dump()}, seen=source)
+    replacing.replace({path: tokens.dump()}, seen=source)
 
 
 def _run(cli: Cli, commands: Sequence[str]) -> None:
@@ -161,7 +162,7 @@ def _run(cli: Cli, commands: Sequence[str]) -> None:
     cli.type(b"quit")
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -67,7 +67,7 @@ def _work(options: SimpleNamespace) -> int:
     return 0
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

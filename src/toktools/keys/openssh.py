@@ -30,6 +30,7 @@ _KINDS = {
 }
 """By how the name of a kind begins."""
 _CERTIFICATE = b"-cert-v0"
+_BROKEN = "a broken key in OpenSSH's format"
 _NAMES = (b"ssh-", b"ecdsa-", b"sk-", b"webauthn-")
 
 
@@ -90,7 +91,7 @@ class _PrivateKey:
         content = block.der if block is not None else b""
         self.text = block.text if block is not None else b""
         if not content.startswith(_MAGIC):
-            raise _broken(file.name)
+            raise forms.refusal(file, _BROKEN)
         try:
             cipher, at = _string(content, len(_MAGIC))
             _, at = _string(content, at)
@@ -145,4 +146,4 @@ def _not_rsa(name: str, kind: bytes) -> ToktoolsError:
 
 
 def _broken(name: str) -> ToktoolsError:
-    return ToktoolsError(f"{name}: a broken key in OpenSSH's format")
+    return ToktoolsError(f"{name}: {_BROKEN}")

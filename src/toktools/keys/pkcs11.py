@@ -68,7 +68,7 @@ def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None
     with _trouble():
         token = _token(wanted)
         name = f"token {shown(token.label)}"
-        pin = _pin(token, name, _source(wanted, secret), warn)
+        pin = _pin(token, name, _source(wanted, secret, warn), warn)
         try:
             session = token.open(user_pin=pin)
         except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
@@ -179,7 +179,7 @@ def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[st
         raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
 
 
-def _source(wanted: dict[str, bytes], secret: passphrases.Secret) -> passphrases.Secret:
+def _source(wanted: dict[str, bytes], secret: passphrases.Secret, warn: Callable[[str], None]) -> passphrases.Secret:
     if "pin-source" not in wanted:
         return secret
     path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
@@ -187,7 +187,9 @@ def _source(wanted: dict[str, bytes], secret: passphrases.Secret) -> passphrases
         raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
     if not path:
         raise ToktoolsError("pin-source: no path")
-    return passphrases.file(path, "pin-source")
+    source = passphrases.file(path, "pin-source")
+    passphrases.warn_of_exposure(source, warn)
+    return source
 
 
 def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:

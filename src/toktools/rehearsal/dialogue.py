@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from toktools import __version__, approvers, files, prompts, tokenfile
+from toktools import __version__, approvers, files, prompts, replacing, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.keys import public
 from toktools.rehearsal.answers import MARK, Refused, own
@@ -166,7 +166,7 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        files.replace({path: tokenfile.dump_json(document)})
+        replacing.replace({path: tokenfile.dump_json(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""
