@@ -57,9 +57,11 @@ def contradictions(label: object, key_reference: object, found: Sequence[Record]
     return said
 
 
-def record(service: int, hsm: int, requester: str, seconds: int, nonce: bytes) -> bytes:
+def record(  # noqa: PLR0913 - a record's fields
+    service: int, hsm: int, requester: str, seconds: int, nonce: bytes, *, key_handle: int = 0
+) -> bytes:
     """Return one record of 80 bytes in that layout, with a nonce of 16 bytes, for an HSM that is not real."""
-    return _RECORD.pack(_VERSION, service, hsm, 0, nonce, requester.encode(), seconds, b"")
+    return _RECORD.pack(_VERSION, service, hsm, key_handle, nonce, requester.encode(), seconds, b"")
 
 
 def _time(seconds: int) -> str:
