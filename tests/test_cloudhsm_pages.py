@@ -688,7 +688,7 @@ def test_the_prompt_after_a_login(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         (Start(("a", "b")), False, "several clusters are configured: specify one with --cluster-id"),
         (Start(("a", "b"), "c"), False, "--cluster-id: no such cluster is configured"),
         (Start(("a", "b"), "c"), True, "--cluster-id: no such cluster is configured"),
-        (Start(("a", "a"), "a"), False, "--configured: the same cluster twice"),
+        (Start(("a", "a"), "a"), False, "--known-cluster: the same cluster twice"),
         (Start(("a", "\udcff"), "a"), True, "the id of a cluster has letters, digits and hyphens"),
         (Start(("a", ""), "a"), True, "the id of a cluster has letters, digits and hyphens"),
         (Start((), "\x1b[31m"), True, "the id of a cluster has letters, digits and hyphens"),

@@ -128,7 +128,7 @@ def test_a_runbook_that_asks_for_help(shell: Shell) -> None:
 
 def test_several_clusters_in_a_script(shell: Shell) -> None:
     """A single command names its cluster, and user replicate takes both users from variables."""
-    clusters = ("--state", "state", "--configured", "cluster-a", "--configured", "cluster-b")
+    clusters = ("--state", "state", "--known-cluster", "cluster-a", "--known-cluster", "cluster-b")
     shell.run("tok-rehearse", *clusters, "interactive").check(2, "several clusters are configured", "--cluster-id")
     shell.run("tok-rehearse", *clusters, "user", "list").check(2, "several clusters are configured")
     activate = ("cluster", "activate", "--password", PASSWORD, "--cluster-id", "cluster-a")

@@ -45,6 +45,7 @@ KINDS = {
     "SOURCE": Kind(words=("env:", "file:", "fd:")),
     "U": _NOTHING,
     "USER": _NOTHING,
+    "USERNAME": _NOTHING,
     "tok-login COMMAND": _NOTHING,
     "tok-rehearse COMMAND": Kind(words=("interactive",)),
 }

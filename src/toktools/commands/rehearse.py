@@ -23,7 +23,7 @@ _OPTIONS = (
     Option("--state", "FILE", "where the cluster is kept"),
     Option("--hsms", "N", "how many HSMs the cluster has, by default 3", convert=_hsms),
     Option("--cluster-id", "ID", "which of the configured clusters"),
-    Option("--configured", "ID", "a cluster that is configured, and a clone of the others", repeated=True),
+    Option("--known-cluster", "ID", "a cluster that is configured, and a clone of the others", repeated=True),
     Option("--inconsistent", "USERNAME", "a user whom some HSMs do not know"),
     Option("--prompt-after-login", "", "a prompt with user and cluster after a login, as CLI 5.15 shows it"),
     Option("--registration-signatures", "", "signatures in the file of a quorum registration, as CLI 5.18 writes it"),
@@ -53,7 +53,7 @@ def _work(options: SimpleNamespace) -> int:
     from toktools.rehearsal.state import State
 
     start = Start(
-        options.configured, options.cluster_id or "", options.prompt_after_login, options.registration_signatures
+        options.known_cluster, options.cluster_id or "", options.prompt_after_login, options.registration_signatures
     )
     start.check(single=not interactive)
     state = State(options.state)

@@ -49,7 +49,7 @@ class Start:
             if not (name.isascii() and name.replace("-", "").isalnum()):
                 raise ToktoolsError("the id of a cluster has letters, digits and hyphens")
         if len(set(self.clusters)) < len(self.clusters):
-            raise ToktoolsError("--configured: the same cluster twice")
+            raise ToktoolsError("--known-cluster: the same cluster twice")
         if self.cluster_id or not single:
             self.chosen(None)
 
