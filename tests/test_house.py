@@ -30,6 +30,8 @@ FLOORS = {
     "toktools.options": 1,
     "toktools.cli": 2,
     "toktools.clidriver": 3,
+    "toktools.login": 0,
+    "toktools.login.screen": 1,
     "toktools.passphrases": 2,
     "toktools.records": 2,
     "toktools.signatures": 2,
