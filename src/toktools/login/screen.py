@@ -84,18 +84,20 @@ class Screen:
         text = _CONTROLS.sub("", "".join(self._cells()[since : self._column]).ljust(self.column - since))
         return text if since or not self._goes_on[self.row] else "".join(self._rows[self.row - 1]) + text
 
-    def lines(self, first: int, end: int) -> list[str]:
-        """Return the rows from one to before another as lines; a row that continues another is joined to it.
+    def lines(self, first: int) -> list[str]:
+        """Return what is shown from a row on up to the cursor, as lines; a row that continues another is joined to it.
 
         The rows that continue the one before the first are left out: they are its own.
         """
         found: list[list[str]] = []
-        for number in range(first, min(end, len(self._rows))):
+        for number in range(first, self.row + 1):
+            cells = self._rows[number]
+            if number == self.row:
+                cells = self._cells()[: self._column]
             if not self._goes_on[number]:
-                found.append([])
-            elif not found:
-                continue
-            found[-1] += self._rows[number]
+                found.append([*cells])
+            elif found:
+                found[-1] += cells
         return ["".join(cells).rstrip(" ") for cells in found]
 
     def forget(self) -> None:

@@ -1,0 +1,114 @@
+"""The dialogues with the CLI, as the AWS CloudHSM User Guide shows them ("Log in with MFA to an HSM")."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from toktools import files, prompts, signatures, tokenfile
+from toktools.errors import ToktoolsError
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
+    from toktools.login.driver import Cli
+    from toktools.passphrases import Secret
+
+_DELETE = 0x7F
+_PASSWORD_SIZES = range(7, 32 + 1)
+"""Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
+_MOST_HSMS = 28
+"""In a cluster, as AWS documents it ("AWS CloudHSM quotas")."""
+_LATE = 3.0
+"""Seconds that the token file may come after the question for it."""
+_LOOK_UP = 0.01
+
+
+class User:
+    """Who logs in: the name, the role, and where the password comes from when it is asked for."""
+
+    def __init__(self, name: str, role: str, password: Secret) -> None:
+        self.name = name
+        self.role = role
+        self._password = password
+
+    def password(self) -> bytes:
+        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other."""
+        secret = self._password(self.name, "password")
+        if len(secret.decode(errors="replace")) not in _PASSWORD_SIZES:
+            # The HSM would count it as a wrong one.
+            sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
+            raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
+        if any(byte < ord(" ") or byte == _DELETE for byte in secret):
+            raise ToktoolsError("a password with a control character cannot be typed")
+        return secret
+
+
+def log_in(cli: Cli, user: User, path: str, signer: Signer) -> None:
+    """Log in with a second factor; the CLI writes its token file at the path.
+
+    Raises ToktoolsError, with the status 1 where the CLI refuses.
+    """
+    cli.wait_for(prompts.READY)
+    cli.type(f"login --username {user.name} --role {user.role} mfa-token-sign --token {path}".encode())
+    cli.wait_for(prompts.PASSWORD)
+    secret = cli.meanwhile(user.password)
+    cli.wait_for(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
+    cli.type_secret(secret)
+    cli.wait_for(prompts.SIGNED_FILE)
+    sign(cli, path, signer)
+    cli.knows(user.name)
+    cli.type(b"")
+    cli.accept(cli.answer())
+
+
+def sign(cli: Cli, path: str, signer: Signer) -> None:
+    """Sign every digest of the CLI's token file, in place, and make sure of each signature.
+
+    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle.
+    """
+    source, tokens = _token_file(cli, path)
+    if tokens.shape.kind != "mfa":
+        raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
+    digests = tokens.digests
+    if not 0 < len(digests) <= _MOST_HSMS:
+        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, and a cluster has 1 to {_MOST_HSMS} HSMs")
+    if len({*digests}) < len(digests):
+        raise ToktoolsError("the CLI wrote the same token twice, and each HSM makes one of its own")
+    for index, digest in enumerate(digests):
+        tokens.put(index, signer.sign(digest))
+    verifier = signatures.Verifier([signer.public] if signer.public else [], digests)
+    for place in tokens.places():
+        fault = verifier.fault(place.index, place.text)
+        if fault:
+            raise ToktoolsError(f"{place.name}: {fault}")
+    files.replace({path: tokens.dump()}, seen=source)
+
+
+def _token_file(cli: Cli, path: str) -> tuple[files.Snapshot, tokenfile.TokenFile]:
+    deadline = time.monotonic() + _LATE
+    while True:
+        try:
+            files.refuse_irregular(path)
+            return tokenfile.read(path)
+        except ToktoolsError:
+            if time.monotonic() > deadline:
+                raise
+        cli.watch(_LOOK_UP)
+
+
+def run(cli: Cli, command: str, write: Callable[[bytes], None]) -> None:
+    """Have the CLI run a command, and write the JSON of its answer and a line feed.
+
+    Raises ToktoolsError, with the status 1 where the CLI refuses.
+    """
+    cli.type(command.encode())
+    answer = cli.answer()
+    write(f"{answer}\n".encode())
+    cli.accept(answer)
+
+
+def leave(cli: Cli) -> None:
+    """Have the CLI end, and make sure that it ends well. Raises ToktoolsError."""
+    cli.type(b"quit")
+    cli.end()
