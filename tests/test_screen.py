@@ -112,6 +112,8 @@ def test_a_cleared_screen_is_kept_above() -> None:
     shown = screen("one\r\ntwo\x1b[H\x1b[2Jthree")
     assert shown.lines(0) == ["one", "two", "three"]
     assert shown.row == 2
+    assert screen("one\r\ntwo\x1b[A\r\x1b[Jthree").lines(0) == ["three"]
+    assert screen("one\x1b[H\x1b[Jthree").lines(0) == ["three"]
     shown = screen("one\r\ntwo\x1b[H\x1b[Jthree")
     assert shown.lines(0) == ["one", "two", "three"]
 

@@ -63,7 +63,8 @@ class Cli:
         self._mark = (-1, 0)
         """The row and the column where the last line was typed."""
         self._typed = ""
-        self._was_ready = False
+        self._typed_at = ""
+        """The prompt there."""
         self._was_plain = False
         self._told = 0
         """The first row that nobody was told of."""
@@ -132,8 +133,8 @@ class Cli:
         """
         if len(line) > MAX_LINE:
             raise ToktoolsError(f"a line of more than {MAX_LINE} bytes for the CLI; nothing typed")
-        self._was_ready = self._prompt() == prompts.READY
-        if self._was_ready and not secret:
+        self._typed_at = self._prompt()
+        if self._typed_at == prompts.READY and not secret:
             self._settle()
         self._typed = line.decode(errors="replace")
         if secret:
@@ -271,15 +272,23 @@ class Cli:
         screen = self._screen
         if screen.row < self._mark[0] or (screen.row, screen.column) == self._mark:
             return ""
-        line = screen.line(self._mark[1] if screen.row == self._mark[0] else 0)
-        if self._ready.search(line):
-            return prompts.READY
-        for question, pattern in _QUESTIONS.items():
-            if pattern.fullmatch(line):
-                return question
+        line = screen.line()
+        if screen.row > self._mark[0]:
+            found = self._match(line)
+        else:
+            # It stands behind what was typed, or in its place, where it must be another.
+            found = self._match(screen.line(self._mark[1])) or self._match(line)
+            found = "" if found == self._typed_at else found
+        if found:
+            return found
         if self._asked and not line and screen.row > self._asked[0] and self._program.mode() == (True, False):
             return self._asked[1]  # a line has come behind it, and what is typed is still hidden
         return ""
+
+    def _match(self, line: str) -> str:
+        if self._ready.search(line):
+            return prompts.READY
+        return next((question for question, pattern in _QUESTIONS.items() if pattern.fullmatch(line)), "")
 
     def _lines(self, first: int) -> list[str]:
         """Return the lines from a row on that are before the prompt, without what was typed."""
@@ -302,7 +311,7 @@ class Cli:
 
         Either it was never seen, or the terminal showed it before there was an editor, whose bare prompt has come.
         """
-        if not self._typed or not self._was_ready or self._typed in self._secrets:
+        if not self._typed or self._typed_at != prompts.READY or self._typed in self._secrets:
             return False
         if (self._screen.row, self._screen.column) == self._mark:
             return self._program.flushed

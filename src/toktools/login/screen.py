@@ -45,6 +45,8 @@ class Screen:
         self._top = 0
         self._saved = (0, 0)
         self._wraps = True
+        self._homed = False
+        """Whether the cursor was sent to the first place, and nothing was written since."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._unfinished = ""
         self._in_string = False
@@ -109,6 +111,8 @@ class Screen:
 
     def _show(self, piece: re.Match[str]) -> None:
         kind = piece.lastgroup
+        if kind in {"text", "control"}:
+            self._homed = False
         if kind == "text":
             self._put(piece[0])
         elif kind == "control":
@@ -244,6 +248,7 @@ class Screen:
         }
         if final in moves:
             self._go(*moves[final])
+            self._homed = final in {"H", "f"}
         elif final == "s":
             self._saved = (self.row, self._column)
         elif final == "n" and first in {5, 6}:
@@ -294,10 +299,10 @@ class Screen:
             for row in range(self._top, self.row):
                 self._rows[row] = []
             self._clear_row(1)
-        elif what == 2 or (what == 0 and (self.row, self._column) == (self._top, 0)):  # noqa: PLR2004 - ECMA-48's
+        elif what == 2 or (what == 0 and self._is_home() and any(map(_is_seen, self._rows[self._top + 1 :]))):  # noqa: PLR2004 - ECMA-48's
             # All of it scrolls away, so that the numbers of rows only grow and nothing is lost.
             below = self.row - self._top
-            while len(self._rows) > self._top and not "".join(self._rows[-1]).strip():
+            while len(self._rows) > self._top and not _is_seen(self._rows[-1]):
                 del self._rows[-1], self._goes_on[-1]
             self._top = max(self._top, len(self._rows))
             self.row = self._top + below
@@ -305,6 +310,9 @@ class Screen:
         elif what == 0:
             del self._rows[self.row + 1 :], self._goes_on[self.row + 1 :]
             self._clear_row(0)
+
+    def _is_home(self) -> bool:
+        return self._homed and (self.row, self._column) == (self._top, 0)
 
     def _clear_row(self, what: int) -> None:
         cells = self._cells()
@@ -327,6 +335,10 @@ class Screen:
     def _delete(self, row: int, count: int) -> None:
         del self._rows[row : row + count], self._goes_on[row : row + count]
         self._reach(row)
+
+
+def _is_seen(cells: list[str]) -> bool:
+    return bool("".join(cells).strip())
 
 
 def _split(arguments: str) -> list[str]:
