@@ -32,6 +32,7 @@ FLOORS = {
     "toktools.login": 0,
     "toktools.login.screen": 1,
     "toktools.login.program": 3,
+    "toktools.login.place": 4,
     "toktools.login.driver": 4,
     "toktools.login.dialogues": 5,
     "toktools.passphrases": 2,

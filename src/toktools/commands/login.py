@@ -9,24 +9,41 @@ from types import SimpleNamespace
 
 from toktools import approvers, files, keys, passphrases, signals
 from toktools.cli import Tool
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
 
-_PLAIN = str.maketrans("/._-", "xxxx")
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
+
 _MAX_DIGITS = 6
+_STDIN = "-"
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
 
 
-def _cli(text: str) -> list[str]:
+def _words(option: str, text: str) -> list[str]:
     import shlex
 
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ToktoolsError(f"--cli: {str(error).lower()}") from None
+        raise ToktoolsError(f"{option}: {str(error).lower()}") from None
     if not words:
-        raise ToktoolsError("--cli: no command")
+        raise ToktoolsError(f"{option}: no command")
     return words
+
+
+def _reply(text: str) -> tuple[str, passphrases.Secret]:
+    question, _, source = text.rpartition("=")
+    if not question.strip():
+        raise ToktoolsError("--answer: a question, = and a source: env:VAR, file:PATH or fd:N")
+    return question, passphrases.source("--answer", source)
+
+
+def _host(text: str) -> str:
+    if not text or text.startswith("-") or not text.isprintable() or " " in text:
+        raise ToktoolsError("--host: [USER@]HOST, as ssh takes it")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -45,7 +62,12 @@ COMMAND_LINE = CommandLine(
     "tok-login",
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
     "tok-login -k officer1.key --username officer1 --role admin",
-    keys.KEY,
+    (
+        Option("-k", "KEY", keys.KEY.about),
+        Option("--signer", "COMMAND", "the signer, as of tok-exec", convert=partial(_words, "--signer")),
+    ),
+    Option("-b", "", "the signer writes base64, not raw bytes"),
+    Option("-p", "PUB", "the public key of the signer"),
     passphrases.PASSIN,
     Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
     Option(
@@ -58,12 +80,17 @@ COMMAND_LINE = CommandLine(
         convert=partial(passphrases.source, "--password"),
         default=passphrases.prompt("--password"),
     ),
-    Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=_cli, default=[_CLI]),
+    Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
+    Option("--host", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", convert=_host),
+    Option("--ssh", "COMMAND", "in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
     Option("--cluster-id", "ID", "the cluster, where several are configured", convert=_cluster),
     Option("--timeout", "SECONDS", "how long the CLI may be silent, by default 60", convert=_seconds, default=60.0),
+    Option("-c", "LINE", "run this command; -: those on standard input", repeated=True),
+    Option("--answer", "QUESTION=SOURCE", "what answers a command's question", convert=_reply, repeated=True),
+    Option("--text", "", "pass on an answer that is not JSON"),
     Operand(
         "COMMAND",
-        "a command for the CLI, as one argument; without any, the terminal is yours",
+        "the words of a command for the CLI; without any, the terminal is yours",
         many=True,
         usage="[-- COMMAND...]",
     ),
@@ -71,41 +98,57 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    if not options.COMMAND and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
-        raise ToktoolsError("there is no terminal to hand over", "commands for the CLI stand after --")
-    if any(not c.strip() or not c.isprintable() or c.endswith("\\") for c in options.COMMAND):
-        raise ToktoolsError("a command for the CLI is one line of text")
+    given = options.c or ([" ".join(options.COMMAND)] if options.COMMAND else [])
+    if options.c and options.COMMAND:
+        raise ToktoolsError("-c and COMMAND exclude each other")
+    if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
+        raise ToktoolsError("there is no terminal to hand over", "a command for the CLI stands after --")
     from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
 
-    from toktools.login import dialogues
-    from toktools.login.driver import MAX_LINE, Cli
+    from toktools.login import dialogues, place
+    from toktools.login.driver import Cli
 
-    if any(len(command.encode()) > MAX_LINE for command in options.COMMAND):
-        raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
-    signer = keys.open_signer(options.k, options.passin, TOOL.warn)
+    for command in given:
+        if command != _STDIN or not options.c:
+            dialogues.refuse_command(command)
     user = dialogues.User(options.username, options.role, options.password)
-    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    commands = dialogues.Commands(dict(options.answer), compact=bool(options.c), text=options.text)
     undo = ExitStack()
+    signer = _signer(options)
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
+        undo.callback(signer.stop)
         with signals.held():
-            folder = TemporaryDirectory(prefix="toktools-")
-            undo.callback(folder.cleanup)
-            path = os.path.join(folder.name, "unsigned-tokens.json")
-            # How the CLI would want it quoted is not documented.
-            if not (path.isascii() and path.translate(_PLAIN).isalnum()):
-                raise ToktoolsError(f"{shown(path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder")
-            cli = Cli([*options.cli, "interactive", *cluster], options.cli[0], TOOL.say, options.timeout)
+            where = place.There(options.ssh, options.host) if options.host else place.Here()
+            undo.callback(where.close)
+            argv = where.argv([*options.cli, "interactive", *cluster])
+            cli = Cli(argv, options.cli[0], TOOL.say, options.timeout)
             undo.callback(cli.close)
-        dialogues.log_in(cli, user, path, signer)
-        folder.cleanup()
-        if not options.COMMAND:
+        dialogues.log_in(cli, user, where, signer)
+        where.close()
+        if not given:
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
-        for command in options.COMMAND:
-            dialogues.run(cli, command, files.write_stdout)
+        for command in given:
+            for line in dialogues.lines(cli) if command == _STDIN and options.c else [command]:
+                commands.run(cli, line, files.write_stdout)
         dialogues.leave(cli)
     return 0
+
+
+def _signer(options: SimpleNamespace) -> Signer:
+    if options.k:
+        if options.p or options.b:
+            raise ToktoolsError("-p and -b belong to --signer")
+        return keys.open_signer(options.k, options.passin, TOOL.warn)
+    if not options.signer:
+        raise ToktoolsError("-k KEY, or --signer COMMAND, is missing", "try 'tok-login --help'")
+    if not options.p:
+        raise ToktoolsError("--signer needs -p PUB: a wrong signature would be counted as a wrong login")
+    from toktools.keys import public
+    from toktools.keys.command import Command
+
+    return Command(options.signer, base64=options.b, public=public.read(options.p))
 
 
 TOOL = Tool(COMMAND_LINE, _work)

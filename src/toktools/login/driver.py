@@ -8,7 +8,7 @@ import re
 import signal
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from toktools import prompts, signals
 from toktools.errors import ToktoolsError, shown
@@ -18,6 +18,8 @@ from toktools.login.screen import Screen
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import TypeVar
+
+    from toktools.passphrases import Secret
 
     T = TypeVar("T")
 
@@ -71,6 +73,8 @@ class Cli:
         self._asked: tuple[int, str] | None = None
         """The row of the question that was waited for, and the question."""
         self._secrets: list[str] = []
+        self._password = ""
+        """The secret that was typed last while the echo was off."""
         self._exposed = False
         self._size = 0
         self._last = time.monotonic()
@@ -97,33 +101,32 @@ class Cli:
         self._told = self._screen.row
         self._asked = (self._screen.row, prompt)
 
-    def answer(self) -> str:
+    def answer(self, replies: Mapping[str, Secret] | None = None, *, text: bool = False) -> str:
         """Wait for the answer to a command, and return its JSON, which accept() may yet refuse.
 
-        It is the one JSON object with an error_code that begins a row and ends one. Raises ToktoolsError as wait_for()
-        does.
+        It is the one JSON object with an error_code that begins a row and ends one; or, where text will do, all that
+        is shown instead. A question on the way is answered, once, by the reply that has its words, without the colon.
+        Raises ToktoolsError as wait_for() does.
         """
         answers: list[str] = []
         noise: list[str] = []
 
         def is_there() -> bool:
             answers[:], noise[:] = _answers(self._lines(self._mark[0]))
-            return len(answers) == 1
+            return len(answers) == 1 or (text and not answers)
 
-        self._wait(prompts.READY, is_there)
+        self._wait(prompts.READY, is_there, dict(replies or {}))
+        if not answers:
+            return "\n".join(noise).strip("\n")
         self._tell(noise)
         return answers[0]
 
-    def text(self) -> str:
-        """Wait for the answer to a command, and return all of it as text. Raises ToktoolsError as wait_for() does."""
-        self._wait(prompts.READY, lambda: True)
-        return "\n".join(self._lines(self._mark[0])).strip("\n")
-
     def accept(self, answer: str) -> None:
         """Raise ToktoolsError, with the status 1, where an answer is a refusal: its error_code is not 0."""
-        parsed = json.loads(answer)
-        if parsed["error_code"]:
-            raise ToktoolsError(f"{self.name}: refused: {self._brief(str(parsed.get('data', answer)))}", status=1)
+        for text in _answers([answer])[0]:
+            parsed = json.loads(text)
+            if parsed["error_code"]:
+                raise ToktoolsError(f"{self.name}: refused: {self._brief(str(parsed.get('data', text)))}", status=1)
 
     def type(self, line: bytes, *, secret: bool = False) -> None:
         """Type a line, and the Enter key, and forget what was shown before.
@@ -138,6 +141,7 @@ class Cli:
             self._settle()
         self._typed = line.decode(errors="replace")
         if secret:
+            self._password = self._typed
             self._secrets.append(self._typed)
         self._screen.forget()
         self._mark = (self._screen.row, self._screen.column)
@@ -208,7 +212,7 @@ class Cli:
         """End the CLI, if it has not ended, kindly and then by force."""
         self._program.close()
 
-    def _wait(self, prompt: str, is_done: Callable[[], bool]) -> None:
+    def _wait(self, prompt: str, is_done: Callable[[], bool], replies: dict[str, Secret] | None = None) -> None:
         """Read until the cursor stands at a prompt, and what belongs to it is there."""
         question = ""
         again = False
@@ -220,6 +224,8 @@ class Cli:
                         continue
                     if found == prompt and is_done():
                         return
+                    if self._reply(replies or {}):
+                        continue
                     quiet = time.monotonic() - self._last
                     if quiet >= _GRACE and not again and self._is_lost(found):
                         again = True
@@ -233,6 +239,21 @@ class Cli:
                     self._read(min(next_look, self._timeout) - quiet, person)
             except _EndedError:
                 raise self._gone() from None
+
+    def _reply(self, replies: dict[str, Secret]) -> bool:
+        """Answer the question at the cursor, if there is a reply to it, and say whether there was."""
+        if not replies or self._screen.row <= self._mark[0]:
+            return False
+        question = plain(self._screen.line())
+        if question not in replies or self._read(_LOOK_UP):
+            return False
+        line = replies.pop(question)(question, "answer")
+        if self._match(self._screen.line()) in {prompts.PASSWORD, prompts.PASSWORD_AGAIN}:
+            self.type_secret(line)
+        else:
+            self._secrets.append(line.decode(errors="replace"))
+            self.type(line)
+        return True
 
     def _refuse(self, prompt: str, found: str, quiet: float) -> None:
         """Raise ToktoolsError where what is found instead of a prompt, or of all that belongs to it, is the end."""
@@ -335,9 +356,9 @@ class Cli:
             self._say("the line that you type now is the answer")
 
     def _look_for_secret(self) -> None:
-        if self._exposed or not self._secrets or self._size > _WATCHED:
+        if self._exposed or not self._password or self._size > _WATCHED:
             return
-        if any(self._secrets[-1] in line for line in self._screen.lines(max(self._mark[0], 0))):
+        if any(self._password in line for line in self._screen.lines(max(self._mark[0], 0))):
             self._exposed = True
             self._say("warning: THE PASSWORD IS SHOWN on the CLI's screen; change it if anybody could record that")
 
@@ -346,10 +367,7 @@ class Cli:
             self._say(shown(self._hidden(line)))
 
     def _gone(self) -> ToktoolsError:
-        shown_last = self._everything()
-        if not self._typed and not "".join(shown_last).strip():
-            shown_last = self._screen.lines(max(self._mark[0], 0))[:1]  # an empty line was typed at that
-        return self._unexpected(f"it ended ({signals.ending(self._program.wait())})", shown_last)
+        return self._unexpected(f"it ended ({signals.ending(self._program.wait())})", self._everything())
 
     def _unexpected(self, what: str, lines: Sequence[str]) -> ToktoolsError:
         text = " / ".join(line.strip() for line in lines if line.strip())
@@ -405,6 +423,11 @@ class _Person:
             self.__exit__()
             return None
         return line.rstrip(b"\r\n")
+
+
+def plain(question: str) -> str:
+    """Return the words of a question."""
+    return question.strip().rstrip(":").rstrip()
 
 
 def _ready(username: str) -> re.Pattern[str]:
