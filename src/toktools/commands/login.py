@@ -125,7 +125,7 @@ def _work(options: SimpleNamespace) -> int:
             cli = Cli(argv, options.cli[0], TOOL.say, options.timeout)
             undo.callback(cli.close)
         dialogues.log_in(cli, user, where, signer)
-        where.close()
+        where.clear()
         if not given:
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()

@@ -50,9 +50,13 @@ class Here:
     def send(self) -> None:
         """Have the CLI see it as it is now. Raises ToktoolsError."""
 
-    def close(self) -> None:
-        """Remove the folder; more than once does no harm."""
+    def clear(self) -> None:
+        """Remove the folder, which no more than a login needs; more than once does no harm."""
         self._folder.cleanup()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.clear()
 
 
 class There(Here):
@@ -61,8 +65,9 @@ class There(Here):
     def __init__(self, ssh: Sequence[str], host: str) -> None:
         super().__init__()
         self._host = host
-        control = os.path.join(self._folder.name, "s")
-        self._ssh = [*ssh, "-o", f"ControlPath={control}"]
+        # The name of a socket is short, whatever TMPDIR is (unix(7)).
+        self._socket = TemporaryDirectory(prefix="toktools-", dir="/tmp")
+        self._ssh = [*ssh, "-o", f"ControlPath={self._socket.name}/s"]
         self._there = ""
         master = ["-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}"]
         try:
@@ -71,15 +76,16 @@ class There(Here):
             if not found:
                 raise ToktoolsError(f"{shown(host)}: no folder could be made there with mktemp -d")
         except BaseException:
-            super().close()
+            self.close()
             raise
         self._there = os.fsdecode(found[1])
         self.path = f"{self._there}/{_NAME}"
 
     def argv(self, cli: Sequence[str]) -> list[str]:
-        """Return what starts the CLI there; when the connection is lost, its shell removes the folder."""
-        # A shell that waits for a program must outlive Ctrl-C, which is that program's own business.
-        script = f"trap 'rm -rf {self._there}' EXIT; trap 'exit 129' HUP TERM; trap : INT QUIT; {shlex.join(cli)}"
+        """Return what starts the CLI there, and what removes the folder when it ends, however."""
+        # The CLI takes the shell's place, so that it is the one who is hung up.
+        watch = f"while kill -0 $$; do sleep 1 || exit; done; rm -rf {self._there}"
+        script = f"(trap '' HUP INT QUIT TERM; {watch}) </dev/null >/dev/null 2>&1 & exec {shlex.join(cli)}"
         return [*self._ssh, "-o", "ControlMaster=no", "-tt", "--", self._host, _in_shell(script)]
 
     def fetch(self) -> None:
@@ -94,8 +100,8 @@ class There(Here):
         with open(self.local, "rb") as file:
             self._run(f"exec cat >{self.path}", stdin=file.read())
 
-    def close(self) -> None:
-        """Remove the folder there, end the connection, and remove what is here."""
+    def clear(self) -> None:
+        """Remove the folder there and here."""
         there, self._there = self._there, ""
         if there:
             try:
@@ -103,16 +109,17 @@ class There(Here):
                 self._run(f"exec rm -rf {there}", "-o", "BatchMode=yes", patience=_PATIENCE)
             except (ToktoolsError, subprocess.TimeoutExpired):
                 pass  # what was in the way is told already
-            self._quietly("-O", "stop")
-        super().close()
+        super().clear()
 
-    def _quietly(self, *options: str) -> None:
+    def close(self) -> None:
+        """Leave nothing behind, the connection neither."""
+        self.clear()
         try:
-            subprocess.run(  # noqa: S603 - what the user names
-                [*self._ssh, *options, "--", self._host], check=False, timeout=_PATIENCE, capture_output=True
-            )
+            argv = [*self._ssh, "-O", "exit", "--", self._host]
+            subprocess.run(argv, check=False, timeout=_PATIENCE, capture_output=True)  # noqa: S603 - what the user names
         except (OSError, subprocess.TimeoutExpired):
             pass
+        self._socket.cleanup()
 
     def _run(self, script: str, *options: str, stdin: bytes = b"", patience: float | None = None) -> bytes:
         """Run a shell's commands there, and return what they print. Raises ToktoolsError."""
