@@ -898,6 +898,14 @@ def test_a_signer_with_another_key(desk: Desk) -> None:
     assert desk.failures() == 0
 
 
+def test_without_a_second_factor(desk: Desk) -> None:
+    """A user who has none logs in with the password alone, once."""
+    words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
+    done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
+    assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
+    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa and a key exclude each other\n")
+
+
 @pytest.mark.parametrize(
     ("digests", "said"),
     [

@@ -66,6 +66,7 @@ COMMAND_LINE = CommandLine(
         Option("-k", "KEY", keys.KEY.about),
         Option("--signer", "COMMAND", "the signer, as of tok-exec", convert=partial(_words, "--signer")),
     ),
+    Option("--no-mfa", "", "log in a user who has no second factor"),
     Option("-b", "", "the signer writes base64, not raw bytes"),
     Option("-p", "PUB", "the public key of the signer"),
     passphrases.PASSIN,
@@ -117,7 +118,8 @@ def _work(options: SimpleNamespace) -> int:
     signer = _signer(options)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
-        undo.callback(signer.stop)
+        if signer:
+            undo.callback(signer.stop)
         with signals.held():
             where = place.There(options.ssh, options.host) if options.host else place.Here()
             undo.callback(where.close)
@@ -136,7 +138,11 @@ def _work(options: SimpleNamespace) -> int:
     return 0
 
 
-def _signer(options: SimpleNamespace) -> Signer:
+def _signer(options: SimpleNamespace) -> Signer | None:
+    if options.no_mfa:
+        if options.k or options.signer:
+            raise ToktoolsError("--no-mfa and a key exclude each other")
+        return None
     if options.k:
         if options.p or options.b:
             raise ToktoolsError("-p and -b belong to --signer")
