@@ -1,14 +1,17 @@
 # For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
-# check: lint and types. install PREFIX=...
+# lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
+# check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
+# bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
+DESTDIR =
+HTML = html
 EXTRAS =
 # Twice as many workers as cores, since many tests wait for something.
 QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
-home = $(abspath $(PREFIX))
 NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 
 demo: $(VENV)/ready
@@ -27,6 +30,12 @@ cover: $(VENV)/ready-to-test
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report
 
+lowest:
+	@mkdir -p dist
+	@sed -n '/^dependencies =/p; /^\(kms\|pkcs11\|ssh\) =/p' pyproject.toml | \
+	    grep -o '[a-z0-9-]*>=[0-9.]*' | sed 's/>=/==/' > dist/lowest.txt
+	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory test VENV=.venv-lowest
+
 check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -35,15 +44,24 @@ check: $(VENV)/ready-to-test
 bench: $(VENV)/ready-to-bench
 	@$(VENV)/bin/python bench/bench.py $(BENCH)
 
-install:
-	@test $(words $(PREFIX)) = 1 || { echo 'PREFIX must be one word, since scripts name their Python' >&2; exit 2; }
-	@$(PYTHON) -c '$(NEEDS)'
-	$(PYTHON) -m venv "$(home)/lib/toktools"
-	"$(home)/lib/toktools/bin/python" -m pip install -q --upgrade ".$(EXTRAS)"
-	mkdir -p "$(home)/bin" "$(home)/share/man/man1" "$(home)/share/man/man5" "$(home)/share/man/man7"
-	cd bin && for f in *; do ln -sf "../lib/toktools/bin/$$f" "$(home)/bin/$$f" || exit; done
-	cd man && for f in *.[1-9]; do d="share/man/man$${f##*.}"; \
-	    ln -sf "../../../lib/toktools/$$d/$$f" "$(home)/$$d/$$f" || exit; done
+install uninstall:
+	@packaging/install.sh --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' \
+	    --extras '$(or $(EXTRAS:[%]=%),none)' $(if $(filter uninstall,$@),--uninstall)
+
+bundle: $(VENV)/ready-to-bundle
+	@packaging/bundle.sh $(VENV)/bin/python $(ARCH)
+
+deb:
+	@packaging/deb.sh
+
+# To mandoc a page in this folder is one to link to; what is no page of ours becomes text.
+html:
+	@mkdir -p '$(HTML)'
+	@cp docs/manual.css '$(HTML)'
+	@cd man && for page in *; do \
+	    mandoc -T html -O 'style=manual.css,man=%N.%S.html;-' $$page | \
+	    sed 's|<a class="Xr" href="-">\([^<]*\)</a>|<span class="Xr">\1</span>|g' > '$(abspath $(HTML))'/$$page.html || exit; done
+	@cp '$(HTML)'/toktools.7.html '$(HTML)'/index.html
 
 $(VENV)/ready: pyproject.toml $(wildcard bin/*)
 	@$(PYTHON) -c '$(NEEDS)'
@@ -59,4 +77,8 @@ $(VENV)/ready-to-bench: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q -e '.[bench]'
 	@touch $@
 
-.PHONY: demo test quick cover check bench install
+$(VENV)/ready-to-bundle: $(VENV)/ready
+	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
+	@touch $@
+
+.PHONY: demo test quick cover lowest check bench install uninstall bundle deb html

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-Words = Sequence[str | Path]
+Words = Sequence["str | Path"]
 
 
 class Place:

@@ -83,8 +83,10 @@ class Shell:
         return (self.cwd / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> Path:
+        """Write a file; a new one is its owner's alone, since it may be a secret, of which tools would warn."""
         path = self.cwd / name
-        path.write_bytes(content)
+        with open(path, "wb", opener=lambda file, flags: os.open(file, flags, 0o600)) as new:
+            new.write(content)
         return path
 
 

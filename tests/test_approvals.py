@@ -374,7 +374,7 @@ def test_one_approver_twice(quorum: Shell) -> None:
         ([], [], "approvals: FAILED: 0 of 1"),
         ([], ["--need", "2"], "approvals: FAILED: 0 of 2"),
         ([{"username": "admin2", "signature": ""}], [], "approver admin2: FAILED: unsigned"),
-        ([{"username": "a\u001b[2J", "signature": "?"}], [], r"approver a\x1b[2J: FAILED: not base64"),
+        ([{"username": "a\u001b[2J", "signature": "?"}], [], r'approver "a\x1b[2J": FAILED: not base64'),
     ],
 )
 def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], options: list[str], said: str) -> None:
@@ -407,6 +407,41 @@ def test_questions_that_cannot_be_put(quorum: Shell, words: str, said: str) -> N
     done = quorum.run("tok-verify", *words.split()).check(2, said)
     assert done.out == b""
     assert len([line for line in done.err.splitlines() if "hint: " not in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        ("-p admin2=admin2.pub", 0, ""),
+        ("-p Admin2=admin2.pub -p admin3=admin3.pub", 0, ""),
+        ("-p admin3=admin3.pub -p admin2.pub", 0, ""),
+        ("-p admin2.pub", 0, ""),
+        ("-p admin3=admin2.pub", 1, "approver admin2: no key is given"),
+        ("-p admin2=admin3.pub -p admin2.pub", 1, "approver admin2: not made by the given key"),
+        ("-p admin2=missing.pub", 2, "missing.pub: no such file"),
+    ],
+)
+def test_merge_by_approver(quorum: Shell, options: str, status: int, said: str) -> None:
+    """USER=PUB means in tok-merge what it means in tok-verify, which takes what the merge has written."""
+    words = ["tok-merge", "-u", "admin2", "-R", "admin", *options.split(), "-o", "out", "admin.token", "admin2.sig"]
+    done = quorum.run(*words)
+    if status:
+        check_nothing_written(quorum, done, status, said)
+    else:
+        done.check(0)
+        given = [word for word in options.split() if word != "-p" and "3" not in word]
+        quorum.run("tok-verify", "-p", *given, "out").check(0)
+
+
+def test_merge_of_copies_by_approver(quorum: Shell) -> None:
+    """Copies are verified each by the key of its approver, and one key is good for one approver there too."""
+    for user in USERS:
+        approved(quorum, f"{user}.token", entry(quorum, user))
+    merge = ["tok-merge", "--approvals", "-o", "out", "admin.token", "admin2.token", "admin3.token"]
+    quorum.run(*merge, "-p", "admin2=admin2.pub", "-p", "admin3=admin3.pub").check(0)
+    (quorum.cwd / "out").unlink()
+    crossed = quorum.run(*merge, "-p", "admin2=admin3.pub", "-p", "admin3=admin2.pub")
+    check_nothing_written(quorum, crossed, 1, "approver admin2: not made by the given key")
 
 
 # --- the public key in authdata

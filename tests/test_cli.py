@@ -1,7 +1,9 @@
 """What all installed commands share: help, version, start-up, messages."""
 
+import random
 import signal
 import subprocess
+import time
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, Done, Shell, need
@@ -153,6 +155,97 @@ def test_interrupted_while_it_starts(shell: Shell) -> None:
     shell.write("json/__init__.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     env = {**shell.unmeasured, "PYTHONPATH": str(shell.cwd)}
     assert shell.run("tok-extract", "f.json", env=env) == Done(-signal.SIGINT, b"", "")
+
+
+# Interrupts at the n-th import of the tool's own, whichever it is.
+INTERRUPT = """
+import os, signal, sys
+point, started = int(os.environ["POINT"]), []
+def hook(event, words):
+    if event == "import" and (started or words[0] == "toktools"):
+        started.append(words[0])
+        if len(started) == point:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(hook)
+"""
+
+
+def test_interrupted_at_any_import(shell: Shell) -> None:
+    """Ctrl-C during any of the imports ends a tool by the signal, and the interpreter says nothing."""
+    shell.write("sitecustomize.py", INTERRUPT.encode())
+    env = {**shell.unmeasured, "PYTHONPATH": str(shell.cwd)}
+    for point in range(1, 200):
+        done = shell.run("tok-extract", "f.json", env={**env, "POINT": str(point)})
+        if done.status == 0:
+            break
+        assert done == Done(-signal.SIGINT, b"", ""), point
+    assert 15 < point < 199
+
+
+def test_interrupted_at_random(shell: Shell) -> None:
+    """Ctrl-C in the first 30 ms is never a traceback of our code; the interpreter's own start is not ours."""
+    chance = random.Random(500)
+    ours = 0
+    for _ in range(60):
+        pipe = subprocess.PIPE
+        words = [str(shell.bin / "tok-sign"), "-k", "no.key"]
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=shell.unmeasured) as process:
+            time.sleep(chance.uniform(0, 0.03))
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=20)[1].decode()
+        if "Traceback" in err or "Python" in err:  # of what it loads before the first line of any program
+            assert "toktools" not in err
+            assert str(shell.bin / "tok-") not in err
+        else:
+            assert process.returncode in {-signal.SIGINT, 2}
+            ours += 1
+    assert ours
+
+
+TROUBLES = {
+    "PermissionError(13, 'Permission denied', 'x.py')": "ermission denied",
+    "OSError(5, 'Input/output error')": "nput/output error",
+    "MemoryError()": "",
+    "SyntaxError('s\\x1b[2J')": "SyntaxError",
+    "KeyboardInterrupt()": "KeyboardInterrupt",
+    "SystemExit(1)": "SystemExit",
+    "SystemExit(0)": "SystemExit",
+    "type('PanicException', (BaseException,), {})('at lib.rs:1')": "PanicException",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("module", ["toktools/__init__.py", "orjson.py", "signal.py"])
+def test_trouble_while_loading(shell: Shell, module: str, trouble: str) -> None:
+    """Whatever a module of ours, or a library, does when it is loaded: one line and exit 2, which is no answer."""
+    (shell.cwd / "toktools").mkdir()
+    shell.write(module, f"raise {trouble}\n".encode())
+    if module != "toktools/__init__.py":
+        (shell.cwd / "toktools").rmdir()
+    env = {**shell.unmeasured, "PYTHONPATH": str(shell.cwd)}
+    done = shell.run("tok-verify", "-p", OFFICER1_PUB, SIGNED, env=env).check(2, TROUBLES[trouble])
+    assert done.out == b""
+    assert done.err.startswith("tok-verify: ")
+    assert done.err.count("\n") == 1
+    assert done.err.rstrip("\n").isprintable()
+
+
+def test_a_file_that_is_written_is_said_to_be(shell: Shell) -> None:
+    """Where standard output fails after the file has its new content, the message says that it has."""
+    script = """
+import os
+from toktools.commands import merge
+dup = os.dup
+def failing(fd):
+    if fd == 1:
+        raise OSError(5, "Input/output error")
+    return dup(fd)
+os.dup = failing
+raise SystemExit(merge.main(["-i", "f.json"]))
+"""
+    done = shell.run(shell.bin / "python", "-c", script, stdin=SIGNATURES)
+    assert done == Done(2, b"", "tok-merge: standard output: input/output error; written: f.json\n")
+    assert b"AAAA" in shell.read("f.json")
 
 
 def test_the_reader_does_not_wait_for_the_end_of_the_process(shell: Shell) -> None:

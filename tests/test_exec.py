@@ -373,7 +373,9 @@ def test_a_bad_line(bench: Bench, second: bytes, said: str, jobs: str) -> None:
 def test_an_empty_stream(bench: Bench, jobs: str) -> None:
     """No digest at all is trouble, and nothing is run."""
     done = bench.exec("-j", jobs, *by_line(SIGN), stdin=b"")
-    assert done == Done(2, b"", "tok-exec: standard input: no digests\n")
+    assert done == Done(
+        2, b"", "tok-exec: standard input: no digests\ntok-exec: hint: the command before it wrote nothing\n"
+    )
     assert bench.runs() == 0
 
 

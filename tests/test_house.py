@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT, Shell, need
 
+from toktools import completions
 from toktools.options import COMMON, Operand, Option
 
 if TYPE_CHECKING:
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
 FLOORS = {
     "toktools": 0,
     "toktools.errors": 0,
+    "toktools.kernel": 0,
+    "toktools.onscreen": 0,
     "toktools.signals": 0,
+    "toktools.terminal": 1,
     "toktools.encoding": 1,
+    "toktools.mistaken": 1,
+    "toktools.usernames": 1,
     "toktools.files": 1,
+    "toktools.jsontext": 1,
     "toktools.options": 1,
     "toktools.cli": 2,
     "toktools.login": 0,
@@ -37,9 +44,10 @@ FLOORS = {
     "toktools.login.dialogues": 5,
     "toktools.passphrases": 2,
     "toktools.records": 2,
+    "toktools.replacing": 2,
     "toktools.signatures": 2,
     "toktools.prompts": 0,
-    "toktools.approvaldata": 0,
+    "toktools.approvaldata": 2,
     "toktools.approvers": 3,
     "toktools.tokenfile": 2,
     "toktools.pipeline": 3,
@@ -54,14 +62,32 @@ FLOORS = {
     "toktools.keys.openssh": 5,
     "toktools.keys.file": 6,
     "toktools.keys.public": 7,
+    "toktools.keys.owners": 8,
     "toktools.keys": 8,
     "toktools.rehearsal": 2,
-    "toktools.rehearsal.cluster": 8,
+    "toktools.rehearsal.answers": 3,
+    "toktools.rehearsal.syntax": 3,
     "toktools.rehearsal.console": 5,
-    "toktools.rehearsal.state": 9,
-    "toktools.rehearsal.dialogue": 10,
-    "toktools.rehearsal.commands": 11,
-    "toktools.commands": 12,
+    "toktools.rehearsal.software": 8,
+    "toktools.rehearsal.members": 9,
+    "toktools.rehearsal.quorum": 10,
+    "toktools.rehearsal.keyring": 11,
+    "toktools.rehearsal.mtls": 11,
+    "toktools.rehearsal.cluster": 12,
+    "toktools.rehearsal.state": 13,
+    "toktools.rehearsal.dialogue": 14,
+    "toktools.rehearsal.groups": 14,
+    "toktools.rehearsal.groups.shared": 15,
+    "toktools.rehearsal.groups.cluster": 16,
+    "toktools.rehearsal.groups.crypto": 16,
+    "toktools.rehearsal.groups.key": 16,
+    "toktools.rehearsal.groups.login": 16,
+    "toktools.rehearsal.groups.quorum": 16,
+    "toktools.rehearsal.groups.user": 16,
+    "toktools.rehearsal.commands": 17,
+    "toktools.commands": 18,
+    "toktools.__main__": 19,
+    "toktools.completions": 19,
 }
 LIBRARIES = {
     "boto3": {"toktools.keys.awskms"},
@@ -73,9 +99,10 @@ LIBRARIES = {
         "toktools.keys.pbes",
         "toktools.keys.pkcs11",
         "toktools.keys.public",
+        "toktools.rehearsal.software",
         "toktools.signatures",
     },
-    "orjson": {"toktools.tokenfile"},
+    "orjson": {"toktools.jsontext"},
     "pkcs11": {"toktools.keys.pkcs11"},
     "sqlite3": {"toktools.rehearsal.state"},
 }
@@ -153,7 +180,7 @@ def test_sources_are_found() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_only_commands_and_cli_speak(path: Path) -> None:
     """Only the commands and the cli print or exit."""
-    if module_of(path).startswith(("toktools.cli", "toktools.commands")):
+    if module_of(path).startswith(("toktools.cli", "toktools.commands", "toktools.__main__")):
         return
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     assert not names & {"print", "exit", "SystemExit"}
@@ -190,7 +217,7 @@ def test_page_and_help_agree(command: str) -> None:
         described[plain(head)] = plain(body)
     rows: list[Option | Operand] = [*line.operands, *line.options, *COMMON]
     for row in rows:
-        assert described.pop(plain(str(row))).startswith(plain(row.about))
+        assert described.pop(plain(row.head)).startswith(plain(row.about))
     assert not described
 
 
@@ -218,7 +245,8 @@ def test_wheel_has_commands_and_pages(wheel: Path) -> None:
     assert pages == {f"man{page.suffix[1:]}/{page.name}" for page in PAGES}
     modules = {name for name in names if name.startswith("toktools/")}
     assert modules == {str(path.relative_to(ROOT / "src")) for path in SOURCES} | {"toktools/py.typed"}
-    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len([n for n in names if ".dist-info/" in n])
+    others = [name for name in names if ".dist-info/" in name or name.rpartition("/share/")[2] in completions.files()]
+    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len(others)
 
 
 def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
@@ -232,7 +260,15 @@ def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
     subprocess.run([*build, "-t", "wheel"], cwd=tmp_path / archive.name.removesuffix(".tar.gz"), check=True)
     (again,) = tmp_path.glob("*.whl")
     assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
-    wanted = ["README.md", "LICENSE", "Makefile", "pyproject.toml", "examples/demo.sh", "tests/conftest.py"]
+    wanted = [
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+        "hatch_build.py",
+        "examples/demo.sh",
+        "tests/conftest.py",
+    ]
     assert names >= {*wanted, *(f"bin/{command}" for command in COMMANDS), *(f"man/{page.name}" for page in PAGES)}
     assert not [name for name in names if name.startswith((".venv", "dist", ".coverage"))]
 
@@ -245,7 +281,10 @@ def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
 
 
 def test_versions_agree(shell: Shell) -> None:
-    """The changelog's newest release is the version that the commands tell."""
+    """The changelog's newest release is the version that the commands and the RPM package tell."""
     newest = re.search(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
+    assert re.findall(r"^Version: *(.*)", (ROOT / "packaging/rpm/toktools.spec").read_text(), re.MULTILINE) == [
+        newest[1]
+    ]
     assert shell.run("tok-sign", "--version").out.decode() == f"tok-sign (toktools) {newest[1]}\n"

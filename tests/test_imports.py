@@ -10,6 +10,7 @@ from conftest import OFFICER1_PUB, SIGNED, Shell
 # What every command may use of the standard library.
 LIGHT = "__future__, binascii, collections.abc, contextlib, errno, functools, itertools, signal, sys, types"
 TOKEN_FILE = f"{LIGHT}, json, orjson, re"
+SECRETIVE = "_ctypes, resource"  # no core dump
 CRYPTOGRAPHY = ", ".join(
     f"cryptography.{module}"
     for module in (
@@ -21,7 +22,7 @@ CRYPTOGRAPHY = ", ".join(
         "hazmat.primitives.serialization",
     )
 )
-KEY = f"{LIGHT}, {CRYPTOGRAPHY}, re, warnings"
+KEY = f"{LIGHT}, {SECRETIVE}, {CRYPTOGRAPHY}, re, warnings"
 SIGNER = ("sh", "-c", "cat >/dev/null; head -c 256 /dev/zero")
 COMMANDS = (
     "tok-exec",
@@ -33,17 +34,17 @@ COMMANDS = (
     "tok-sign",
     "tok-verify",
 )
-FLAGS = ("--help", "--version", "--bogus")
+FLAGS = {"--help": LIGHT, "--version": LIGHT, "--bogus": f"{LIGHT}, difflib"}
 
 # The words of a run, and the imports that it is worth.
 RUNS = {
-    **{f"{command} {flag}": ((command, flag), LIGHT) for command in COMMANDS for flag in FLAGS},
+    **{f"{command} {flag}": ((command, flag), wanted) for command in COMMANDS for flag, wanted in FLAGS.items()},
     "tok-extract": (("tok-extract", SIGNED), TOKEN_FILE),
     "tok-inspect": (("tok-inspect", SIGNED), TOKEN_FILE),
-    "tok-merge": (("tok-merge", SIGNED), TOKEN_FILE),
+    "tok-merge": (("tok-merge", SIGNED), f"{TOKEN_FILE}, {SECRETIVE}"),
     "tok-sign": (("tok-sign", "-k", "officer1.key"), KEY),
     "tok-verify": (("tok-verify", "-p", OFFICER1_PUB, SIGNED), f"{TOKEN_FILE}, {KEY}"),
-    "tok-exec": (("tok-exec", *SIGNER), f"{LIGHT}, ctypes, queue, select, subprocess, threading, time"),
+    "tok-exec": (("tok-exec", *SIGNER), f"{LIGHT}, _ctypes, queue, select, subprocess, threading, time"),
 }
 
 

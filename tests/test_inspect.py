@@ -42,11 +42,13 @@ f: MFA login or set-up: 3 HSMs, 3 signed
   token 3: dzeHbwhiVXQqcUGj563z51/7sLUdxjL93SbOUyZRjH8=: signed, 256 bytes
 """,
     QUORUM / "user-2023.token": f"f: quorum token: 0 approvals\n{USER_RECORDS}",
-    QUORUM / "user-management.token": f"f: quorum token: 0 approvals\n  service: user-management\n{USER_RECORDS}",
+    QUORUM / "user-management.token": (
+        f"f: quorum token: 0 approvals\n  service: user-management (not signed)\n{USER_RECORDS}"
+    ),
     QUORUM / "key-usage.token": """\
 f: quorum token: 0 approvals
-  service: key-usage
-  key_reference: 0x0000000000680006
+  service: key-usage (not signed)
+  key_reference: 0x0000000000680006 (not signed)
   token 1: 5GlgoWOlQU4fw4QIlbxkPGZVOVoDugFGuSKE/k67ncM=
     approval data: 160 bytes; its SHA-256 is the digest
     it seems to say (the layout is not documented; for display only):
@@ -119,8 +121,8 @@ def test_sample_of_aws(shell: Shell, sample: Path) -> None:
     ("document", "first", "wanted"),
     [
         (mfa("", SIGNATURE, ""), "MFA login or set-up: 3 HSMs, 1 signed", [": unsigned", ": signed, 256 bytes"]),
-        (mfa("QUJD"), "MFA login or set-up: 1 HSM, 1 signed", [": signed, 3 bytes"]),
-        (mfa("ÄÄ", "QQ", "QR=="), "MFA login or set-up: 3 HSMs, 3 signed", 3 * [": signed, but not in base64"]),
+        (mfa("QUJD"), "MFA login or set-up: 1 HSM, 0 signed", [": not signed: 3 bytes are no signature"]),
+        (mfa("ÄÄ", "QQ", "QR=="), "MFA login or set-up: 3 HSMs, 0 signed", 3 * [": not signed: not in base64"]),
         (
             registration(b"any text", SIGNATURE),
             "quorum registration: 1 HSM, 1 signed",
@@ -130,10 +132,10 @@ def test_sample_of_aws(shell: Shell, sample: Path) -> None:
         (authdata("PEM", SIGNATURE), "CMU authdata: 1 HSM, 1 signed", ["PublicKey: there"]),
         (
             quorum(b"x", approver("admin2", SIGNATURE, role="admin"), approver("admin3", "")),
-            "quorum token: 2 approvals",
+            "quorum token: 1 approval",
             ["\n  approver admin2 (admin): signed, 256 bytes\n", "\n  approver admin3: unsigned\n", "1 byte;"],
         ),
-        (quorum(b"x", approver("a", "!")), "quorum token: 1 approval", ["approver a: signed, but not in base64"]),
+        (quorum(b"x", approver("a", "!")), "quorum token: 0 approvals", ["approver a: not signed: not in base64"]),
     ],
 )
 def test_what_is_signed(shell: Shell, document: dict[str, Any], first: str, wanted: list[str]) -> None:
@@ -183,8 +185,8 @@ def test_wild_records(shell: Shell) -> None:
     largest_hsm, coloured, nobody = lines
     assert largest_hsm.startswith("      HSM 0xffffffff: requester ")
     assert largest_hsm.endswith("service 3, key handle 0xffffffffffffffff, time 18446744073709551615")
-    assert r"requester a\x1b[31m\n\x7f, service 3, time 9223372036854775808" in coloured
-    assert nobody == "      HSM 0x18: requester , service 3, time 9999-12-31T23:59:59Z"
+    assert r'requester "a\x1b[31m\n\x7f", service 3, time 9223372036854775808' in coloured
+    assert nobody == '      HSM 0x18: requester "", service 3, time 9999-12-31T23:59:59Z'
     assert all(line.isprintable() for line in lines)
     facts = json.loads(inspect(shell, quorum(records), "--json"))["tokens"][0]["undocumented_approval_data"]
     assert [record["key_handle"] for record in facts] == [2**64 - 1, 0, 0]
@@ -194,9 +196,71 @@ def test_names_are_escaped(shell: Shell) -> None:
     """Control characters and the like in user names, roles and services are escaped, a backslash too."""
     entry = approver("a\x1b]0;\x07\u202e\x9b\\", SIGNATURE, role="ad\nmin")
     text = inspect(shell, quorum(b"x", entry, service="s\r\x7f", key_reference="0x\t"))
-    assert "  service: s\\r\\x7f\n  key_reference: 0x\\t\n" in text
-    assert "  approver a\\x1b]0;\\x07\\u202e\\x9b\\\\ (ad\\nmin): signed" in text
+    assert '  service: "s\\r\\x7f" (not signed)\n  key_reference: "0x\\t" (not signed)\n' in text
+    assert '  approver "a\\x1b]0;\\x07\\u202e\\x9b\\\\" ("ad\\nmin"): signed' in text
     assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("record", "labels", "said"),
+    [
+        (
+            {},
+            {"service": "key-usage"},
+            ["the label says key-usage, the signed data service 3, as user-management has it"],
+        ),
+        ({}, {"service": "user-management"}, []),
+        ({}, {}, []),
+        ({"service": 9}, {"service": "new-kind"}, []),
+        (
+            {"service": 9},
+            {"service": "key-usage"},
+            ["the label says key-usage, the signed data service 9, where key-usage has 5"],
+        ),
+        (
+            {"key_handle": 7},
+            {"key_reference": "0x0000000000680006"},
+            ["the label says key 0x0000000000680006, the signed data 0x0000000000000007"],
+        ),
+        ({"key_handle": 0x680006}, {"key_reference": "0x0000000000680006"}, []),
+        ({"key_handle": 7}, {}, ["no label names a key, the signed data 0x0000000000000007"]),
+        (
+            {},
+            {"service": "x\nit is fine: OK"},
+            ['the label says "x\\nit is fine: OK", the signed data service 3, as user-management has it'],
+        ),
+    ],
+)
+def test_labels_that_the_signed_data_contradicts(
+    shell: Shell, record: dict[str, int], labels: dict[str, str], said: list[str]
+) -> None:
+    """Service and key are labels that nobody signs; where the signed data seems to say something else, it is told."""
+    signed = approval_record(key_handle=record.get("key_handle", 0))
+    signed = signed[:2] + record.get("service", 3).to_bytes(2, "big") + signed[4:]
+    document = quorum(2 * signed, **labels)
+    text = inspect(shell, document)
+    assert [line for line in text.splitlines() if "beware" in line] == [f"    beware: {line}" for line in said]
+    assert text.count(" (not signed)\n") == len(labels)
+    assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_contradictions"] == said
+
+
+NAMES = ["admin2: OK", "admin2 (admin): signed, 256 bytes", "a-b", "a" * 32, "é", "", 'a"', "admin3\tOK"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_nobody_can_have_is_in_quotes(shell: Shell, keys: Path, name: str) -> None:
+    """No grep for the lines of an approver is fooled by a name, in any output or message."""
+    text = inspect(shell, quorum(b"x", approver(name, SIGNATURE)))
+    approver_line = text.splitlines()[-1]
+    assert approver_line.startswith('  approver "')
+    assert approver_line.endswith('": signed, 256 bytes')
+    done = shell.run("tok-verify", "-p", keys / "spki.pem", "f").check(1).out.decode()
+    assert done.startswith('f: approver "')
+    assert '": FAILED: ' in done
+    assert ": OK" not in done.replace('"admin2: OK"', "")
+    inspect(shell, quorum(b"x"))
+    shell.write("twice", json.dumps(quorum(b"x", *2 * [approver(name, SIGNATURE)])).encode())
+    shell.run("tok-inspect", "twice").check(2, 'twice: approver "', '" is there twice')
 
 
 KINDS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
@@ -204,12 +268,17 @@ KINDS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
     "quorum-registration": (
         registration(approval_record()),
         set(),
-        {"signature_bytes", "digest_matches_approval_data", "undocumented_approval_data"},
+        {
+            "signature_bytes",
+            "digest_matches_approval_data",
+            "undocumented_approval_data",
+            "undocumented_contradictions",
+        },
     ),
     "quorum-token": (
         quorum(approval_record(), approver("admin2", SIGNATURE, role="admin"), service="s", key_reference="0x1"),
         {"approvals", "service", "key_reference"},
-        {"digest_matches_approval_data", "undocumented_approval_data"},
+        {"digest_matches_approval_data", "undocumented_approval_data", "undocumented_contradictions"},
     ),
     "authdata": (authdata("", "", SIGNATURE), {"has_public_key"}, {"signature_bytes"}),
 }
@@ -221,7 +290,7 @@ def test_members_of_json(shell: Shell, kind: str) -> None:
     document, members, token_members = KINDS[kind]
     facts = json.loads(inspect(shell, document, "--json"))
     assert facts["kind"] == kind
-    assert set(facts) == {"kind", "version", "tokens"} | members
+    assert set(facts) == {"file", "kind", "version", "tokens"} | members
     for token in facts["tokens"]:
         assert set(token) == {"digest", "digest_hex"} | token_members
         assert base64.b64decode(token["digest"]).hex() == token["digest_hex"]

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Shell, need
+from conftest import PASS_PHRASE, ROOT, Shell, need
 
 OPENSSL_SIGN = 'openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha256'
 
@@ -325,3 +325,61 @@ def test_make_with_a_broken_key(workshop: Workshop, key: str, old: bytes | None)
     assert f"tok-sign: {key}: " in said
     assert sorted(os.listdir(workshop.shell.cwd)) == before
     assert (target.read_bytes() if target.exists() else None) == old
+
+
+NAMES = [
+    "a$(id>x)",
+    "a`id>x`",
+    "$HOME",
+    "-r",
+    "--help",
+    "-i",
+    "a b",
+    "it's",
+    'quo"te',
+    "a;id>x",
+    "a&id>x",
+    "a|id>x",
+    "a>x",
+    "a#b",
+    "a,b",
+    "a%b",
+    "a:b",
+    "*",
+    "a\\b",
+    "~",
+    "!",
+    "a(b)",
+    "${x",
+    "@",
+    "é",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_make_with_any_name(workshop: Workshop, name: str) -> None:
+    """Whatever a file is called, no shell expands its name, and no tool takes it for an option."""
+    shell = workshop.shell
+    shell.write(f"{name}.json", shell.read("f.json"))
+    shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / f"{name}.token")
+    words = ("make", f"KEY={workshop.env['KEY']}", "APPROVER=admin2", "--")
+    for target in (f"{name}.signed.json", f"{name}.approved.token"):
+        done = shell.run(*words, target, env=workshop.env)
+        assert (done.status, done.err) == (0, "")
+    assert shell.read(f"{name}.signed.json") == workshop.golden()
+    public = f"admin2={workshop.env['KEY']}"
+    shell.run("tok-verify", "-p", public, "--", f"{name}.approved.token").check(0)
+    assert not (shell.cwd / "x").exists()
+
+
+def test_make_with_pass_phrases(workshop: Workshop, keys: Path) -> None:
+    """With PASSIN, several encrypted keys are at work at once, and nobody is asked."""
+    shell = workshop.shell
+    shell.write("phrase", PASS_PHRASE.encode())
+    names = ["one", "two", "three"]
+    for name in names:
+        shutil.copy(shell.cwd / "f.json", shell.cwd / f"{name}.json")
+    words = ("make", "-j3", f"KEY={keys / 'pbes2.pem'}", "PASSIN=file:phrase")
+    done = shell.run(*words, *(f"{name}.signed.json" for name in names), start_new_session=True)
+    assert (done.status, done.err) == (0, "")
+    assert {shell.read(f"{name}.signed.json") for name in names} == {workshop.golden()}

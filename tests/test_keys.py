@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from terminal import terminal
 
+from toktools import passphrases
+
 DIGEST = base64.b64decode(json.loads(UNSIGNED.read_bytes())["tokens"][0]["unsigned"])
 LINE = base64.b64encode(DIGEST) + b"\n"
 
@@ -313,13 +315,13 @@ NO_KEYS = {
 }
 NO_PRIVATE_KEYS = {
     **dict.fromkeys([*PUBLIC, "other.pub"], "a public key, where the private key is needed"),
-    **dict.fromkeys(["garbage", "cut.pem", "cut.der", "altered.pem"], "no private key in PEM or DER"),
+    **dict.fromkeys(["garbage", "cut.der", "altered.pem"], "no private key in PEM or DER"),
+    "cut.pem": "no private key in PEM or DER: PEM without its END line\ntok-sign: hint: it is cut short",
     **NO_KEYS,
 }
 NO_PUBLIC_KEYS = {
-    **dict.fromkeys(
-        ["garbage", "cut.pem", "cut.der", "altered.pem"], "no public key, certificate or private key in PEM or DER"
-    ),
+    **dict.fromkeys(["garbage", "cut.der", "altered.pem"], "no public key, certificate or private key in PEM or DER"),
+    "cut.pem": "no public key, certificate or private key in PEM or DER: PEM without its END line",
     **NO_KEYS,
 }
 
@@ -336,7 +338,8 @@ def test_what_cannot_sign(shell: Shell, folder: Path, keys: Path, name: str) -> 
 def test_what_cannot_verify(shell: Shell, folder: Path, keys: Path, name: str) -> None:
     """What has no RSA public key of 2,048 bits or more is one clear line, and trouble rather than a no."""
     done = shell.run("tok-verify", "-p", folder / name, "f.json")
-    assert done == Done(2, b"", f"tok-verify: {folder / name}: {NO_PUBLIC_KEYS[name]}\n")
+    hint = "tok-verify: hint: it is cut short\n" if name == "cut.pem" else ""
+    assert done == Done(2, b"", f"tok-verify: {folder / name}: {NO_PUBLIC_KEYS[name]}\n{hint}")
     assert_silent_about(keys, done)
     before = shell.read("f.json")
     done = shell.run("tok-merge", "-i", "-n", "1", "-p", folder / name, "f.json", stdin=b"A" * 342 + b"==\n")
@@ -373,6 +376,36 @@ def test_a_key_that_others_can_read(shell: Shell, keys: Path, signature: bytes, 
         f"tok-sign: warning: officer1.key: others can read this private key (mode {mode:04o}; chmod 600 closes it)\n"
     )
     assert done.err == (warning if warns else "")
+
+
+@pytest.mark.parametrize(("mode", "verbs"), [(0o620, "write"), (0o602, "write"), (0o666, "read and write")])
+def test_a_key_that_others_can_write(shell: Shell, keys: Path, mode: int, verbs: str) -> None:
+    """Who can write a private key can have a user sign with another, so there is a warning too."""
+    shutil.copy(keys / "pkcs8.pem", shell.cwd / "officer1.key")
+    (shell.cwd / "officer1.key").chmod(mode)
+    done = shell.run("tok-sign", "-k", "officer1.key", stdin=LINE).check(0)
+    said = f"officer1.key: others can {verbs} this private key (mode {mode:04o}; chmod 600 closes it)"
+    assert done.err == f"tok-sign: warning: {said}\n"
+
+
+@pytest.mark.parametrize(("mode", "verbs"), [(0o600, ""), (0o640, "read"), (0o602, "write"), (0o666, "read and write")])
+def test_a_pass_phrase_that_others_can_read_or_write(shell: Shell, keys: Path, mode: int, verbs: str) -> None:
+    """A file with a pass phrase gets the warning of a private key."""
+    shell.write("phrase", PASS_PHRASE.encode()).chmod(mode)
+    shutil.copy(keys / "pbes2.pem", shell.cwd / "locked.pem")
+    (shell.cwd / "locked.pem").chmod(0o600)
+    done = shell.run("tok-sign", "-k", "locked.pem", "--passin", "file:phrase", stdin=LINE).check(0)
+    said = f"phrase: others can {verbs} this secret (mode {mode:04o}; chmod 600 closes it)"
+    assert done.err == (f"tok-sign: warning: {said}\n" if verbs else "")
+
+
+def test_a_variable_is_taken_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret in a variable is there for this process alone, however often an option names it."""
+    monkeypatch.setenv("PHRASE", "s3cret")
+    sources = [passphrases.source(option, "env:PHRASE") for option in ("--passin", "--password")]
+    assert "PHRASE" not in os.environ
+    assert subprocess.run(["sh", "-c", "echo ${PHRASE-none}"], capture_output=True, check=True).stdout == b"none\n"
+    assert [source("f", "pass phrase") for source in sources] == [b"s3cret", b"s3cret"]
 
 
 def test_a_public_key_may_be_read_by_all(shell: Shell, keys: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
 from rehearsing import PASSWORD, enrol
+
+from toktools import completions
 
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
@@ -32,10 +35,10 @@ def commands_in(mdoc: str) -> list[tuple[str, str]]:
 
 
 def split_output(chunk: str) -> tuple[str, str]:
-    """Part a command from its output: the command goes on while lines are indented, or its last one asks for more."""
+    """Part a command from its output: the command goes on while lines are indented, a quote is open, or a loop is."""
     lines = chunk.splitlines(keepends=True)
     end = 1
-    while end < len(lines) and (lines[end].startswith((" ", "done"))):
+    while end < len(lines) and (lines[end].startswith((" ", "done")) or "".join(lines[:end]).count("'") % 2):
         end += 1
     return "".join(lines[:end]), "".join(lines[end:])
 
@@ -82,6 +85,24 @@ def test_examples_of_a_page_run(page: Path, desk: Shell) -> None:
         assert done.out.decode() == output, command
 
 
+def test_configuration_runs(desk: Shell) -> None:
+    """The functions and the Makefile that hold key, user and role sign as the page says."""
+    need("make")
+    page = (ROOT / "man" / "toktools.7").read_text().split(".Sh CONFIGURATION", 1)[1].split("\n.Sh ", 1)[0]
+    functions, makefile = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.MULTILINE | re.DOTALL)
+    (desk.cwd / "keys").mkdir()
+    for name in ("officer1.key", "officer1.pub"):
+        shutil.copy(desk.cwd / name, desk.cwd / "keys" / name)
+    shutil.copy(desk.cwd / "admin.token", desk.cwd / "-admin.token")
+    environment = {**desk.env, "HOME": str(desk.cwd)}
+    desk.sh(f"{functions}sign_login unsigned-tokens.json && approve -admin.token", env=environment).check(0)
+    desk.run("tok-verify", "-p", "officer1.pub", "unsigned-tokens.json").check(0)
+    desk.write("Makefile", makefile.replace("\\e", "\\").encode())
+    desk.run("make", "approved.token").check(0)
+    desk.run("tok-verify", "-p", "officer1=officer1.pub", "--", "approved.token", "-admin.token").check(0)
+    desk.run("make", "-B", "approved.token", "KEY=admin3.key").check(2, "not made by the given key")
+
+
 def blocks(text: str) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
@@ -117,14 +138,16 @@ def test_readme_install_runs(shell: Shell) -> None:
     environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}
     shell.sh(command, cwd=ROOT, env=environment, timeout=300).check(0)
     relative = os.path.relpath(shell.cwd / ".local", ROOT)
-    shell.sh(f"make install PREFIX={relative} EXTRAS='[login,pkcs11]'", cwd=ROOT, env=environment, timeout=300).check(0)
+    shell.sh(f"make install PREFIX={relative} EXTRAS='[pkcs11]'", cwd=ROOT, env=environment, timeout=300).check(0)
     found = {**environment, "PATH": f"{shell.cwd}/.local/bin{os.pathsep}{os.environ['PATH']}"}
     assert shell.sh("command -v tok-sign && tok-extract f.json | wc -l", env=found).check(0).out.split()[1:] == [b"3"]
-    assert shell.run(shell.cwd / ".local/lib/toktools/bin/python", "-c", "import pexpect, pkcs11").check(0)
+    assert shell.run(shell.cwd / ".local/lib/toktools/bin/python", "-c", "import pkcs11").check(0)
     for name, section in (("tok-sign", "1"), ("toktools", "7")):
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()
         assert found_page == str(path.resolve())
+    for name, text in completions.files().items():
+        assert (shell.cwd / ".local/share" / name).read_text() == text
 
 
 def test_install_refuses_a_blank(shell: Shell) -> None:
@@ -132,13 +155,14 @@ def test_install_refuses_a_blank(shell: Shell) -> None:
     need("make")
     done = shell.run("make", "install", "PREFIX=a b", cwd=ROOT)
     assert (done.status, done.out) == (2, b"")
-    assert "PREFIX must be one word" in done.err
+    assert "the prefix must not have a blank" in done.err
 
 
 def test_readme_names_targets_of_the_makefile() -> None:
     """Every make target of the README is there, and CI calls its test command."""
     named = set(re.findall(r"\bmake ([a-z]+)", "".join(blocks((ROOT / "README.md").read_text()))))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    rules = re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
     assert {"demo", "test", "install"} <= named <= targets
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
@@ -147,3 +171,23 @@ def test_demo_shows_aws_files_untouched() -> None:
     """The samples of the demo are AWS's: one unsigned, one signed by one key for three HSMs."""
     assert UNSIGNED.read_text().count('"signed": ""') == 3
     assert len(set(re.findall(r'"signed": "(\S{344})"', SIGNED.read_text()))) == 3
+
+
+def test_links_of_the_manual_in_html(tmp_path: Path) -> None:
+    """Every link of make html leads to a page that is there and, in it, to a place that is; every page is reached."""
+    need("make", "mandoc")
+    subprocess.run(["make", "-s", "html", f"HTML={tmp_path}"], cwd=ROOT, check=True)
+    texts = {path.name: path.read_text() for path in tmp_path.glob("*.html")}
+    assert set(texts) == {"index.html", *(f"{page.name}.html" for page in (ROOT / "man").iterdir())}
+    reached = set()
+    for name, text in texts.items():
+        assert text.rstrip().endswith("</html>")
+        links = re.findall(r'href="([^"]*)"', text)
+        assert links.count("manual.css") == 1
+        for link in set(links) - {"manual.css"}:
+            page, _, place = link.partition("#")
+            assert page in {"", *texts}, f"{name}: {link}"
+            assert not place or f'id="{place}"' in texts[page or name], f"{name}: {link}"
+            reached.add(page)
+    assert reached - {""} == set(texts) - {"index.html"}
+    assert (tmp_path / "manual.css").stat().st_size

@@ -6,11 +6,12 @@ import re
 import pytest
 
 from toktools.cli import Tool
-from toktools.commands import extract, merge, sign, verify
+from toktools.commands import exec as execute
+from toktools.commands import extract, inspect, login, merge, rehearse, sign, verify
 from toktools.errors import ToktoolsError
-from toktools.options import Answer, Selection
+from toktools.options import COMMON, TOKENS, Answer, CommandLine, Selection, long_flag
 
-TOOLS = [tool.TOOL for tool in (extract, merge, sign, verify)]
+TOOLS = [tool.TOOL for tool in (execute, extract, inspect, login, merge, rehearse, sign, verify)]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,8 @@ def test_operands_apart(argv: list[str]) -> None:
 def test_all_operands_after_two_dashes(tool: Tool, argv: list[str], operands: list[str]) -> None:
     """What follows -- is an operand, whatever it looks like."""
     options = tool.command_line.parse(argv)
-    assert [options.FILE, *getattr(options, "SIGNATURE", [])] == operands
+    found = options.FILE if isinstance(options.FILE, list) else [options.FILE]
+    assert [*found, *getattr(options, "SIGNATURE", [])] == operands
     assert not getattr(options, "i", False)
     assert not getattr(options, "q", False)
 
@@ -130,7 +132,6 @@ def test_list_in_its_own_word(text: str) -> None:
         (extract.TOOL, ["-n"], "option -n requires argument"),
         (extract.TOOL, ["-n", "0"], "-n: tokens are counted upwards from 1"),
         (extract.TOOL, ["-r=1"], "option - not recognized"),
-        (extract.TOOL, ["a.json", "b.json"], "too many operands"),
         (extract.TOOL, ["-r", "-s", "token"], "-r and -s exclude each other"),
         (extract.TOOL, ["-n", "1", "-n", "2"], "-n is given twice"),
         (merge.TOOL, [], "FILE is missing"),
@@ -149,6 +150,30 @@ def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
     with pytest.raises(ToktoolsError, match=re.escape(said)) as caught:
         tool.command_line.parse(argv)
     assert (caught.value.status, caught.value.hint) == (2, f"try '{tool.name} --help'")
+
+
+@pytest.mark.parametrize(
+    ("tool", "argv", "hint"),
+    [
+        (sign.TOOL, ["--kye", "officer1.key"], "--key?"),
+        (sign.TOOL, ["--passn=env:VAR"], "--passin?"),
+        (sign.TOOL, ["--verion"], "--version?"),
+        (sign.TOOL, ["-version"], "--version?"),
+        (merge.TOOL, ["--inplace"], "--in-place?"),
+        (merge.TOOL, ["--publickey=officer1.pub"], "--public-key?"),
+        (merge.TOOL, ["--verify_key", "officer1.pub"], "--verify-key?"),
+        (login.TOOL, ["--clusterid", "1"], "--cluster-id?"),
+        (login.TOOL, ["--c", "1"], "--cli or --cluster-id?"),
+        (login.TOOL, ["--pass", "env:VAR"], "--passin or --password?"),
+        (rehearse.TOOL, ["--hms", "2"], "--hsms?"),
+    ],
+)
+def test_nearest_option(tool: Tool, argv: list[str], hint: str) -> None:
+    """A wrong option is answered with the one that is most like it, and a short one with all that it may be."""
+    with pytest.raises(ToktoolsError, match=r"^option ") as caught:
+        tool.command_line.parse(argv)
+    assert caught.value.hint == hint
+    assert "=" not in caught.value.message
 
 
 @pytest.mark.parametrize("option", ["--passin", "--pass", "--passi"])
@@ -188,8 +213,56 @@ def test_stray_argument_is_not_repeated(argv: list[str]) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-@pytest.mark.parametrize("argv", [["--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["-h"], ["-V"]], ids=" ".join)
 def test_answers_need_nothing_else(tool: Tool, argv: list[str]) -> None:
     """Help and version are given though a required option is missing."""
     with pytest.raises(Answer, match=tool.name):
         tool.command_line.parse(argv)
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_letter_has_a_word(tool: Tool) -> None:
+    """Each option has a long form, and what it may be called is the name of no other."""
+    options = [*tool.command_line.options, *COMMON]
+    flags = [flag for option in options for flag in option.flags]
+    assert len(set(flags)) == len(flags)
+    for option in options:
+        assert option.flags[-1].startswith("--")
+        assert all(len(flag) == 2 for flag in option.flags[:-1])
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_both_forms_are_one_option(tool: Tool) -> None:
+    """The long form means what the letter does, and given with it, it is given twice."""
+    for option in tool.command_line.options:
+        if option is TOKENS or not option.argument or len(option.flags) == 1 or option.repeated:
+            continue
+        line = CommandLine("x", "", "", option)
+        argument = {"N": "2", "USER": "u", "ROLE": "admin"}.get(option.argument, "a")
+        short, word = option.flags
+        assert line.parse([word, argument]) == line.parse([f"{word}={argument}"]) == line.parse([short, argument])
+        with pytest.raises(ToktoolsError, match=f"^{short} is given twice$"):
+            line.parse([word, argument, short, argument])
+
+
+# The long options that there were before every letter had one.
+OLD = {
+    "tok-exec": ["--help", "--version"],
+    "tok-extract": ["--help", "--version"],
+    "tok-inspect": ["--json", "--hex", "--help", "--version"],
+    "tok-login": ["--passin", "--username", "--role", "--password", "--cli", "--cluster-id", "--help", "--version"],
+    "tok-merge": ["--approvals", "--public-key", "--help", "--version"],
+    "tok-rehearse": ["--state", "--hsms", "--cluster-id", "--help", "--version"],
+    "tok-sign": ["--passin", "--help", "--version"],
+    "tok-verify": ["--need", "--help", "--version"],
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_old_scripts_go_on_working(tool: Tool) -> None:
+    """What was short for one option alone is short for it now."""
+    by_flag = {flag: option for option in (*tool.command_line.options, *COMMON) for flag in option.flags}
+    for flag in OLD[tool.name]:
+        for end in range(3, len(flag) + 1):
+            if [other for other in OLD[tool.name] if other.startswith(flag[:end])] == [flag]:
+                assert long_flag(flag[:end], by_flag) == flag

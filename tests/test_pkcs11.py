@@ -631,7 +631,7 @@ def test_the_last_try(card: Card) -> None:
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
     asked = mock.Mock(return_value=b"typed")
     with (
-        mock.patch("toktools.passphrases.has_terminal", return_value=True),
+        mock.patch("toktools.terminal.exists", return_value=True),
         mock.patch("toktools.passphrases.prompt", return_value=asked),
     ):
         assert card.find()[1] == ["token card: one try is left before it locks the PIN"]
@@ -644,7 +644,7 @@ def test_the_last_try_without_a_terminal(card: Card) -> None:
     from pkcs11 import TokenFlag
 
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
-    with mock.patch("toktools.passphrases.has_terminal", return_value=False):
+    with mock.patch("toktools.terminal.exists", return_value=False):
         assert card.refused() == "token card: the last try is for a person at a terminal, and there is none"
     assert card.logins == []
 

@@ -187,6 +187,7 @@ def assert_answered(path: Path, damaged: Path, content: bytes, signature: bytes)
     damaged.write_bytes(content)
     phrase = path.with_name("phrase")
     phrase.write_text(PASS_PHRASE)
+    phrase.chmod(0o600)
     done = run(sign.main, "-k", damaged, "--passin", f"file:{phrase}", stdin=LINE)
     assert "a defect in this program" not in done.err
     if done.status == 0:

@@ -219,7 +219,7 @@ def by_text(text: bytes) -> Any:
 def test_signatures_are_the_only_difference(text: bytes) -> None:
     """Whatever else a token file holds survives the merge: value, order and the very digits of numbers."""
     tokens = tokenfile.parse(text)
-    assert by_text(tokens.dump()) == by_text(text)
+    assert tokens.dump() == text
     shape = tokens.shape
     places = [place.text for place in tokens.places()]
     new = [encoding.encode(bytes([index]) * 256).decode() for index in range(len(tokens.digests))]
@@ -251,15 +251,6 @@ def test_signatures_are_the_only_difference(text: bytes) -> None:
         return kind, [(name, before(name, value)) for name, value in pairs]
 
     assert unsign(by_text(signed)) == by_text(text)
-
-
-@given(text=token_files())
-@quick
-def test_dump_is_a_fixed_point(text: bytes) -> None:
-    """What was written is read and written again byte for byte."""
-    once = tokenfile.parse(text).dump()
-    assert tokenfile.parse(once).dump() == once
-    assert once.endswith(b"}\n")
 
 
 @given(text=token_files() | ANY_FILE)

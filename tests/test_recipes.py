@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -10,13 +11,21 @@ import signal
 import socket
 import subprocess
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 from conftest import ROOT, Shell, need
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, AsymmetricPadding, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from test_manual import commands_in
 
 PAGE = (ROOT / "man" / "tok-recipes.7").read_text()
@@ -146,9 +155,80 @@ def tpm(desk: Desk) -> Iterator[str]:
                 tpm2_flushcontext -t
                 tpm2_load -Q -C primary.ctx -u tpm.public -r tpm.private -c key.ctx && tpm2_flushcontext -t
             """)
-            # The kernel's resource manager, which a real TPM has, makes room for the next key; here nobody else does.
-            desk.wrap("tpm2_sign", f'{shutil.which("tpm2_sign")} "$@" && tpm2_flushcontext -t')
             yield "tpm.pub"
+    finally:
+        shutil.rmtree(folder)
+
+
+def kms_alone(desk: Desk) -> Iterator[str]:
+    """The same, and its public key."""
+    pytest.importorskip("boto3")
+    for public_key in kms(desk):
+        desk.sh(f'aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | base64 -d > {public_key}')
+        yield public_key
+
+
+def gpg(desk: Desk) -> Iterator[str]:
+    """A keyring of its own, with a key that the agent keeps."""
+    # A socket's name must be short, and pytest's folders have long names.
+    folder = Path(desk.sh("mktemp -d").decode().strip())
+    desk.env["GNUPGHOME"] = str(folder)
+    try:
+        quiet = "--batch --pinentry-mode loopback --passphrase ''"
+        desk.sh(f"gpg -q {quiet} --quick-generate-key officer1 rsa2048 sign && gpg -q --check-trustdb")
+        yield "gpg.pub"
+    finally:
+        desk.sh("gpgconf --kill gpg-agent")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Vault(BaseHTTPRequestHandler):
+    """As much of Vault as signs with a key in transit, by default as it does: hashing first, and with RSASSA-PSS."""
+
+    key: RSAPrivateKey
+    seen: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        """Answer a request to sign."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append(f"{self.headers['X-Vault-Token']} {self.path}")
+        how: AsymmetricPadding = PSS(MGF1(SHA256()), PSS.MAX_LENGTH)
+        if asked.get("signature_algorithm") == "pkcs1v15":
+            how = PKCS1v15()
+        algorithm = Prehashed(SHA256()) if asked.get("prehashed") else SHA256()
+        signature = self.key.sign(b64decode(asked["input"]), how, algorithm)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": {"signature": f"vault:v1:{b64encode(signature).decode()}"}}).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def vault(desk: Desk) -> Iterator[str]:
+    """A stand-in for Vault with the officer's key."""
+    key = load_pem_private_key(desk.shell.read("officer1.key"), None)
+    assert isinstance(key, RSAPrivateKey)
+    Vault.key = key
+    Vault.seen.clear()
+    desk.shell.write("vault.header", b"X-Vault-Token: s.secret\n")
+    with HTTPServer(("127.0.0.1", 0), Vault) as stand_in:
+        Thread(target=stand_in.serve_forever, daemon=True).start()
+        desk.env |= {"VAULT_ADDR": f"http://127.0.0.1:{stand_in.server_port}", "KEY": "officers"}
+        yield "officer1.pub"
+        stand_in.shutdown()
+    assert Vault.seen == 3 * ["s.secret /v1/transit/sign/officers/sha2-256"]
+
+
+def agent(desk: Desk) -> Iterator[str]:
+    """An ssh-agent with the officer's key, and the public key as OpenSSH writes it."""
+    folder = Path(desk.sh("mktemp -d").decode().strip())
+    desk.env["SSH_AUTH_SOCK"] = str(folder / "agent")
+    desk.sh("chmod 600 officer1.key && ssh-keygen -y -f officer1.key > officer1.pub")
+    try:
+        with server(desk, ["ssh-agent", "-D", "-a", desk.env["SSH_AUTH_SOCK"]], (folder / "agent").exists):
+            desk.sh("ssh-add -q officer1.key")
+            yield "officer1.pub"
     finally:
         shutil.rmtree(folder)
 
@@ -201,6 +281,11 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "A smart card, a YubiKey, an HSM": (("softhsm2-util",), token),
     "pkcs11-tool": (("softhsm2-util", "pkcs11-tool"), token),
     "AWS KMS": (("aws", "moto_server"), kms),
+    "AWS KMS, without the AWS CLI": (("aws", "moto_server"), kms_alone),
+    "gpg-agent": (("gpg", "gpg-connect-agent", "xxd"), gpg),
+    "HashiCorp Vault": (("curl", "jq"), vault),
+    "Signers that always hash: openssl dgst": (("openssl",), nothing),
+    "Signers that always hash: ssh-agent": (("ssh-agent", "ssh-add", "ssh-keygen"), agent),
     "A TPM": (("swtpm", "tpm2_sign", "tpm2_readpublic"), tpm),
     "Several machines": (("parallel", "ssh", "ssh-keygen"), signing_host),
     "A signing host": (("ssh", "ssh-keygen"), signing_host),
@@ -214,6 +299,7 @@ ELSEWHERE = {"A rule for make"}
 def desk(shell: Shell, keys: Path) -> Desk:
     """The officer's key pair and the unsigned file."""
     (shell.cwd / "f.json").rename(shell.cwd / "unsigned-tokens.json")
+    shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / "admin.token")
     shutil.copy(keys / "pkcs8.pem", shell.cwd / "officer1.key")
     shutil.copy(keys / "spki.pem", shell.cwd / "officer1.pub")
     return Desk(shell)

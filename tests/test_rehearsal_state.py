@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import random
 import re
 import select
@@ -20,11 +21,13 @@ import pytest
 from conftest import Done, Shell, need
 from rehearsing import PASSWORD, enrol
 
+from toktools.commands.rehearse import main
 from toktools.errors import ToktoolsError
 from toktools.rehearsal import state as room
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Cluster, QuorumToken, Refused, Session, User
 from toktools.rehearsal.commands import COMMANDS
 from toktools.rehearsal.dialogue import Dialogue
+from toktools.rehearsal.keyring import Key
 from toktools.rehearsal.state import State, StateError, default_path
 
 FIRST = ("admin", ADMIN)
@@ -115,17 +118,40 @@ def is_silent(process: subprocess.Popen[bytes]) -> bool:
 def full() -> Cluster:
     """Return a cluster with something in every place that there is."""
     users = [
-        User(FIRST, b"\0salt\xff", b"\xff" * 64, failures=3, public_key="a\nkey\n", mfa=True, quorum=True, id="1"),
+        User(
+            FIRST,
+            b"\0salt\xff",
+            b"\xff" * 64,
+            failures=3,
+            public_key="a\nkey\n",
+            mfa=True,
+            quorum=True,
+            id="1",
+            wrapped=b"\1w",
+            inconsistent="cluster-b",
+        ),
         User(("alice", CRYPTO_USER), b"", b"\0", failures=6, id="2"),
         User(("alice", ADMIN), b"s", b"h", public_key="k", quorum=True, id="3"),
         User(("bob", ADMIN), b"s", b"h", public_key="k", mfa=True, id="4"),
     ]
     tokens = [
         QuorumToken(b"\0" * 32, "user", FIRST, "a session", 1_700_000_000.123456),
-        QuorumToken(b"\xff" * 32, "quorum", ("bob", ADMIN), "another", 0.0),
+        QuorumToken(b"\xff" * 32, "key-usage", ("alice", CRYPTO_USER), "another", 0.0, 0x100002),
     ]
     values = {"user": 2, "quorum": 8, "cluster": 1}
-    return Cluster(3, {user.name: user for user in users}, values, tokens)
+    keys = [
+        Key(0x100001, "public", "alice", "a\nkey\n", true=frozenset({"verify", "token"})),
+        Key(0x100002, "a label", "alice", "k", b"\0w", frozenset({"sign"}), ("bob", "carol"), 3, 2, "a session"),
+    ]
+    return Cluster(
+        3,
+        {user.name: user for user in users},
+        values,
+        tokens,
+        keys=keys,
+        anchors={1: "a\ncertificate\n", 2: "c"},
+        enforcement="cluster",
+    )
 
 
 def test_a_login_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,10 +163,14 @@ def test_a_login_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     state = State(str(tmp_path / "state.sqlite"))
     dialogue = Dialogue(state, 3, COMMANDS, lambda _: None)
     dialogue.run(["cluster", "activate", "--password", "for-practice"])
-    assert dialogue.run(["login", "--username", "admin", "--role", "admin", "--password", "wrong"]) == 1
+    command = ["user", "delete", "--username", "nobody", "--role", "admin"]
+    monkeypatch.setenv("CLOUDHSM_ROLE", "admin")
+    monkeypatch.setenv("CLOUDHSM_PIN", "admin:wrong")
+    assert dialogue.run(command) == 1
+    monkeypatch.setenv("CLOUDHSM_PIN", "admin:for-practice")
     monkeypatch.setattr("toktools.rehearsal.state._save", full_disk)
     with pytest.raises(StateError, match="disk is full"):
-        dialogue.run(["login", "--username", "admin", "--role", "admin", "--password", "for-practice"])
+        dialogue.run(command)
     assert dialogue.session.name is None
 
 
@@ -148,6 +178,7 @@ def fill(cluster: Cluster) -> None:
     """Put the same into a cluster of a state file."""
     there = full()
     cluster.users, cluster.values, cluster.tokens = there.users, there.values, there.tokens
+    cluster.keys, cluster.anchors, cluster.enforcement = there.keys, there.anchors, there.enforcement
 
 
 def test_everything_comes_back(path: Path) -> None:
@@ -160,6 +191,9 @@ def test_everything_comes_back(path: Path) -> None:
             assert list(cluster.users.items()) == list(full().users.items())
             assert list(cluster.values.items()) == list(full().values.items())
             assert cluster.tokens == full().tokens
+            assert cluster.keys == full().keys
+            assert list(cluster.anchors.items()) == list(full().anchors.items())
+            assert cluster.enforcement == full().enforcement
             assert {type(user.mfa) for user in cluster.users.values()} == {bool}
 
 
@@ -201,7 +235,8 @@ def test_no_password_in_the_file(desk: Shell) -> None:
     """Neither a password that is set, nor a wrong one, nor one that was replaced is in the file, or beside it."""
     rehearse(desk, "user", "change-password", "--username", "admin", "--role", ADMIN, "--password", "new-secret-1",
              **AS_ADMIN).check(0)  # fmt: skip
-    rehearse(desk, "login", "--username", "admin", "--role", ADMIN, "--password", "wrong-secret-1").check(1)
+    wrong = {**AS_ADMIN, "CLOUDHSM_PIN": "admin:wrong-secret-1"}
+    rehearse(desk, "quorum", "token-sign", "list", **wrong).check(1)
     for found in desk.cwd.iterdir():
         for password in (PASSWORD, "new-secret-1", "wrong-secret-1"):
             assert password.encode() not in found.read_bytes(), found
@@ -244,10 +279,11 @@ def test_another_exception_changes_nothing(path: Path, error: BaseException) -> 
 
 def test_a_lockout_over_several_shells(desk: Shell) -> None:
     """Six wrong logins, each in a shell of its own, lock the user for the seventh shell."""
-    words = ("login", "--username", "admin", "--role", ADMIN, "--password")
+    words = ("quorum", "token-sign", "list")
+    wrong = {**AS_ADMIN, "CLOUDHSM_PIN": "admin:wrong-password"}
     for _ in range(6):
-        assert b"wrong user name, role or password" in rehearse(desk, *words, "wrong-password").check(1).out
-    assert b"the user is locked" in rehearse(desk, *words, PASSWORD).check(1).out
+        assert b"wrong user name, role or password" in rehearse(desk, *words, **wrong).check(1).out
+    assert b"the user is locked" in rehearse(desk, *words, **AS_ADMIN).check(1).out
 
 
 # --- where it is
@@ -311,7 +347,7 @@ def test_names_that_mean_something_elsewhere(shell: Shell, name: str) -> None:
     words = ["tok-rehearse", "--state", name]
     shell.run(*words, "cluster", "activate", "--password", PASSWORD).check(0)
     again = shell.run(*words, "cluster", "activate", "--password", PASSWORD).check(1)
-    assert b"already activated" in again.out
+    assert b"already been activated" in again.out
     assert "\x1b" not in again.err
     assert (shell.cwd / name).stat().st_size
 
@@ -336,7 +372,7 @@ def other_database(path: Path, *statements: str) -> None:
 def make_newer(path: Path) -> None:
     State(str(path))
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
         database.commit()
 
 
@@ -423,17 +459,146 @@ def test_a_file_without_write_permission(desk: Shell) -> None:
 
 
 def test_a_file_that_is_spoilt_under_a_shell(desk: Shell) -> None:
-    """A shell whose state file another program spoils says so, writes nothing to it, and goes on."""
+    """A shell whose state file another program spoils says so, writes nothing to it, and ends with status 2."""
     with interactive(desk) as process:
         read_until(process, "aws-cloudhsm > ")
-        before, spoilt = desk.read(STATE), b"spoilt" * 999
+        spoilt = b"spoilt" * 999
         desk.write(STATE, spoilt)
         type_line(process, "user list")
-        assert f"tok-rehearse: {STATE}: file is not a database" in read_until(process, "aws-cloudhsm > ")
+        assert f"tok-rehearse: {STATE}: file is not a database" in read_until(process, "not a database")
+        assert process.wait(60) == 2
         assert desk.read(STATE) == spoilt
-        desk.write(STATE, before)
-        type_line(process, "user list")
-        assert '"error_code": 0' in read_until(process, "\n}\n")
+
+
+# --- a state that is damaged, or of another program
+
+
+@pytest.fixture
+def whole(path: Path) -> Path:
+    """A state with a row in every table."""
+    with State(str(path)).cluster(3) as cluster:
+        fill(cluster)
+    return path
+
+
+def columns(path: Path) -> list[tuple[str, str, bool]]:
+    """Return table, column, and whether it is SQLite's own number of the row, of all that there are."""
+    with closing(sqlite3.connect(path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [
+            (table, name, bool(key) and kind == "INTEGER")
+            for table in tables
+            for _, name, kind, _, _, key in database.execute(f"PRAGMA table_info({table})")
+        ]
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute(statement)
+        database.commit()
+
+
+def refused_as_damaged(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Assert that whoever starts it, and however, gets one line that names the file, and status 2."""
+    before = path.read_bytes()
+    for words in (["user", "list"], ["interactive"]):
+        assert main(["--state", str(path), *words]) == 2
+        *notice, line = capfd.readouterr().err.splitlines()
+        assert all("a rehearsal: no HSM is behind it" in other for other in notice)
+        assert line.startswith(f"tok-rehearse: {path}: ")
+        assert line.isprintable()
+    with pytest.raises(StateError), State(str(path)).cluster(3):
+        pytest.fail("it was read")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", ["NULL", "'\x1b[31m\u00e9'", "0.5"])
+def test_a_column_of_another_kind(whole: Path, value: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Any column NULL, or of another type or value, is damage."""
+    content, tried = whole.read_bytes(), 0
+    for table, name, is_number in columns(whole):
+        whole.write_bytes(content)
+        try:
+            change(whole, f"UPDATE {table} SET {name} = {value} WHERE rowid = (SELECT min(rowid) FROM {table})")
+        except sqlite3.Error:
+            assert is_number, (table, name)
+            continue
+        if table == "users" and name == "failures":
+            refused_as_damaged(whole, capfd)
+        with (
+            pytest.raises(StateError, match=r"damaged|not a state file|datatype mismatch"),
+            State(str(whole)).cluster(3),
+        ):
+            pytest.fail(f"{table}, {name}")
+        tried += 1
+    assert tried > 30
+
+
+def test_a_row_too_few_or_a_column_too_many(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A row that is gone, one that is there twice, a column more or fewer, and a table that is gone are damage."""
+    content = whole.read_bytes()
+    tables = sorted({table for table, _, _ in columns(whole)})
+    assert len(tables) == 7
+    for table in tables:
+        for statement in (
+            f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})",
+            f"ALTER TABLE {table} ADD COLUMN more TEXT",
+            f"ALTER TABLE {table} ADD COLUMN more INTEGER DEFAULT 1",
+            f"DROP TABLE {table}",
+            f"ALTER TABLE {table} RENAME TO other",
+        ):
+            whole.write_bytes(content)
+            change(whole, statement)
+            refused_as_damaged(whole, capfd)
+    for statement in (
+        "INSERT INTO cluster VALUES ('none')",
+        "UPDATE cluster SET enforcement = 'all'",
+        "DELETE FROM seal",
+    ):
+        whole.write_bytes(content)
+        change(whole, statement)
+        refused_as_damaged(whole, capfd)
+
+
+def test_a_file_that_is_cut_short(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Cut anywhere but at nothing, the file is damaged; nothing at all is a new cluster."""
+    content = whole.read_bytes()
+    for size in (1, 50, 99, 100, 101, 4095, 4096, 5000, len(content) // 2, len(content) - 4096, len(content) - 1):
+        whole.write_bytes(content[:size])
+        refused_as_damaged(whole, capfd)
+    whole.write_bytes(b"")
+    with State(str(whole)).cluster(3) as cluster:
+        assert cluster.users == {}
+
+
+def test_a_secret_that_does_not_open(path: Path) -> None:
+    """A user's wrapped secret that was changed, with a seal that fits, is damage too, and no traceback."""
+    state = State(str(path))
+    with state.cluster(3) as cluster:
+        cluster.activate(PASSWORD)
+        cluster.users[FIRST].wrapped = bytes(40)
+    with pytest.raises(StateError, match="damaged: what is wrapped does not open"), state.cluster(3) as cluster:
+        cluster.login(Session(), FIRST, PASSWORD)
+
+
+@pytest.mark.parametrize("home", ["", "relative", None])
+def test_no_home(home: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a home folder the default place is nowhere: one line says so, and no folder is made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    else:  # nor is there an entry in passwd
+
+        def nobody(_: int) -> None:
+            raise KeyError
+
+        monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(ToktoolsError, match="there is no home folder to keep the cluster in"):
+        State(None)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- several shells
@@ -469,14 +634,15 @@ def test_shells_that_make_the_file_at_once(shell: Shell) -> None:
     script = " & ".join(f"(status=0; {command}{number} || status=$?; echo $status)" for number in range(5))
     done = shell.sh(f"{script} & wait", env=shell.unmeasured, timeout=120).check(0)
     assert sorted(done.out.split()) == [b"0", b"1", b"1", b"1", b"1"]
-    assert sum(b"already activated" in shell.read(f"out{number}") for number in range(5)) == 4
+    assert sum(b"already been activated" in shell.read(f"out{number}") for number in range(5)) == 4
     assert users_in(shell.cwd / STATE) == ["admin"]
 
 
 def test_wrong_logins_at_once_are_all_counted(desk: Shell) -> None:
     """Wrong logins in several shells at the same time are all counted, so that nobody gets more tries by that."""
-    command = f"tok-rehearse --state {STATE} login --username admin --role admin --password wrong-password"
-    desk.sh(f"{' & '.join([command] * 5)} & wait", env=desk.unmeasured, timeout=120).check(0)
+    command = f"tok-rehearse --state {STATE} quorum token-sign list"
+    environment = {**desk.unmeasured, "CLOUDHSM_ROLE": "admin", "CLOUDHSM_PIN": "admin:wrong-password"}
+    desk.sh(f"{' & '.join([command] * 5)} & wait", env=environment, timeout=120).check(0)
     with State(str(desk.cwd / STATE)).cluster(3) as cluster:
         assert cluster.users[FIRST].failures == 5
 

@@ -23,8 +23,11 @@ import pytest
 from conftest import ROOT, Done, Shell, need
 from rehearsing import PASSWORD, enrol
 
+from toktools import __version__
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
+from toktools.rehearsal.commands import COMMANDS, GROUPS
 from toktools.rehearsal.state import State
+from toktools.rehearsal.syntax import help_text
 
 # As AWS prints them.
 READY = "aws-cloudhsm > "
@@ -521,7 +524,7 @@ def registered(cli: Cli, desk: Shell, username: str, key: str) -> None:
     assert cli.command(login, ENTER)[0] == 0
     file = f"{username}.registration"
     line = f"quorum token-sign generate --service registration --token {file}"
-    assert cli.command(line) == (0, {"path": file})
+    assert cli.command(line) == (0, {"filepath": file})
     register = f"user change-quorum token-sign register --public-key {key}.pub --signed-token {file}"
     assert cli.command(register) == (1, "InvalidQuorumSignature")
     sign(desk, file, f"{key}.key")
@@ -555,7 +558,10 @@ def test_quorum_of_two(start: Start, desk: Shell) -> None:
     create = "user create --username officer{} --role admin"
     assert cli.command(create.format(3), ENTER, CONFIRM) == (1, NEEDS_APPROVAL)
 
-    assert cli.command("quorum token-sign generate --service user --token admin.token") == (0, {"path": "admin.token"})
+    assert cli.command("quorum token-sign generate --service user --token admin.token") == (
+        0,
+        {"filepath": "admin.token"},
+    )
     code, data = other.command("quorum token-sign list")
     (token,) = data["tokens"]
     assert code == 0
@@ -605,13 +611,13 @@ def test_a_quorum_token_ends_with_its_session(start: Start, desk: Shell) -> None
     assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
     assert cli.command("quorum token-sign set-quorum-value --service user --value 2")[0] == 0
     generate = "quorum token-sign generate --service user --token admin.token"
-    assert cli.command(generate) == (0, {"path": "admin.token"})
+    assert cli.command(generate) == (0, {"filepath": "admin.token"})
     approved(desk, ("officer1", "officer1"), ("officer2", "officer2"))
     assert cli.command("logout")[0] == 0
     assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
     delete = "user delete --username clerk --role crypto-user --approval approved.token"
     assert cli.command(delete) == (1, NEEDS_APPROVAL)
-    assert cli.command(generate) == (0, {"path": "admin.token"})
+    assert cli.command(generate) == (0, {"filepath": "admin.token"})
     cli.type("quit")
     assert cli.end() == 0
     done = rehearse(desk, CLERK_LOGIN, PASSWORD, "quorum token-sign list").check(0)
@@ -624,11 +630,11 @@ def test_a_quorum_token_ends_with_its_session(start: Start, desk: Shell) -> None
 @pytest.mark.parametrize(
     ("line", "said", "hint"),
     [
-        ("for-hunter2", "no such command", "help lists the commands"),
-        ("user rename --username for-hunter2", "no such command", "help lists the commands"),
-        ("user", "no such command", "help lists the commands"),
-        ("quit for-hunter2", "no such command", "help lists the commands"),
-        ("help for-hunter2", "no such command", "help lists the commands"),
+        ("for-hunter2", "unrecognized subcommand", "help lists the commands"),
+        ("user rename --username for-hunter2", "unrecognized subcommand", "help lists the commands"),
+        ("user", "user: a command is missing", "try 'help user'"),
+        ("quit for-hunter2", "unrecognized subcommand", "help lists the commands"),
+        ("help for-hunter2", "unrecognized subcommand", "help lists the commands"),
         (f"{OFFICER_LOGIN} for-hunter2", "login: a second factor is given as", "try 'help login'"),
         (f"{OFFICER_LOGIN} mfa-token-sign", "login: a second factor is given as", "try 'help login'"),
         ("login --username officer1", "login: --role ROLE is missing", "try 'help login'"),
@@ -682,26 +688,61 @@ def test_empty_lines_and_a_last_line_without_end(desk: Shell) -> None:
     assert [code for code, _ in answers(done)] == [0]
 
 
+def shown(desk: Shell, *lines: str) -> list[str]:
+    """Return what each line writes after itself."""
+    parts = rehearse(desk, *lines, "quit").check(0).out.decode().split(READY)[1:-1]
+    return [part.partition("\n")[2] for part in parts]
+
+
 def test_help(desk: Shell) -> None:
-    """The help lists the commands, each of which has a help that its own -h shows as well."""
-    listed = re.findall(r"^  (\S+(?: \S+)*)  ", single(desk, "help").check(0).out.decode(), re.MULTILINE)
-    assert {"login", "user list", "quorum token-sign generate", "quit", "help [COMMAND]"} <= set(listed)
-    commands = [name for name in listed if name not in {"quit", "help [COMMAND]"}]
-    for name in commands:
-        assert f"usage: {name} " in rehearse(desk, f"help {name}").check(0).out.decode()
-    shown = rehearse(desk, "help login", "login -h", "login --help").check(0).out.decode().split(READY)[1:4]
-    texts = [text.partition("\n")[2] for text in shown]
-    assert texts[0].startswith("usage: login ")
-    assert texts[0] == texts[1] == texts[2]
+    """The help lists commands and groups, level by level, down to commands whose own -h and --help it is."""
+    pending: list[str] = [""]
+    commands = []
+    for name in pending:
+        (text,) = shown(desk, f"help {name}") if name.count(" ") < 1 else [help_of(name.split())]
+        if "\nCommands:\n" in text:
+            listed = text.split("\nCommands:\n")[1].partition("\n\n")[0]
+            words = re.findall(r"^  (\S+)  ", listed, re.MULTILINE)
+            assert words[-1] == "help"
+            pending += [f"{name} {word}".strip() for word in words if word not in {"help", "quit", "exit"}]
+        if "<COMMAND>" not in text:
+            commands.append(name)
+        assert f"\nUsage: {name}" in f"\n{text}"
+    assert sorted(commands) == sorted(command.line.name for command in COMMANDS)
+    first, brief, whole = shown(desk, "help login", "login -h", "login --username a --help")
+    assert first == whole
+    assert "see a summary with '-h'" in first
+    assert "see more with '--help'" in brief
 
 
-def test_help_for_a_group(desk: Shell) -> None:
-    """The help for a first word lists the commands that begin with it, and no others."""
-    done = rehearse(desk, "help user", "quit").check(0)
-    assert done.err == f"{NOTICE.format('state', 3)}\n"
-    listed = done.out.decode().split(READY)[1].splitlines()[1:]
-    assert len(listed) == 6
-    assert all(line.startswith("  user ") for line in listed)
+def help_of(words: list[str]) -> str:
+    return help_text(COMMANDS, GROUPS, words, brief=False)
+
+
+def test_a_group_without_a_command(desk: Shell) -> None:
+    """A group alone lists its commands, and help, and is no command; its -h, --help and help are no trouble."""
+    done = rehearse(desk, "user", "quit").check(0, "user: a command is missing", "try 'help user'")
+    listed = done.out.decode().split(READY)[1]
+    assert re.findall(r"^  (\S+)  ", listed.split("Commands:\n")[1].partition("\n\n")[0], re.MULTILINE) == [
+        "create",
+        "delete",
+        "list",
+        "change-password",
+        "change-mfa",
+        "change-quorum",
+        "replicate",
+        "help",
+    ]
+    assert len(set(shown(desk, "help user", "user --help", "user -h"))) == 1
+    assert rehearse(desk, "help user", "user -h", "quit").check(0).err == f"{NOTICE.format('state', 3)}\n"
+
+
+def test_version_and_exit(desk: Shell) -> None:
+    """-V and --version tell the stand-in's version; exit ends the shell as quit does."""
+    versions = shown(desk, "-V", "--version")
+    assert versions == [f"tok-rehearse (toktools) {__version__}\n"] * 2
+    done = rehearse(desk, "exit", "user list").check(0)
+    assert done.out.decode() == f"{READY}exit\n"
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
@@ -868,7 +909,7 @@ def test_single_command_without_a_login(pin: str, said: str, desk: Shell) -> Non
 )
 def test_malformed_pin(variables: dict[str, str], desk: Shell) -> None:
     """Variables that name nobody are a usage error, which does not repeat them."""
-    done = desk.run("tok-rehearse", "--state", "state", "logout", env={**desk.env, **variables})
+    done = desk.run("tok-rehearse", "--state", "state", "quorum", "token-sign", "list", env={**desk.env, **variables})
     done.check(2, "CLOUDHSM_PIN is user:password")
     assert done.out == b""
     assert PASSWORD not in done.err
@@ -877,9 +918,10 @@ def test_malformed_pin(variables: dict[str, str], desk: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("user", "rename"), "no such command"),
-        (("quit",), "no such command"),
+        (("user", "rename"), "unrecognized subcommand"),
+        (("quit",), "unrecognized subcommand"),
         (("login", "--username", "a"), "login: --role ROLE is missing"),
+        (("login", "--username", "a", "--role", "admin"), "login: it is for interactive mode"),
         (("interactive", PASSWORD), "too many operands"),
         (("cluster", "activate"), "it ended before all was answered"),
     ],
@@ -892,9 +934,7 @@ def test_single_command_usage(words: tuple[str, ...], said: str, desk: Shell) ->
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "&-"])
-@pytest.mark.parametrize(
-    "command", ["user list", "interactive", "help", f"login --username clerk --role crypto-user --password {PASSWORD}"]
-)
+@pytest.mark.parametrize("command", ["user list", "interactive", "help", f"cluster activate --password {PASSWORD}"])
 def test_lost_output_is_no_success(target: str, command: str, desk: Shell) -> None:
     """With standard output full or closed the status is 2, never 0."""
     desk.sh(f"echo quit | tok-rehearse --state state {command} >{target}").check(2, "standard output: ")

@@ -187,6 +187,7 @@ class BrokenKey:
         (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the signature that it made does not verify"),
         (b"", "the key cannot sign: reason"),
     ],
+    ids=["zeros", "of another digest", "of another key", "none"],  # else each worker has names of its own
 )
 def test_broken_key(signature: bytes, said: str) -> None:
     """A signature that does not verify is never handed out: from it the private key could be worked out."""

@@ -112,21 +112,15 @@ def test_unknown_members_survive(extra: str) -> None:
     """Members that no shape knows keep their order and value, and numbers their very digits."""
     text = laid_out(extra)
     tokens = tokenfile.parse(text)
-    if "\n" not in extra:  # else the levels under the entry are indented further
-        assert tokens.dump() == text
-    pairs = [
-        json.loads(
-            side, object_pairs_hook=list, parse_int=lambda digits: (digits,), parse_float=lambda digits: (digits,)
-        )
-        for side in (text, tokens.dump())
-    ]
-    assert pairs[0] == pairs[1]
+    assert tokens.dump() == text
+    tokens.put(0, bytes(256))
+    assert tokens.dump() == text.replace(b'"signed": ""', f'"signed": "{SIGNATURE}"'.encode())
 
 
 @pytest.mark.parametrize("escaped", [r'"\u00e9"', r'"\/"', r'"\ud83d\ude00"', r'"\u0041\b\t"', r'"\u202e\u007f"'])
-def test_escapes_keep_their_value(escaped: str) -> None:
-    """A string may come out without its escapes, but it is the same string."""
-    assert json.loads(tokenfile.parse(laid_out(escaped)).dump())["zulu"] == json.loads(escaped)
+def test_escapes_stay(escaped: str) -> None:
+    """A string keeps the spelling that it has."""
+    assert tokenfile.parse(laid_out(escaped)).dump() == laid_out(escaped)
 
 
 def test_other_layouts_are_read() -> None:
@@ -136,7 +130,7 @@ def test_other_layouts_are_read() -> None:
     expected = tokenfile.parse(UNSIGNED.read_bytes())
     for text in (on_one_line, with_cr, b"\n\n" + on_one_line + b"\n"):
         tokens = tokenfile.parse(text)
-        assert (tokens.digests, tokens.dump()) == (expected.digests, expected.dump())
+        assert (tokens.digests, tokens.dump()) == (expected.digests, text)
 
 
 def test_stray_brace_of_the_set_up_page() -> None:
@@ -282,34 +276,15 @@ def test_approval_goes_after_the_others(name: str) -> None:
     assert vars(tokens.places()[-1]) == {"name": "approver admin3", "index": 0, "text": SIGNATURE, "signs": "admin3"}
 
 
-@pytest.mark.parametrize(
-    ("text", "indent"), [(text, 4 if name == "authdata" else 2) for name, (text, *_) in KINDS.items()]
-)
-def test_indentation(text: bytes, indent: int) -> None:
-    """Each kind is indented as AWS's tools do it, and an empty list stays on one line."""
-    dumped = tokenfile.parse(text).dump().decode()
-    assert dumped == json.dumps(json.loads(text), indent=indent) + "\n"
-    assert tokenfile.parse(dumped.encode()).dump().decode() == dumped
-
-
-def test_indentation_leaves_strings_alone() -> None:
-    """Four spaces a level are for the indentation alone, not for spaces and line feeds in a string."""
-    extra = {"note": "  \n    two  spaces", "  ": ["  "]}
-    text = authdata(top=f'"Version": "1.0", "x": {json.dumps(extra)}')
-    assert json.loads(tokenfile.parse(text).dump())["x"] == extra
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_unknown_members_of_every_kind_survive(name: str) -> None:
     """Members that no shape knows stay where they are at every level of every kind, and so does their value."""
     extra = b'"zulu": {"b": [1.10, -0], "a": null}, '
     text = KINDS[name][0].replace(b"{", b"{" + extra)
     tokens = tokenfile.parse(text)
-    assert tokens.dump().count(b'"zulu"') == KINDS[name][0].count(b"{")
+    assert text.count(b'"zulu"') == KINDS[name][0].count(b"{")
     assert tokens.shape.kind == KINDS[name][1]
-    # json would read 1.10 as 1.1; as texts they differ.
-    pairs = [json.loads(side, object_pairs_hook=list, parse_float=str, parse_int=str) for side in (text, tokens.dump())]
-    assert pairs[0] == pairs[1]
+    assert tokens.dump() == text
 
 
 @pytest.mark.parametrize(

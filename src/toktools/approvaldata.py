@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from toktools.usernames import word
+
 _RECORD = struct.Struct(">HHIQ16s32sQ8s")
 _VERSION = 2  # of the newer sample
+_SERVICES = {3: "user-management", 5: "key-usage"}
+"""The label of the published sample with each number."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,31 @@ def records(approval_data: bytes) -> list[Record]:
     return found
 
 
-def record(service: int, hsm: int, requester: str, seconds: int, nonce: bytes) -> bytes:
+def contradictions(label: object, key_reference: object, found: Sequence[Record]) -> list[str]:
+    """Say in words where a file's labels, which are not signed, and its records seem to say different things."""
+    said = []
+    for number in sorted({record.service for record in found}):
+        means = _SERVICES.get(number, "")
+        wanted = [known for known, name in _SERVICES.items() if name == label]
+        if isinstance(label, str) and (means or wanted) and means != label:
+            has = f"as {means} has it" if means else f"where {label} has {wanted[0]}"
+            said.append(f"the label says {word(label)}, the signed data service {number}, {has}")
+    for handle in sorted({record.key_handle for record in found}):
+        if isinstance(key_reference, str) and key_reference.lower() != f"{handle:#018x}":
+            said.append(f"the label says key {word(key_reference)}, the signed data {handle:#018x}")
+        elif handle and not isinstance(key_reference, str):
+            said.append(f"no label names a key, the signed data {handle:#018x}")
+    requesters = {record.requester for record in found}
+    if len(requesters) > 1:
+        said.append(f"the signed data has {len(requesters)} requesters")
+    return said
+
+
+def record(  # noqa: PLR0913 - a record's fields
+    service: int, hsm: int, requester: str, seconds: int, nonce: bytes, *, key_handle: int = 0
+) -> bytes:
     """Return one record of 80 bytes in that layout, with a nonce of 16 bytes, for an HSM that is not real."""
-    return _RECORD.pack(_VERSION, service, hsm, 0, nonce, requester.encode(), seconds, b"")
+    return _RECORD.pack(_VERSION, service, hsm, key_handle, nonce, requester.encode(), seconds, b"")
 
 
 def _time(seconds: int) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from toktools import encoding
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
+from toktools.usernames import is_user, shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.tokenfile import TokenFile
 
 ROLES = ("admin", "crypto-user")
-_MAX_USER = 31
 MAX_APPROVERS = 8
 """As many as a cluster asks for at most (AWS CloudHSM User Guide, quorum authentication)."""
 
@@ -20,11 +20,6 @@ def user(option: str, text: str) -> str:
     if not is_user(text):
         raise ToktoolsError(f"{option}: a CloudHSM user name has 1 to 31 letters, digits and underscores")
     return text
-
-
-def is_user(text: str) -> bool:
-    """Say whether a text can be a user name (AWS CloudHSM User Guide, quotas)."""
-    return text.isascii() and text.replace("_", "x").isalnum() and len(text) <= _MAX_USER
 
 
 def role(option: str, text: str) -> str:
@@ -59,12 +54,12 @@ def combine(token: TokenFile, copy: TokenFile) -> list[int]:
         try:
             encoding.signature(approval.signature.encode())
         except ToktoolsError as error:
-            raise error.at(f"approver {shown(approval.username)}") from None
+            raise error.at(f"approver {shown_user(approval.username)}") from None
         there = token.approval_by(approval.approver)
         if there is None or not there.signature:
             filled.append(token.approve(approval.entry))
         elif there.signature != approval.signature:
-            raise ToktoolsError(f"approver {shown(approval.username)} has two different entries")
+            raise ToktoolsError(f"approver {shown_user(approval.username)} has two different entries")
     return filled
 
 

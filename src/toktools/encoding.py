@@ -245,6 +245,11 @@ _KINDS: tuple[tuple[str, str, Callable[[bytes], object]], ...] = (
         lambda text: text.startswith(_UTF8_MARK),
     ),
     (
+        "a key",
+        "-k or -p takes it",
+        lambda text: b" KEY-----" in text,
+    ),
+    (
         "text between BEGIN and END lines",
         "certutil -encode writes such lines, and so does PEM; grep -v -e ----- leaves them out",
         lambda text: b"---- BEGIN " in text or b"-----BEGIN " in text,

@@ -28,6 +28,11 @@ def shown(text: str) -> str:
     return text if text.isprintable() and "\\" not in text else "".join(map(_shown, text))
 
 
+def quoted(text: str) -> str:
+    """Return text from outside between quotes, escaped, so that none of it can be taken for words around it."""
+    return '"' + shown(text).replace('"', '\\"') + '"'
+
+
 def _shown(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte of a name that is not text
         return f"\\x{ord(char) - 0xDC00:02x}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from types import SimpleNamespace
 
@@ -24,7 +24,10 @@ class Answer(Exception):  # noqa: N818 - no error
 
 
 class Option:
-    """An option: its flag, the name of its argument (if it takes one), and its line in --help."""
+    """An option: its flag, the name of its argument (if it takes one), its line in --help, and its other flag.
+
+    The flag is the one that messages and the usage line show; -k may also be --key, and --help also -h.
+    """
 
     def __init__(  # noqa: PLR0913 - a row of a table
         self,
@@ -32,12 +35,14 @@ class Option:
         argument: str,
         about: str,
         *,
+        also: str = "",
         convert: Callable[[str], Any] = str,
         default: Any = None,  # noqa: ANN401
         required: bool = False,
         repeated: bool = False,
     ) -> None:
         self.flag = flag
+        self.flags = sorted(filter(None, (flag, also)), key=len)
         self.name = flag.lstrip("-").replace("-", "_")
         self.argument = argument
         self.about = about
@@ -48,6 +53,11 @@ class Option:
 
     def __str__(self) -> str:
         return f"{self.flag} {self.argument}".rstrip()
+
+    @property
+    def head(self) -> str:
+        """Return all that it may be called, short first, and its argument."""
+        return f"{', '.join(self.flags)} {self.argument}".rstrip()
 
 
 class Operand:
@@ -74,11 +84,14 @@ class Operand:
         self.command = command
         self.usage = usage
 
-    def __str__(self) -> str:
+    @property
+    def head(self) -> str:
+        """Return its name."""
         return self.name
 
 
-COMMON = (Option("--help", "", "show this help"), Option("--version", "", "show the version"))
+HELP = Option("--help", "", "show this help", also="-h")
+COMMON = (HELP, Option("--version", "", "show the version", also="-V"))
 
 
 class CommandLine:
@@ -102,8 +115,8 @@ class CommandLine:
     def help(self) -> str:
         """Return what --help says."""
         rows: list[Option | Operand] = [*self.operands, *self.options, *COMMON]
-        width = max(len(str(row)) for row in rows)
-        lines = [f"  {row!s:{width}}  {row.about}\n" for row in rows]
+        width = max(len(row.head) for row in rows)
+        lines = [f"  {row.head:{width}}  {row.about}\n" for row in rows]
         return f"{self._usage_lines}\n\n{self.purpose}\n\n{''.join(lines)}\nexample:\n  {self.example}\n"
 
     def parse(self, argv: Sequence[str] | None) -> SimpleNamespace:
@@ -118,13 +131,13 @@ class CommandLine:
             raise ToktoolsError(error.message, error.hint or f"try '{self.name} --help'") from None
 
     def _parse(self, argv: Sequence[str]) -> SimpleNamespace:
-        known = {option.flag: option for option in (*self.options, *COMMON)}
+        known = {flag: option for option in (*self.options, *COMMON) for flag in option.flags}
         takes_command = any(operand.command for operand in self.operands)
         given, words = _read(argv, known, mixed=not takes_command)
         values: dict[str, Any] = {option.name: option.default for option in self.options}
         for option, argument in given:
             if option in COMMON:
-                raise Answer(self.help() if option.flag == "--help" else f"{self.name} (toktools) {__version__}\n")
+                raise Answer(self.help() if option is HELP else f"{self.name} (toktools) {__version__}\n")
             value = option.convert(argument) if option.argument else True
             values[option.name] = [*values[option.name], value] if option.repeated else value
         self._check([option.flag for option, _ in given])
@@ -170,39 +183,59 @@ def _read(argv: Sequence[str], known: dict[str, Option], *, mixed: bool) -> tupl
             operands += [word] if mixed else [word, *words]
         elif word.startswith("--"):
             flag, equals, argument = word.partition("=")
-            option = _long(flag, known)
+            flag = long_flag(flag, known)
+            option = known[flag]
             if equals and not option.argument:
-                raise _wrong(option.flag, "must not have an argument")
-            given.append((option, argument if equals else _argument(option, words)))
+                raise _wrong(flag, "must not have an argument")
+            given.append((option, argument if equals else _argument(flag, option, words)))
         else:
             letters = word[1:]
             while letters:
                 flag, letters = f"-{letters[0]}", letters[1:]
                 if flag not in known:
-                    raise _wrong(flag, "not recognized")
+                    # -version may be meant for --version
+                    meant = _nearest(f"-{word}", known) if word.startswith(flag) else []
+                    raise _wrong(flag, "not recognized", meant)
                 option = known[flag]
                 rest, letters = (letters, "") if option.argument else ("", letters)
-                given.append((option, rest or _argument(option, words)))
+                given.append((option, rest or _argument(flag, option, words)))
     return given, operands
 
 
-def _long(flag: str, known: dict[str, Option]) -> Option:
+def long_flag(flag: str, known: dict[str, Option]) -> str:
+    """Return the long flag that a word begins: --ver is --version, though --verify-key is another form of -p."""
     found = [flag] if flag in known else [name for name in known if name.startswith(flag)]
-    if len(found) != 1:
-        raise _wrong(flag, "not a unique prefix" if found else "not recognized")
-    return known[found[0]]
+    first = [name for name in found if name == known[name].flag]
+    if not found:
+        raise _wrong(flag, "not recognized", _nearest(flag, known))
+    if len(first or found) > 1:
+        raise _wrong(flag, "not a unique prefix", first or found)
+    return (first or found)[0]
 
 
-def _argument(option: Option, words: Iterator[str]) -> str:
+def _nearest(flag: str, known: Iterable[str]) -> list[str]:
+    """Return the long flag that is most like a wrong one, if any is."""
+    from difflib import get_close_matches
+
+    words = [name[2:] for name in known if name.startswith("--")]
+    return [f"--{word}" for word in get_close_matches(_before_argument(flag)[2:], words, n=1)]
+
+
+def _argument(flag: str, option: Option, words: Iterator[str]) -> str:
     argument = next(words, None) if option.argument else ""
     if argument is None:
-        raise _wrong(option.flag, "requires argument")
+        raise _wrong(flag, "requires argument")
     return argument
 
 
-def _wrong(flag: str, reason: str) -> ToktoolsError:
-    name = "".join(takewhile(lambda char: char not in ":=", flag))  # what stands behind may be a secret
-    return ToktoolsError(f"option {shown(name)} {reason}")
+def _wrong(flag: str, reason: str, meant: Sequence[str] = ()) -> ToktoolsError:
+    hint = f"{' or '.join(meant)}?" if meant else ""
+    return ToktoolsError(f"option {shown(_before_argument(flag))} {reason}", hint)
+
+
+def _before_argument(flag: str) -> str:
+    """Return a flag without what stands behind it, which may be a secret."""
+    return "".join(takewhile(lambda char: char not in ":=", flag))
 
 
 def _wrapped(words: Sequence[str]) -> str:
@@ -265,6 +298,11 @@ def jobs(text: str) -> int:
 
 
 TOKENS = Option(
-    "-n", "LIST", "only the tokens of this list, counted from 1", convert=Selection, default=Selection("1-")
+    "-n",
+    "LIST",
+    "only the tokens of this list, counted from 1",
+    also="--tokens",
+    convert=Selection,
+    default=Selection("1-"),
 )
 """The option that means the same wherever it stands."""

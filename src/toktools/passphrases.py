@@ -4,15 +4,15 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from toktools import files, signals
+from toktools import files, terminal
 from toktools.errors import ToktoolsError
 from toktools.options import Option
 
 MAX_SIZE = 1024
 """Bytes of the longest pass phrase; OpenSSL's own limit."""
 
-_secret_variables: set[str] = set()
-"""Those that options have named: another program, started by this one, has no business with them."""
+_taken: dict[str, bytes] = {}
+"""What stood in the variables that options have named, and have taken out of the environment."""
 
 _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
@@ -36,20 +36,26 @@ def source(option: str, text: str) -> Secret:
     is_number = where.isascii() and where.isdigit() and len(where) < _MAX_DIGITS
     if not where or kind not in _READERS or (kind == "fd" and not is_number):
         raise ToktoolsError(f"{option}: not a source of a secret", _SOURCES)
-    if kind == "env":
-        _secret_variables.add(where)
-    reader = _READERS[kind]
-    return lambda name, what: _checked(reader(where, option), name, what)
-
-
-def environment() -> dict[str, str]:
-    """Return the environment for another program: without the variables that hold secrets of this one."""
-    return {name: text for name, text in os.environ.items() if name not in _secret_variables}
+    variable = os.fsencode(where)
+    if kind == "env" and variable in os.environb:
+        # No program that is started from here on has any business with it.
+        _taken[where] = os.environb.pop(variable)
+    return _Named(_READERS[kind], where, option)
 
 
 def file(path: str, place: str) -> Secret:
     """Return the function that fetches a secret from a file; messages begin with the place that named it."""
-    return lambda name, what: _checked(_from_file(path, place), name, what)
+    return _Named(_from_file, path, place)
+
+
+def warn_of_exposure(secret: Secret, warn: Callable[[str], None]) -> None:
+    """Warn where a secret is in a file that others can read, or write."""
+    if isinstance(secret, _Named) and secret.reader is _from_file:
+        try:
+            status = os.stat(secret.where)
+        except OSError:
+            return  # who reads it says so
+        files.warn_of_exposure(files.display(secret.where), status, "secret", warn)
 
 
 def prompt(option: str) -> Secret:
@@ -60,27 +66,27 @@ def prompt(option: str) -> Secret:
     return lambda name, what: _from_terminal(name, what, option)
 
 
-def has_terminal() -> bool:
-    """Say whether there is a terminal to ask a person at."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+class _Named:
+    """A function that fetches a secret from where an option says."""
+
+    def __init__(self, reader: Callable[[str, str], bytes], where: str, place: str) -> None:
+        self.reader = reader
+        self.where = where
+        self._place = place
+
+    def __call__(self, name: str, what: str) -> bytes:
+        return _checked(self.reader(self.where, self._place), name, what)
 
 
 def _from_terminal(name: str, what: str, option: str) -> bytes:
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        raise ToktoolsError(
-            f"{name}: there is no terminal to ask for the {what}", f"use {option}; {_SOURCES}"
-        ) from None
-    try:
-        with files.trouble_at("/dev/tty"):
-            return _checked(ask(terminal, terminal, f"Enter {what} for {name}: "), name, what)
-    finally:
-        os.close(terminal)
+    if not terminal.exists():
+        raise ToktoolsError(f"{name}: there is no terminal to ask for the {what}", f"use {option}; {_SOURCES}")
+    with files.trouble_at(terminal.OWN):
+        try:
+            line = terminal.ask(f"Enter {what} for {name}: ")
+        except ToktoolsError as error:
+            raise error.at(name) from None
+    return _checked(line, name, what)
 
 
 def _checked(line: bytes, name: str, what: str) -> bytes:
@@ -94,7 +100,7 @@ def _checked(line: bytes, name: str, what: str) -> bytes:
 
 def _from_environment(variable: str, place: str) -> bytes:
     try:
-        return os.environb[os.fsencode(variable)]
+        return _taken[variable]
     except KeyError:
         raise ToktoolsError(f"{place}: there is no such environment variable") from None
 
@@ -128,43 +134,6 @@ def _first_line(fd: int, place: str) -> bytes:
     while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):
         line += byte
     return line
-
-
-def ask(terminal: int, screen: int, question: str) -> bytes:
-    """Put a question on the screen, and return the line that is typed at the terminal, with the echo off.
-
-    The line ends with its newline, or without one where Ctrl-D ended it. Raises OSError.
-    """
-    import termios
-    from signal import SIGPIPE, SIGTSTP
-
-    def put_question() -> None:
-        # First the echo, then the question: who sees the question may answer at once.
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-        os.write(screen, question.encode(errors="replace"))
-
-    def restore() -> None:
-        try:
-            termios.tcsetattr(terminal, termios.TCSAFLUSH, echoing)
-        except termios.error:
-            pass  # the terminal is gone
-
-    try:
-        echoing = termios.tcgetattr(terminal)
-        silent = [*echoing]
-        silent[3] = silent[3] & ~termios.ECHO | termios.ECHONL
-        # Whatever ends or stops the process, the person must see again what is typed.
-        with signals.tidied(SIGPIPE, SIGTSTP, tidy=restore, again=put_question):
-            try:
-                put_question()
-                answer = os.read(terminal, MAX_SIZE + 2)
-                if not answer:
-                    os.write(screen, b"\n")  # Ctrl-D does not end the line
-                return answer
-            finally:
-                restore()
-    except termios.error as error:
-        raise OSError(*error.args) from None
 
 
 PASSIN = Option(

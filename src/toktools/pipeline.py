@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from queue import Queue, SimpleQueue
     from typing import TypeVar
 
+    from toktools.onscreen import Progress
+
     T = TypeVar("T")
 
     Numbered = Sequence[tuple[int, bytes]]
@@ -41,7 +43,9 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def sign_stream(sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = False) -> None:
+def sign_stream(
+    sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = False, progress: Progress | None = None
+) -> None:
     """Read digests of 32 bytes from standard input, and write what sign makes of each to standard output.
 
     Up to jobs signatures are made at once, in threads of their own, and each is written as soon as those before it
@@ -51,11 +55,15 @@ def sign_stream(sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = Fals
     """
     batches = records.digests()
     signed = False
+    if os.isatty(files.STDOUT):
+        progress = None  # the signatures show it, and would be among its line
     for lines in _quickly(sign, jobs, batches) if quick else _side_by_side(sign, jobs, batches, 1):
         files.write_stdout(lines)
         signed = True
+        if progress:
+            progress.step(lines.count(b"\n"))
     if not signed:
-        raise ToktoolsError(f"{files.STDIN_NAME}: no digests")
+        raise ToktoolsError(f"{files.STDIN_NAME}: no digests", files.why_empty())
 
 
 def _quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Iterator[bytes]:

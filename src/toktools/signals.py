@@ -5,27 +5,31 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-DEADLY = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-"""The signals that end a process, and that it can still do something about."""
+STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""The signals that stop a process, and that it can do something about."""
 
-ALSO_DEADLY = (signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
-"""Those that end a process if it does nothing about them, though they seldom come."""
+_HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, getattr(signal, "SIGINFO", signal.SIGCHLD)}
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+"""After these there is no going on to the next instruction, where Python looks for signals."""
+
+DEADLY = tuple(
+    sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *STOPS} - _HARMLESS - _FAULTS)  # whatever else
+)
+"""The signals that end a process, and that it can still do something about; those for real time among them."""
 
 
 def end_like_cat() -> None:
-    """Let a closed pipe and Ctrl-C end the process as they end cat(1): by the signal, without a traceback.
+    """Let a closed pipe end the process as it ends cat(1): by the signal; the door plates do the same for Ctrl-C.
 
     And let the ending of other programs be told, though the parent did not care (trap '' CHLD): their exit status, for
     which the system would keep no place, would be taken for 0.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent had it ignored
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
-def held(*more: signal.Signals) -> Iterator[None]:
+def held(*more: int) -> Iterator[None]:
     """Let deadly signals, and more, wait until the block is done."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*DEADLY, *more))
     try:
@@ -35,27 +39,31 @@ def held(*more: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def tidied(*more: signal.Signals, tidy: Callable[[], None], again: Callable[[], None] = lambda: None) -> Iterator[None]:
+def tidied(*more: int, tidy: Callable[[], None], again: Callable[[], None] = lambda: None) -> Iterator[None]:
     """When a deadly signal, or one more, comes in the block: tidy, and then let it strike.
 
-    Where it has only stopped the process (SIGTSTP), do it again when the process goes on.
+    Where it has only stopped the process (STOPS), do it again when the process goes on.
     """
+    # All of them before the first is changed: a signal may come between any two lines.
+    before = {number: signal.getsignal(number) for number in (*DEADLY, *more)}
 
     def strike(number: int, _frame: object) -> None:
         with held(*more):
             tidy()
-        signal.signal(number, before[signal.Signals(number)])  # which may tidy too
+        signal.signal(number, before[number])  # which may tidy too
         os.kill(os.getpid(), number)
         signal.signal(number, strike)
         again()
 
-    numbers = [number for number in (*DEADLY, *more) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, strike) for number in numbers}
+    # What is ignored stays so, and what is not Python's (None).
+    changed = [number for number, handler in before.items() if handler not in {signal.SIG_IGN, None}]
     try:
+        for number in changed:
+            signal.signal(number, strike)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in changed:
+            signal.signal(number, before[number])
 
 
 def ending(status: int) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
-import orjson
-
-from toktools import encoding, files
+from toktools import encoding, files, jsontext
 from toktools.errors import ToktoolsError, shown
+from toktools.usernames import shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ class Shape:
         approvals: str = "",
         approval_data: str = "",
         public_key: str = "",
-        indent: int = 2,
         article: str = "a",
     ) -> None:
         self.kind = kind
@@ -68,7 +65,6 @@ class Shape:
         """The entry's member with what was hashed: its SHA-256 must be the digest."""
         self.public_key = public_key
         """The member that the signer's public key goes into, as PEM."""
-        self.indent = indent
         self.article = article
 
 
@@ -117,7 +113,6 @@ SHAPES = (
         digest="Digest",
         signature="Signature",
         public_key="PublicKey",
-        indent=4,
     ),
 )
 
@@ -138,14 +133,17 @@ class Place:
 class TokenFile:
     """A token file: its digests (32 bytes each), and the texts that stand where the signatures go."""
 
-    def __init__(self, shape: Shape, document: dict[str, object], entries: Sequence[dict[str, object]]) -> None:
+    def __init__(
+        self, shape: Shape, text: bytes, document: dict[str, object], entries: Sequence[dict[str, object]]
+    ) -> None:
         self.shape = shape
         self.digests = [_bytes(entry, shape.digest, number, encoding.digest) for number, entry in _numbered(entries)]
         self.approvals = _approvals(document, shape.approvals) if shape.approvals else []
         self._places_of: dict[tuple[str, str | None], int] = {}
         for index, approval in enumerate(self.approvals):
             if self._places_of.setdefault(approval.approver, index) != index:
-                raise ToktoolsError(f"approver {shown(approval.username)} is there twice")
+                raise ToktoolsError(f"approver {shown_user(approval.username)} is there twice")
+        self._text = text
         self._document = document
         self._entries = entries
 
@@ -156,6 +154,15 @@ class TokenFile:
         if not member:
             return []
         return [_bytes(entry, member, number, encoding.decode) for number, entry in _numbered(self._entries)]
+
+    def hashed(self, name: str) -> list[bytes]:
+        """Return the bytes whose SHA-256 each digest is. Raises ToktoolsError where the file, name, has none."""
+        if not self.shape.approval_data:
+            raise ToktoolsError(
+                f"{name}: {self.shape.article} {self.shape.title} file has no approval data",
+                "it has digests alone, so the signer must be one that does not hash; see tok-recipes(7)",
+            )
+        return self.approval_data
 
     def is_shown(self, index: int) -> bool:
         """Say whether a digest is the SHA-256 of the approval data beside it."""
@@ -176,7 +183,7 @@ class TokenFile:
         """Return each place that has or may have a signature: a token's, or an approver's."""
         if self.shape.approvals:
             return [
-                Place(f"approver {shown(approval.username)}", 0, approval.signature, approval.approver[0])
+                Place(f"approver {shown_user(approval.username)}", 0, approval.signature, approval.approver[0])
                 for approval in self.approvals
             ]
         return [
@@ -219,12 +226,8 @@ class TokenFile:
         return self._document.get(name)
 
     def dump(self) -> bytes:
-        """Return the file as AWS's tools write it: two spaces a level (authdata: four), and a last newline."""
-        text = _dump(self._document)
-        if self.shape.indent == 2:  # noqa: PLR2004
-            return text
-        # No string has a line feed of its own in JSON, so what begins a line is indentation.
-        return re.sub(rb"^(?:  )+", lambda found: found[0] * (self.shape.indent // 2), text, flags=re.MULTILINE)
+        """Return the file as it was read, but for what was put in."""
+        return jsontext.edit(self._text, self._document)
 
 
 class Approval:
@@ -275,13 +278,20 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         tokens = parse(source.content)
         _ = tokens.approval_data  # what cannot be decoded is refused here, where the file's name is known
     except ToktoolsError as error:
+        error.hint = error.hint or ("" if source.content or source.path else files.why_empty())
         raise error.at(source.name) from None
     return source, tokens
 
 
 def parse(text: bytes) -> TokenFile:
     """Take a token file apart. Raises ToktoolsError where it is not valid or of a kind that is not known."""
-    document = _load(text)
+    try:
+        document = jsontext.parse(text)
+    except ToktoolsError as error:
+        from toktools import mistaken
+
+        other = mistaken.not_token_file(text) if error.message.startswith("not JSON") else None
+        raise other or error from None
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
     candidates = _candidates(document)
@@ -290,12 +300,12 @@ def parse(text: bytes) -> TokenFile:
     shapes = {_shape_of(entry, candidates, number) for number, entry in _numbered(entries)}
     if len(shapes) > 1:
         raise ToktoolsError("tokens of several kinds of token file in one")
-    return TokenFile(shapes.pop(), document, entries)
+    return TokenFile(shapes.pop(), text, document, entries)
 
 
-def dump_json(value: object) -> bytes:
-    """Return any value as JSON, indented, with a last newline, and in ASCII, so that no text moves the cursor."""
-    return f"{json.dumps(value, indent=2)}\n".encode()
+def dump_json(value: object, indent: int | None = 2) -> bytes:
+    """Return any value as JSON, with a last newline, and in ASCII, so that no text moves the cursor."""
+    return f"{json.dumps(value, indent=indent)}\n".encode()
 
 
 def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:
@@ -329,48 +339,6 @@ def _approvals(document: dict[str, object], member: str) -> list[Approval]:
 
 def _numbered(entries: Sequence[Member]) -> Iterator[tuple[int, Member]]:
     return enumerate(entries, start=1)
-
-
-def _load(text: bytes) -> object:
-    if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:2]:
-        kind = "a byte-order mark" if text.startswith(b"\xef") else "UTF-16"
-        hint = (
-            "PowerShell redirection (>) writes it so; use the file that the CloudHSM CLI wrote, or convert it to UTF-8"
-        )
-        raise ToktoolsError(f"{kind} where plain UTF-8 is needed", hint)
-    if not text.strip():
-        raise ToktoolsError("an empty file, not JSON")
-    try:
-        content = text.decode()
-        # orjson is the judge of what is JSON; it keeps the last of two equal names, and rounds long numbers.
-        orjson.loads(content)
-        # This second reading sees the names, and keeps every number as it is written.
-        document = json.loads(
-            content, object_pairs_hook=_members, parse_int=orjson.Fragment, parse_float=orjson.Fragment
-        )
-        # What cannot be written is refused while it is read, so that what one tool takes the next takes too.
-        _dump(document)
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise ToktoolsError(f"not JSON: line {line}: not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ToktoolsError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (RecursionError, orjson.JSONEncodeError):
-        raise ToktoolsError("nested too deeply for a token file") from None
-    return document
-
-
-def _dump(document: object) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ToktoolsError(f'the member "{shown(twice)}" is there twice in one object')
-    return members
 
 
 def _candidates(document: dict[str, object]) -> list[Shape]:
@@ -412,5 +380,5 @@ def _bytes(entry: dict[str, object], member: str, number: int, decode: Callable[
 
 
 def _json(value: object) -> str:
-    text = f'"{shown(value)}"' if isinstance(value, str) else shown(orjson.dumps(value).decode())
+    text = f'"{shown(value)}"' if isinstance(value, str) else jsontext.spell(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -25,7 +25,7 @@ for list in 1 2 3 1,3 3,1 2- -2 1-3 2,2-3; do
     tok-extract -n "$list" f.json | same wanted
     tok-extract f.json -n"$list" | same wanted
 done
-refuses "too many operands" tok-extract -n 1 f.json extra
+refuses "extra: no such file or directory" tok-extract -n 1 f.json extra
 refuses "-n names token 4, but there are 3 tokens" tok-extract -n 4 f.json
 for list in 0 3-2 1-9999999999999999999 "" , x 1, - +1; do
     refuses "-n" tok-extract -n "$list" f.json

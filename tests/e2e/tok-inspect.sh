@@ -38,8 +38,8 @@ grep -q "^  token 2: .*: signed, 256 bytes$" told.two || fail "does not say what
 # Quorum tokens: what the approval data seems to say, and who approved.
 cat >told <<EOF
 key.token: quorum token: 0 approvals
-  service: key-usage
-  key_reference: 0x0000000000680006
+  service: key-usage (not signed)
+  key_reference: 0x0000000000680006 (not signed)
   token 1: 5GlgoWOlQU4fw4QIlbxkPGZVOVoDugFGuSKE/k67ncM=
     approval data: 160 bytes; its SHA-256 is the digest
     it seems to say (the layout is not documented; for display only):
@@ -70,7 +70,8 @@ refuses "missing.json: no such file or directory" tok-inspect missing.json
 refuses "standard input: an empty file" tok-inspect </dev/null
 refuses ".: is a directory" tok-inspect .
 refuses "told: not JSON: line 1, column 1" tok-inspect told
-refuses "too many operands" tok-inspect f.json key.token
+ends 2 "missing.json: no such file or directory" tok-inspect missing.json key.token
+grep -q "^key.token: " out || fail "one wrong file keeps the others back"
 if [ -c /dev/full ]; then
     status=0
     tok-inspect f.json >/dev/full 2>err || status=$?

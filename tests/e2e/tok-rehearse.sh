@@ -49,5 +49,5 @@ ends 0 "a rehearsal" tok-rehearse --state state user list
 ends 1 "a rehearsal" tok-rehearse --state state user delete --username officer1 --role admin
 ends 0 "a rehearsal" env CLOUDHSM_ROLE=admin CLOUDHSM_PIN=admin:practice1 \
     tok-rehearse --state state user delete --username officer1 --role admin
-refuses "no such command" tok-rehearse --state state user rename
+refuses "unrecognized subcommand" tok-rehearse --state state user rename
 refuses "file is not a database" tok-rehearse --state setup.json user list

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from toktools import encoding, pipeline, signals
 from toktools.cli import Tool
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option, jobs
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -17,12 +18,13 @@ COMMAND_LINE = CommandLine(
     "tok-exec",
     "Sign SHA-256 digests with any command, which is run once for each digest.",
     "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
-    Option("-b", "", "the command writes base64, not raw bytes"),
-    Option("-p", "PUB", "verify each signature with this key before it is written"),
-    Option("-j", "N", "run up to N commands at once", convert=jobs),
+    Option("-b", "", "the command writes base64, not raw bytes", also="--base64"),
+    Option("-p", "PUB", "verify each signature with this key before it is written", also="--verify-key"),
+    Option("--approval-data", "FILE", "feed it what was hashed, from this token file, not the digest"),
+    Option("-j", "N", "run up to N commands at once", also="--jobs", convert=jobs),
     Operand(
         "COMMAND",
-        "the signer; {} in an argument is a file with the digest",
+        "the signer; {} in an argument is a file with what it reads",
         command=True,
         usage="-- COMMAND [ARG...]",
     ),
@@ -32,20 +34,34 @@ COMMAND_LINE = CommandLine(
 def _work(options: SimpleNamespace) -> int:
     from toktools.keys.command import Command
 
-    command = Command(options.COMMAND, base64=options.b, public=_public(options.p))
+    TOOL.tell_typist("digests")
+    hashed = _hashed(options.approval_data)
+    command = Command(options.COMMAND, base64=options.b, public=_public(options.p), hashed=hashed)
     sign = command.sign if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.
-    with signals.tidied(*signals.ALSO_DEADLY, tidy=command.stop):
+    with signals.tidied(tidy=command.stop):
         try:
             at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(sign, at_once, quick=quick)
+            pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
-            with signals.held(*signals.ALSO_DEADLY):
+            with signals.held():
                 command.stop()
             raise
         command.close()
     return 0
+
+
+def _hashed(path: str | None) -> dict[bytes, bytes] | None:
+    """Return by its digest what was hashed, of each token in a file."""
+    if path is None:
+        return None
+    if path == "-":
+        raise ToktoolsError("--approval-data: standard input is for the digests")
+    from toktools import tokenfile
+
+    source, tokens = tokenfile.read(path)
+    return dict(zip(tokens.digests, tokens.hashed(source.name)))
 
 
 def _public(path: str | None) -> PublicKey | None:

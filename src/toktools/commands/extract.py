@@ -16,31 +16,43 @@ COMMAND_LINE = CommandLine(
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     TOKENS,
     (
-        Option("-r", "", "write one digest as 32 raw bytes"),
-        Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, PREFIX2.bin, ..."),
+        Option("-r", "", "write one digest as 32 raw bytes", also="--raw"),
+        Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, ...", also="--split"),
     ),
-    Operand("FILE", "the token file, by default standard input"),
+    Option("--approval-data", "", "write what was hashed, for signers that always hash"),
+    Operand("FILE", "a token file, by default standard input", many=True),
 )
 
 
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
 
-    source, tokens = tokenfile.read(options.FILE)
-    chosen = options.n.indices(len(tokens.digests))
+    if "-" in (options.FILE or "-"):
+        TOOL.tell_typist("a token file")
+    sources = [tokenfile.read(path) for path in options.FILE or [None]]
+    contents: list[bytes] = []
+    chosen: list[int] = []
+    for source, tokens in sources:
+        hashed = tokens.hashed(source.name) if options.approval_data else tokens.digests
+        try:
+            chosen += [len(contents) + index for index in options.n.indices(len(hashed))]
+        except ToktoolsError as error:
+            raise error.at(source.name) if len(sources) > 1 else error from None
+        contents += hashed
     if options.s is not None:
-        width = len(str(len(tokens.digests)))
-        files.replace(
-            {f"{options.s}{index + 1:0{width}}.bin": tokens.digests[index] for index in chosen}, keep=[source.status]
-        )
+        from toktools import replacing
+
+        width = len(str(len(contents)))
+        named = {f"{options.s}{index + 1:0{width}}.bin": contents[index] for index in chosen}
+        replacing.replace(named, keep=[source.status for source, _ in sources])
         return 0
     if not options.r:
-        files.write_stdout(b"".join(records.line(tokens.digests[index]) for index in chosen))
+        files.write_stdout(b"".join(records.line(contents[index]) for index in chosen))
         return 0
     if len(chosen) != 1:
-        raise ToktoolsError(f"{source.name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
+        raise ToktoolsError(f"{sources[0][0].name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
     files.refuse_terminal()
-    files.write_stdout(tokens.digests[chosen[0]])
+    files.write_stdout(contents[chosen[0]])
     return 0
 
 

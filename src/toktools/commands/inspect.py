@@ -8,35 +8,38 @@ from types import SimpleNamespace
 
 from toktools import encoding, files
 from toktools.cli import Tool
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
+from toktools.usernames import shown_user, word
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    from toktools.approvaldata import Record
     from toktools.tokenfile import TokenFile
 
 COMMAND_LINE = CommandLine(
     "tok-inspect",
     "Say what a CloudHSM token file is, and what is signed in it.",
     "tok-inspect unsigned-tokens.json",
-    Option("--json", "", "write one JSON object, for scripts"),
+    Option("--json", "", "write a JSON object for each file, for scripts"),
     Option("--hex", "", "write digests in hexadecimal too"),
-    Operand("FILE", "the token file, by default standard input"),
+    Operand("FILE", "a token file, by default standard input", many=True),
 )
 
 _SAID = ("service", "key_reference")
-"""What some files say about themselves, in AWS's words."""
+"""What some files say about themselves, in AWS's words; the signatures do not cover it."""
 
 
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
 
-    source, tokens = tokenfile.inspect(options.FILE)
-    if options.json:
-        files.write_stdout(tokenfile.dump_json(_facts(tokens)))
-    else:
-        lines = "".join(f"{line}\n" for line in _lines(tokens, hexadecimal=options.hex))
-        files.write_stdout(f"{source.name}: {lines}".encode())
+    for source, tokens in TOOL.each(options.FILE, tokenfile.inspect):
+        if options.json:
+            facts = {"file": source.path, **_facts(tokens)}
+            files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
+        else:
+            lines = "".join(f"{line}\n" for line in _lines(tokens, hexadecimal=options.hex))
+            files.write_stdout(f"{source.name}: {lines}".encode())
     return 0
 
 
@@ -58,7 +61,9 @@ def _facts(tokens: TokenFile) -> dict[str, object]:
             entry["signature_bytes"] = _size(tokens.signed(index))
         if known:
             entry["digest_matches_approval_data"] = tokens.is_shown(index)
-            entry["undocumented_approval_data"] = [asdict(record) for record in approvaldata.records(known[index])]
+            found = approvaldata.records(known[index])
+            entry["undocumented_approval_data"] = [asdict(record) for record in found]
+            entry["undocumented_contradictions"] = _contradictions(tokens, found)
         entries.append(entry)
     facts: dict[str, object] = {"kind": shape.kind, "version": shape.version[1], "tokens": entries}
     if shape.approvals:
@@ -76,7 +81,7 @@ def _lines(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
     yield f"{shape.title}: {_summary(tokens)}"
     for name in _SAID:
         if isinstance(tokens.member(name), str):
-            yield f"  {name}: {shown(str(tokens.member(name)))}"
+            yield f"  {name}: {word(str(tokens.member(name)))} (not signed)"
     known = tokens.approval_data
     for index, digest in enumerate(tokens.digests):
         state = "" if shape.approvals else f": {_state(tokens.signed(index))}"
@@ -84,34 +89,43 @@ def _lines(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
         if hexadecimal:
             yield f"    {binascii.hexlify(digest).decode()}"
         if known:
-            yield from _what_it_says(known[index], is_shown=tokens.is_shown(index))
+            yield from _what_it_says(tokens, index)
     for approval in tokens.approvals:
-        role = f" ({shown(approval.role)})" if approval.role is not None else ""
-        yield f"  approver {shown(approval.username)}{role}: {_state(approval.signature)}"
+        role = f" ({word(approval.role)})" if approval.role is not None else ""
+        yield f"  approver {shown_user(approval.username)}{role}: {_state(approval.signature)}"
     if shape.public_key:
         there = "there" if tokens.member(shape.public_key) else "empty"
         yield f"  {shape.public_key}: {there}"
 
 
 def _summary(tokens: TokenFile) -> str:
+    signed = sum(_size(place.text) in encoding.SIGNATURE_SIZES for place in tokens.places())
     if tokens.shape.approvals:
-        return encoding.count(len(tokens.approvals), "approval")
-    signed = sum(bool(place.text) for place in tokens.places())
+        return encoding.count(signed, "approval")
     return f"{encoding.count(len(tokens.digests), 'HSM')}, {signed} signed"
 
 
-def _what_it_says(approval_data: bytes, *, is_shown: bool) -> Iterator[str]:
+def _what_it_says(tokens: TokenFile, index: int) -> Iterator[str]:
     from toktools import approvaldata
 
-    match = "its SHA-256 is the digest" if is_shown else "its SHA-256 is NOT the digest"
+    approval_data = tokens.approval_data[index]
+    match = "its SHA-256 is the digest" if tokens.is_shown(index) else "its SHA-256 is NOT the digest"
     yield f"    approval data: {encoding.size(len(approval_data))}; {match}"
     found = approvaldata.records(approval_data)
+    for said in _contradictions(tokens, found):
+        yield f"    beware: {said}"
     if found:
         yield "    it seems to say (the layout is not documented; for display only):"
     for record in found:
         handle = f", key handle {record.key_handle:#x}" if record.key_handle else ""
-        requester = shown(record.requester)
+        requester = shown_user(record.requester)
         yield f"      HSM {record.hsm:#x}: requester {requester}, service {record.service}{handle}, time {record.time}"
+
+
+def _contradictions(tokens: TokenFile, found: list[Record]) -> list[str]:
+    from toktools import approvaldata
+
+    return approvaldata.contradictions(tokens.member("service"), tokens.member("key_reference"), found)
 
 
 def _size(text: str) -> int | None:
@@ -125,7 +139,10 @@ def _state(text: str) -> str:
     if not text:
         return "unsigned"
     size = _size(text)
-    return "signed, but not in base64" if size is None else f"signed, {encoding.size(size)}"
+    if size is None:
+        return "not signed: not in base64"
+    is_signature = size in encoding.SIGNATURE_SIZES
+    return f"signed, {encoding.size(size)}" if is_signature else f"not signed: {encoding.size(size)} are no signature"
 
 
 TOOL = Tool(COMMAND_LINE, _work)

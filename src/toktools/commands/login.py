@@ -63,7 +63,7 @@ COMMAND_LINE = CommandLine(
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
     "tok-login -k officer1.key --username officer1 --role admin",
     (
-        Option("-k", "KEY", keys.KEY.about),
+        Option("-k", "KEY", keys.KEY.about, also="--key"),
         Option("--signer", "COMMAND", "the signer, as of tok-exec", convert=partial(_words, "--signer")),
     ),
     Option("--no-mfa", "", "log in a user who has no second factor"),
@@ -112,12 +112,13 @@ def _work(options: SimpleNamespace) -> int:
     for command in given:
         if command != _STDIN or not options.c:
             dialogues.refuse_command(command)
+    passphrases.warn_of_exposure(options.password, TOOL.warn)
     user = dialogues.User(options.username, options.role, options.password)
     commands = dialogues.Commands(dict(options.answer), compact=bool(options.c), text=options.text)
     undo = ExitStack()
     signer = _signer(options)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
-    with signals.tidied(*signals.ALSO_DEADLY, tidy=undo.close), undo:
+    with signals.tidied(tidy=undo.close), undo:
         if signer:
             undo.callback(signer.stop)
         with signals.held():
@@ -157,7 +158,7 @@ def _signer(options: SimpleNamespace) -> Signer | None:
     return Command(options.signer, base64=options.b, public=public.read(options.p))
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

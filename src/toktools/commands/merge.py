@@ -14,8 +14,11 @@ from toktools.options import TOKENS, CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.signatures import Verifier
+    from collections.abc import Callable
+
     from toktools.tokenfile import Place, TokenFile
+
+    Judge = Callable[[Place], str]
 
 
 COMMAND_LINE = CommandLine(
@@ -23,16 +26,20 @@ COMMAND_LINE = CommandLine(
     "Put signatures into a CloudHSM token file, all of them or none.",
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     (
-        Option("-i", "", "change FILE in place"),
-        Option("-o", "OUT", "write to OUT, whole or not at all"),
+        Option("-i", "", "change FILE in place", also="--in-place"),
+        Option("-o", "OUT", "write to OUT, whole or not at all", also="--output"),
     ),
     TOKENS,
-    Option("-p", "PUB", "verify with this key first", repeated=True),
+    Option("-p", "PUB", "verify with this key first; USER=PUB: of USER", also="--verify-key", repeated=True),
     (
-        Option("-u", "USER", "the approver who signed a quorum token", convert=partial(approvers.user, "-u")),
+        Option(
+            "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
+        ),
         Option("--approvals", "", "take the approvals of copies, the SIGNATURE files"),
     ),
-    Option("-R", "ROLE", "the approver's role, admin or crypto-user", convert=partial(approvers.role, "-R")),
+    Option(
+        "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")
+    ),
     Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
     Operand("FILE", "the token file", required=True),
     Operand("SIGNATURE", "a file with signatures, else standard input", many=True),
@@ -45,36 +52,45 @@ def _work(options: SimpleNamespace) -> int:
     _refuse_stdin_twice(options)
     if options.i:
         files.refuse_irregular(options.FILE)
+    if "-" in {options.FILE, *(options.SIGNATURE or "-")}:
+        TOOL.tell_typist("a token file" if options.FILE == "-" else "signatures")
     source, tokens = tokenfile.read(options.FILE)
     try:
         _refuse_what_does_not_fit(tokens, options)
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
-    verifier = _verifier(tokens, options.p)
+    judge = _judge(tokens, options.p)
     try:
-        if options.approvals:
-            changed = _combine(tokens, options.SIGNATURE)
-        else:
-            given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
-            _refuse_count(chosen, given)
-            changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
-        places = tokens.places()
-        for who in filter(None, [verifier, _put_public_key(tokens, options)]):
-            for index in changed:
-                _verify(who, places[index])
-        _refuse_signature_twice(tokens, set(changed))
-        if verifier is None and options.public_key is None:
-            _warn_of_size(source.name, [places[index].text for index in changed])
+        _fill(source.name, tokens, options, chosen, judge)
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
+        from toktools import replacing
+
         read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
-        files.replace({out: tokens.dump()}, keep=files.status_of(read), seen=source)
+        replacing.replace({out: tokens.dump()}, keep=replacing.status_of(read), seen=source)
     return 0
+
+
+def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judge: Judge | None) -> None:
+    """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
+    if options.approvals:
+        changed = _combine(tokens, options.SIGNATURE)
+    else:
+        given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
+        _refuse_count(chosen, given)
+        changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
+    places = tokens.places()
+    for who in filter(None, [judge, _put_public_key(tokens, options)]):
+        for index in changed:
+            _verify(who, places[index])
+    _refuse_signature_twice(tokens, set(changed))
+    if judge is None and options.public_key is None:
+        _warn_of_size(name, [places[index].text for index in changed])
 
 
 def _refuse_stdin_twice(options: SimpleNamespace) -> None:
@@ -124,7 +140,9 @@ def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
     if len(signatures) != len(chosen):
         more = "more than " if len(signatures) > len(chosen) else ""
         given = encoding.count(min(len(signatures), len(chosen)), "signature")
-        raise ToktoolsError(f"{encoding.count(len(chosen), 'token')} but {more}{given}")
+        wrong = ToktoolsError(f"{encoding.count(len(chosen), 'token')} but {more}{given}")
+        silence = "" if signatures else files.why_empty()
+        raise wrong.at(silence) if silence else wrong
     sizes = sorted({len(signature) for signature in signatures})
     if len(sizes) > 1:
         raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
@@ -161,25 +179,23 @@ def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
     return filled
 
 
-def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Verifier | None:
+def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Judge | None:
     """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
     if options.public_key is None:
         return None
-    from toktools import signatures
-    from toktools.keys import public
+    from toktools.keys import owners, public
 
     key = public.read(options.public_key)
     tokens.put_public_key(public.pem(key))
-    return signatures.Verifier([key], tokens.digests)
+    return owners.judge(tokens, {"": [key]})
 
 
-def _verifier(tokens: TokenFile, paths: Sequence[str]) -> Verifier | None:
-    if not paths:
+def _judge(tokens: TokenFile, arguments: Sequence[str]) -> Judge | None:
+    if not arguments:
         return None
-    from toktools import signatures
-    from toktools.keys import public
+    from toktools.keys import owners
 
-    return signatures.Verifier([public.read(path) for path in paths], tokens.digests)
+    return owners.judge(tokens, owners.Given(arguments).keys(tokens))
 
 
 def _warn_of_size(name: str, texts: Sequence[str]) -> None:
@@ -188,8 +204,8 @@ def _warn_of_size(name: str, texts: Sequence[str]) -> None:
         TOOL.warn(f"{name}: {encoding.undocumented_size(count)}")
 
 
-def _verify(verifier: Verifier, place: Place) -> None:
-    fault = verifier.fault(place.index, place.text)
+def _verify(judge: Judge, place: Place) -> None:
+    fault = judge(place)
     if fault:
         raise ToktoolsError(f"{place.name}: {fault}", status=1)
 
@@ -205,7 +221,7 @@ def _refuse_signature_twice(tokens: TokenFile, changed: set[int]) -> None:
             raise ToktoolsError(f"{places[first].name} and {place.name} have one and the same signature")
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

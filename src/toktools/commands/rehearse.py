@@ -9,7 +9,6 @@ from toktools.cli import Tool
 from toktools.encoding import count
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
-from toktools.rehearsal import CLUSTER_ID
 
 _MAX_HSMS = 28
 
@@ -20,44 +19,55 @@ def _hsms(text: str) -> int:
     return int(text)
 
 
-_STATE = Option("--state", "FILE", "where the cluster is kept")
-_HSMS = Option("--hsms", "N", "how many HSMs the cluster has, by default 3", convert=_hsms)
+_OPTIONS = (
+    Option("--state", "FILE", "where the cluster is kept"),
+    Option("--hsms", "N", "how many HSMs the cluster has, by default 3", convert=_hsms),
+    Option("--cluster-id", "ID", "which of the configured clusters"),
+    Option("--configured", "ID", "a cluster that is configured, and a clone of the others", repeated=True),
+    Option("--inconsistent", "USERNAME", "a user whom some HSMs do not know"),
+    Option("--prompt-after-login", "", "a prompt with user and cluster after a login, as CLI 5.15 shows it"),
+    Option("--registration-signatures", "", "signatures in the file of a quorum registration, as CLI 5.18 writes it"),
+)
 
 COMMAND_LINE = CommandLine(
     "tok-rehearse",
     "Rehearse a login to CloudHSM, with a stand-in for its CLI.",
     "tok-rehearse interactive",
-    _STATE,
-    _HSMS,
-    CLUSTER_ID,
+    *_OPTIONS,
     Operand("COMMAND", "interactive, or a single command of the CLI", command=True, usage="COMMAND [ARG...]"),
 )
-_INTERACTIVE = CommandLine(
-    "tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, _STATE, _HSMS, CLUSTER_ID
-)
+_INTERACTIVE = CommandLine("tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, *_OPTIONS)
 
 
 def _work(options: SimpleNamespace) -> int:
     words = options.COMMAND
     interactive = words[0] == "interactive"
-    later = _INTERACTIVE.parse(words[1:]) if interactive else options
-    path = options.state if later.state is None else later.state
-    hsms = later.hsms or options.hsms or 3
+    if interactive:  # what stands behind it wins
+        later = _INTERACTIVE.parse(words[1:])
+        vars(options).update({name: value for name, value in vars(later).items() if value})
+        options.state = options.state if later.state is None else later.state
+    hsms = options.hsms or 3
 
-    from toktools.rehearsal.commands import COMMANDS
-    from toktools.rehearsal.dialogue import Dialogue
+    from toktools.rehearsal.commands import COMMANDS, GROUPS
+    from toktools.rehearsal.dialogue import Dialogue, Start
     from toktools.rehearsal.state import State
 
-    state = State(path)
+    start = Start(
+        options.configured, options.cluster_id or "", options.prompt_after_login, options.registration_signatures
+    )
+    start.check(single=not interactive)
+    state = State(options.state)
     TOOL.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
-    dialogue = Dialogue(state, hsms, COMMANDS, TOOL.complain)
+    dialogue = Dialogue(state, hsms, COMMANDS, TOOL.complain, GROUPS, start)
+    if options.inconsistent:
+        dialogue.disturb(options.inconsistent.lower())
     if not interactive:
         return dialogue.run(words)
     dialogue.interact()
     return 0
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,8 +17,8 @@ COMMAND_LINE = CommandLine(
     "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
     keys.KEY,
     PASSIN,
-    Option("-j", "N", "sign with up to N threads at once", convert=jobs),
-    Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw"),
+    Option("-j", "N", "sign with up to N threads at once", also="--jobs", convert=jobs),
+    Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw", also="--raw"),
 )
 
 
@@ -26,11 +26,12 @@ def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.refuse_terminal()
     signer = keys.open_signer(options.k, options.passin, TOOL.warn)
+    TOOL.tell_typist("32 raw bytes" if options.r else "digests")
     if options.r:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
         at_once, quick = signer.pace(options.j)
-        pipeline.sign_stream(signer.sign, at_once, quick=quick)
+        pipeline.sign_stream(signer.sign, at_once, quick=quick, progress=TOOL.progress("signed"))
     signer.close()
     return 0
 
@@ -42,7 +43,7 @@ def _raw_digest() -> bytes:
         raise error.at(files.STDIN_NAME) from None
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import approvers, files
+from toktools import approvers, files, onscreen
 from toktools.cli import Tool
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
+from toktools.onscreen import GREEN, RED
 from toktools.options import CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.signatures import PublicKey
-    from toktools.tokenfile import TokenFile
+    from toktools.keys.owners import Keys
+    from toktools.tokenfile import Place, TokenFile
 
-    Keys = Mapping[str, Sequence[PublicKey]]
+    Faults = list[tuple[str, str]]
+    """The name of each place, and what is wrong with its signature, if anything is."""
 
 
 def _need(text: str) -> int:
@@ -28,85 +30,110 @@ COMMAND_LINE = CommandLine(
     "tok-verify",
     "Say of every token in a CloudHSM token file whether its signature is good.",
     "tok-verify -p officer1.pub signed-tokens.json",
-    Option("-p", "PUB", "the key that should have signed; USER=PUB: that approver's key", repeated=True),
-    Option("-q", "", "write only the lines that are not OK"),
+    Option(
+        "-p",
+        "PUB",
+        "the key that should have signed; USER=PUB: by USER",
+        also="--verify-key",
+        repeated=True,
+    ),
+    (
+        Option("-q", "", "write only the lines that are not OK", also="--quiet"),
+        Option("--json", "", "write a JSON object for each file, for scripts"),
+    ),
     Option("--need", "M", "want approvals of M approvers in a quorum token", convert=_need),
-    Operand("FILE", "the token file, by default standard input"),
+    Operand("FILE", "a token file, by default standard input", many=True),
 )
 
 
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
+    from toktools.keys import owners
 
-    source, tokens = tokenfile.read(options.FILE)
-    if options.need and not tokens.shape.approvals:
-        raise ToktoolsError(f"{source.name}: --need counts the approvers of a quorum token, and this is none")
-    by_name, remark = _keys(tokens, options.p) if options.p else _key_inside(tokens, source.name)
-    faults = _approvals(tokens, by_name, options.need) if tokens.shape.approvals else _tokens(tokens, by_name)
-    lines = [
-        f"{source.name}: {name}: {f'FAILED: {fault}' if fault else f'OK{remark}'}\n"
-        for name, fault in faults
-        if fault or not options.q
-    ]
-    files.write_stdout("".join(lines).encode())
-    return 1 if any(fault for _, fault in faults) else 0
+    given = owners.Given(options.p)
 
+    def read(path: str | None) -> tuple[files.Snapshot, TokenFile, Keys, str]:
+        source, tokens = tokenfile.read(path)
+        if options.need and not tokens.shape.approvals:
+            raise ToktoolsError(f"{source.name}: --need counts the approvers of a quorum token, and this is none")
+        return (source, tokens, {}, "") if options.p else (source, tokens, *_key_inside(tokens, source.name))
 
-def _keys(tokens: TokenFile, given: Sequence[str]) -> tuple[Keys, str]:
-    """Return the keys by approver, in lower case, with those of nobody's name under ""; and a remark on where from."""
-    from toktools.keys import public
-
-    by_name: dict[str, list[PublicKey]] = {}
-    for argument in given:
-        user, equals, path = argument.partition("=")
-        named = bool(equals) and approvers.is_user(user) and bool(tokens.shape.approvals)
-        by_name.setdefault(user.lower() if named else "", []).append(public.read(path if named else argument))
-    return by_name, ""
+    status = 0
+    for source, tokens, inside, member in TOOL.each(options.FILE, read):
+        keys = inside or given.keys(tokens)
+        faults = _approvals(tokens, keys, options.need) if tokens.shape.approvals else _tokens(tokens, keys)
+        if options.json:
+            facts = _facts(source, tokens, faults, member)
+            files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
+        else:
+            files.write_stdout(_lines(source.name, faults, member, quiet=options.q).encode())
+        status = max(status, any(fault for _, fault in faults))
+    return status
 
 
 def _key_inside(tokens: TokenFile, name: str) -> tuple[Keys, str]:
+    """Return the key that the file itself has, and the member that it is in."""
     from toktools.keys import public
 
     member = tokens.shape.public_key
     inside = tokens.member(member) if member else None
     if not isinstance(inside, str) or not inside:
         raise ToktoolsError(f"{name}: -p PUB is missing")
-    return {"": [public.parse(inside, f"{name}: {member}")]}, f" (by the {member} in the file)"
+    return {"": [public.parse(inside, f"{name}: {member}")]}, member
 
 
-def _tokens(tokens: TokenFile, by_name: Keys) -> list[tuple[str, str]]:
-    from toktools import signatures
+def _tokens(tokens: TokenFile, keys: Keys) -> Faults:
+    from toktools.keys import owners
 
-    verifier = signatures.Verifier(by_name[""], tokens.digests)
-    return [(place.name, verifier.fault(place.index, place.text)) for place in tokens.places()]
+    return _judged(owners.judge(tokens, keys), tokens.places())
 
 
-def _approvals(tokens: TokenFile, by_name: Keys, need: int | None) -> list[tuple[str, str]]:
-    from toktools import signatures
+def _approvals(tokens: TokenFile, keys: Keys, need: int | None) -> Faults:
+    from toktools.keys import owners
 
-    faults = []
-    good: dict[int, str] = {}
-    for approval, place in zip(tokens.approvals, tokens.places()):
-        if need and not place.text:
-            continue  # one of those who need not sign
-        user = approval.approver[0]
-        keys = by_name.get(user, by_name.get("", ()))
-        fault = signatures.Verifier(keys, tokens.digests).fault(0, place.text) if keys else "no key is given"
-        if not fault:
-            key = next(key for key in keys if not signatures.Verifier([key], tokens.digests).fault(0, place.text))
-            first = good.setdefault(key.public_numbers().n, user)
-            fault = f"the same key as that of approver {shown(first)}" if first != user else ""
-        faults.append((place.name, fault))
+    approvals = owners.Approvals(tokens, keys)
+    # Where some are enough, there are those who need not sign.
+    faults = _judged(approvals.fault, [place for place in tokens.places() if place.text or not need])
     if not need:
         there = {approval.approver[0] for approval in tokens.approvals}
-        faults += [(f"approver {user}", "no approval") for user in by_name if user and user not in there]
-    signed = len(set(good.values()))
+        faults += [(f"approver {user}", "no approval") for user in keys if user and user not in there]
+    signed = len(approvals.approved)
     if need or not faults:
         faults.append(("approvals", "" if signed >= (need or 1) else f"{signed} of {need or 1}"))
     return faults
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+def _judged(judge: Callable[[Place], str], places: Sequence[Place]) -> Faults:
+    progress = TOOL.progress(f"of {len(places)} verified")
+    faults = []
+    for place in places:
+        faults.append((place.name, judge(place)))
+        if progress:
+            progress.step()
+    TOOL.end_progress()
+    return faults
+
+
+def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> str:
+    good, failed = onscreen.coloured(files.STDOUT, "OK", GREEN), onscreen.coloured(files.STDOUT, "FAILED", RED)
+    good += f" (by the {member} in the file)" if member else ""
+    return "".join(
+        f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n" for place, fault in faults if fault or not quiet
+    )
+
+
+def _facts(source: files.Snapshot, tokens: TokenFile, faults: Faults, member: str) -> dict[str, object]:
+    """Return what --json writes. Scripts rely on it: members may be added, but none is renamed."""
+    return {
+        "file": source.path,
+        "kind": tokens.shape.kind,
+        "ok": not any(fault for _, fault in faults),
+        "key": member or None,
+        "signatures": [{"of": place, "ok": not fault, "fault": fault or None} for place, fault in faults],
+    }
+
+
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

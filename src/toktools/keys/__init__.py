@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from toktools import passphrases
 from toktools.errors import ToktoolsError
 from toktools.options import Option
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     """Tells the user what the work does not stop for."""
     Opener = Callable[[str, Secret, Warn], Signer]
 
-KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", required=True)
+KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", also="--key", required=True)
 """The option of every command that signs."""
 
 
@@ -26,6 +27,7 @@ def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
     secret is asked for a pass phrase or a PIN, where one is needed. Raises ToktoolsError.
     """
     scheme, colon, _ = where.partition(":")
+    passphrases.warn_of_exposure(secret, warn)
     opener = _OPENERS.get(scheme.lower()) if colon else None  # a scheme has no case (RFC 3986 section 3.1)
     signer = (opener or _in_file)(where, secret, warn)
     from toktools import files

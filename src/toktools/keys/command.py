@@ -9,10 +9,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from toktools import encoding, files, signals
+from toktools import encoding, files, kernel, signals
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer, fault
 
@@ -28,19 +28,27 @@ _PAUSE = 0.05
 """Seconds from one look to the next."""
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM)
 """How the system says that it can start no process now."""
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 class Command(Signer):
     """A command that reads a digest of 32 raw bytes from its standard input, and writes the signature.
 
-    It is run without a shell between. Where an argument holds {}, the path of a private file with the digest stands
-    there. The signature is raw, or base64 with white space around it. Several threads may call sign().
+    One that always hashes reads what was hashed instead, where that is given for each digest. It is run without a shell
+    between. Where an argument holds {}, the path of a private file with what it reads stands there. The signature is
+    raw, or base64 with white space around it. Several threads may call sign().
     """
 
-    def __init__(self, argv: Sequence[str], *, base64: bool, public: PublicKey | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        base64: bool,
+        public: PublicKey | None = None,
+        hashed: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         super().__init__(public)
         self._argv = argv
+        self._hashed = hashed
         self._name = shown(argv[0]) or "''"
         self._base64 = base64
         self._lock = threading.Lock()
@@ -49,14 +57,17 @@ class Command(Signer):
         self._folder = ""
         self._others = _descendants()
         """Processes of the shell that has become this one."""
-        self._adopts = _adopt_orphans()
+        self._adopts = kernel.adopt_orphans()  # else what a command has started is its own business
 
     def _sign(self, digest: bytes) -> bytes:
         """Run the command for a digest, and return the signature: as many bytes as an RSA key can make.
 
         Raises ToktoolsError where the command cannot be run, fails, or writes something else.
         """
-        with self._arguments(digest) as argv, self._run(argv, digest) as child:
+        content = digest if self._hashed is None else self._hashed.get(digest)
+        if content is None:
+            raise ToktoolsError("no approval data for this digest", "--approval-data takes the file that it comes from")
+        with self._arguments(content) as argv, self._run(argv, content) as child:
             output = _output(child)
             if len(output) > _MAX_OUTPUT:
                 child.kill()
@@ -102,12 +113,12 @@ class Command(Signer):
         return started | _descendants() - self._others
 
     @contextmanager
-    def _arguments(self, digest: bytes) -> Iterator[Sequence[str]]:
+    def _arguments(self, content: bytes) -> Iterator[Sequence[str]]:
         if not any(_FILE in argument for argument in self._argv):
             yield self._argv
             return
         with files.trouble_at("a file for the digest"):
-            path = self._write(digest)
+            path = self._write(content)
         yield [argument.replace(_FILE, path) for argument in self._argv]
         # Once stop() is at work, what the command has started may still read it, until close().
         if not self._stopped:
@@ -116,7 +127,7 @@ class Command(Signer):
             except OSError:
                 pass  # the command has removed it, or worse; close() sees to the rest
 
-    def _write(self, digest: bytes) -> str:
+    def _write(self, content: bytes) -> str:
         from tempfile import mkdtemp, mkstemp
 
         with self._lock:
@@ -125,18 +136,17 @@ class Command(Signer):
             self._folder = self._folder or mkdtemp(prefix="toktools-")
             fd, path = mkstemp(suffix=".bin", dir=self._folder)
         with open(fd, "wb") as file:
-            file.write(digest)
+            file.write(content)
         return path
 
     @contextmanager
-    def _run(self, argv: Sequence[str], digest: bytes) -> Iterator[subprocess.Popen[bytes]]:
-        # The whole digest, and its end, are in the pipe before the command starts: it cannot read too little of it,
+    def _run(self, argv: Sequence[str], content: bytes) -> Iterator[subprocess.Popen[bytes]]:
+        # All that it reads, and the end, are in the pipe before the command starts: it cannot read too little of it,
         # and if it reads nothing, that harms nobody.
         with files.trouble_at(f"{self._name}: cannot be run"):
             stdin, feed = os.pipe()
         try:
-            os.write(feed, digest)
-            os.close(feed)
+            _fill(feed, content)
             while (child := self._started(argv, stdin)) is None:
                 time.sleep(_PAUSE)
         finally:
@@ -196,6 +206,16 @@ class Command(Signer):
         return signature
 
 
+def _fill(pipe: int, content: bytes) -> None:
+    """Write all there is to read into a pipe that nobody reads yet, and close it."""
+    try:
+        os.set_blocking(pipe, False)
+        if os.write(pipe, content) < len(content):
+            raise ToktoolsError(f"approval data of {encoding.size(len(content))}, more than a pipe takes")
+    finally:
+        os.close(pipe)
+
+
 def _output(child: subprocess.Popen[bytes]) -> bytes:
     """Return what a command writes until it ends, though what it has started may hold its output open."""
     output = b""
@@ -224,16 +244,6 @@ def _send(number: int, pids: Iterable[int]) -> None:
             os.kill(pid, number)
         except OSError:
             pass  # it is over
-
-
-def _adopt_orphans() -> bool:
-    """Become the parent of what the commands leave behind (Linux), so that it can be found; say whether that worked."""
-    import ctypes
-
-    try:
-        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (AttributeError, OSError):
-        return False  # another system: what a command has started is then its own business
 
 
 def _descendants() -> set[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from toktools import pipeline
+from toktools import files, pipeline
 from toktools.errors import ToktoolsError
 from toktools.keys import allowed, forms, openssh
 from toktools.keys.signer import Signer
@@ -60,7 +59,7 @@ def open_signer(path: str, passphrase: Secret, warn: Callable[[str], None]) -> S
         raise allowed.not_rsa(file.name, kind(key))
     refuse_broken(file.name, key)
     if file.status is not None:
-        _warn_of_exposure(file.name, file.status.st_mode, warn)
+        files.warn_of_exposure(file.name, file.status, "private key", warn)
     return KeyInMemory(key)
 
 
@@ -74,7 +73,7 @@ def load(file: forms.KeyFile, passphrase: Secret) -> object | None:
     if forms.shape(block.der).kind == forms.PKCS12:
         return _load_pkcs12(file.name, block.der, passphrase)
     if _has_broken_iv(block.text):
-        raise ToktoolsError(f"{file.name}: a broken key: its DEK-Info line is wrong")
+        raise forms.refusal(file, "a broken key: its DEK-Info line is wrong")
     return _load(file.name, block, passphrase)
 
 
@@ -157,13 +156,7 @@ def _not_private(file: forms.KeyFile) -> ToktoolsError:
     public = (forms.PUBLIC, forms.CERTIFICATE)
     if openssh.is_public(file) or any(forms.shape(block.der).kind in public for block in file.blocks):
         return ToktoolsError(f"{file.name}: a public key, where the private key is needed")
-    return unreadable(file, "no private key in PEM or DER")
-
-
-def unreadable(file: forms.KeyFile, reason: str) -> ToktoolsError:
-    """Say that there is no key in a file, and name the tool that makes one of it, if there is one."""
-    hint = "ssh-keygen -i -f FILE writes it as ssh-rsa ..." if b"---- BEGIN SSH2 PUBLIC KEY" in file.content else ""
-    return ToktoolsError(f"{file.name}: {reason}", hint)
+    return forms.refusal(file, "no private key in PEM or DER")
 
 
 def kind(key: object) -> str:
@@ -200,9 +193,3 @@ def _numbers_fit(key: RSAPrivateKey) -> bool:
         and 0 < numbers.iqmp < p
         and numbers.iqmp * q % p == 1
     )
-
-
-def _warn_of_exposure(name: str, mode: int, warn: Callable[[str], None]) -> None:
-    permissions = stat.S_IMODE(mode)
-    if stat.S_ISREG(mode) and permissions & (stat.S_IRGRP | stat.S_IROTH):
-        warn(f"{name}: others can read this private key (mode {permissions:04o}; chmod 600 closes it)")

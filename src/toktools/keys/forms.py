@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from toktools import files
+from toktools import files, mistaken
 from toktools.errors import ToktoolsError
 from toktools.keys import der
 
@@ -15,6 +15,7 @@ MAX_SIZE = 1 << 20
 """Bytes of the largest key file."""
 
 PRIVATE, PUBLIC, CERTIFICATE, ENCRYPTED, PKCS12 = "private", "public", "certificate", "encrypted", "PKCS#12"
+REQUEST, PKCS7, REVOKED, PARAMETERS = "request", "PKCS#7", "revoked", "parameters"
 
 RSA = bytes.fromhex("2a864886f70d010101")
 """rsaEncryption (RFC 8017 appendix A.1)."""
@@ -34,10 +35,28 @@ _LABELS = {
     "EC PRIVATE KEY": PRIVATE,
     "DSA PRIVATE KEY": PRIVATE,
     OPENSSH: PRIVATE,
+    "CERTIFICATE REQUEST": REQUEST,
+    "NEW CERTIFICATE REQUEST": REQUEST,
+    "PKCS7": PKCS7,
+    "CMS": PKCS7,
+    "X509 CRL": REVOKED,
+    "EC PARAMETERS": PARAMETERS,
+    "DH PARAMETERS": PARAMETERS,
+    "DSA PARAMETERS": PARAMETERS,
 }
 """What a block of PEM is for (RFC 7468; OpenSSL's PEM_read_bio_PrivateKey(3))."""
 
+_WITHOUT_KEY = {
+    REQUEST: ("a certificate request", "openssl req -in FILE -pubkey -noout writes the public key in it"),
+    PKCS7: ("a PKCS#7 file", "openssl pkcs7 -in FILE -print_certs writes the certificates in it"),
+    REVOKED: ("a list of revoked certificates", ""),
+    PARAMETERS: ("parameters of a kind of key that CloudHSM does not take", ""),
+}
+"""What stands in the same formats, and is neither a key nor a certificate: its name, and how to get at one."""
+
 _I, _S, _B, _O = der.INTEGER, der.SEQUENCE, der.BIT_STRING, der.OCTET_STRING
+_SIGNED = bytes.fromhex("2a864886f70d010702")
+"""signedData (RFC 2315 section 14)."""
 _ENOUGH = 10
 _OF_VERSION_3 = [0xA0, _I, _S, _S, _S, _S, _S]
 _OF_VERSION_1 = _OF_VERSION_3[1:]
@@ -93,6 +112,16 @@ def read(path: str) -> KeyFile:
     return KeyFile(file.name, file.content, file.status)
 
 
+def refusal(file: KeyFile, reason: str) -> ToktoolsError:
+    """Say that there is no key in a file, and what there is, where that is known."""
+    for block in file.blocks:
+        kind = _LABELS.get(block.label) if block.label is not None else shape(block.der).kind
+        if kind in _WITHOUT_KEY:
+            name, hint = _WITHOUT_KEY[kind]
+            return ToktoolsError(f"{file.name}: {reason}: {name}", hint)
+    return mistaken.refuse(file.name, file.content, reason)
+
+
 def encrypted_keys(content: bytes | memoryview) -> Iterator[memoryview]:
     """Yield what looks like an EncryptedPrivateKeyInfo: the DER itself, or what is in a PKCS#12 file."""
     return (inner for tag, inner in der.nested(content) if tag == der.SEQUENCE and _shape(inner).kind == ENCRYPTED)
@@ -110,6 +139,10 @@ def _shape(content: memoryview) -> Shape:
         return Shape(PUBLIC, _algorithm(parts[0][1]), _numbers(parts[1][1][1:]))
     if tags == [_I, _I]:  # RSAPublicKey (RFC 8017 appendix A.1.1)
         return Shape(PUBLIC, RSA, parts)
+    if tags == [_S, _S, _B] and _tags(parts[0][1])[:4] == [_I, _S, _S, 0xA0]:  # RFC 2986 section 4
+        return Shape(REQUEST)
+    if tags == [der.OBJECT_IDENTIFIER, 0xA0] and bytes(parts[0][1]) == _SIGNED:
+        return Shape(PKCS7)
     if tags == [_S, _S, _B]:  # Certificate (RFC 5280 section 4.1)
         return _certificate(parts[0][1])
     if tags == [_S, _O]:  # EncryptedPrivateKeyInfo (RFC 5208 section 6)
@@ -120,6 +153,10 @@ def _shape(content: memoryview) -> Shape:
         return Shape(PRIVATE, RSA, parts)
     # PFX (RFC 7292 section 4), which has version 3.
     return Shape(PKCS12 if tags[:2] == [_I, _S] and bytes(parts[0][1]) == b"\3" else "")
+
+
+def _tags(content: memoryview) -> list[int]:
+    return [tag for tag, _ in islice(der.values(content), _ENOUGH)]
 
 
 def _certificate(content: memoryview) -> Shape:

@@ -30,6 +30,7 @@ _KINDS = {
 }
 """By how the name of a kind begins."""
 _CERTIFICATE = b"-cert-v0"
+_BROKEN = "a broken key in OpenSSH's format"
 _NAMES = (b"ssh-", b"ecdsa-", b"sk-", b"webauthn-")
 
 
@@ -74,7 +75,8 @@ def private(file: forms.KeyFile, passphrase: Secret) -> object:
         _need_bcrypt(file.name)
     phrase = passphrase(file.name, "pass phrase") if key.is_encrypted else None
     try:
-        return load_ssh_private_key(key.text, phrase, unsafe_skip_rsa_key_validation=True)
+        # Before cryptography 45 the library's test of the primes cannot be left out here.
+        return load_ssh_private_key(key.text, phrase)
     except UnsupportedAlgorithm:
         raise ToktoolsError(f"{file.name}: the key is encrypted with a cipher that is not supported") from None
     except (ValueError, TypeError):
@@ -90,7 +92,7 @@ class _PrivateKey:
         content = block.der if block is not None else b""
         self.text = block.text if block is not None else b""
         if not content.startswith(_MAGIC):
-            raise _broken(file.name)
+            raise forms.refusal(file, _BROKEN)
         try:
             cipher, at = _string(content, len(_MAGIC))
             _, at = _string(content, at)
@@ -145,4 +147,4 @@ def _not_rsa(name: str, kind: bytes) -> ToktoolsError:
 
 
 def _broken(name: str) -> ToktoolsError:
-    return ToktoolsError(f"{name}: a broken key in OpenSSH's format")
+    return ToktoolsError(f"{name}: {_BROKEN}")

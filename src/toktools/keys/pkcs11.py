@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
 from pkcs11.types import SignMixin
 
-from toktools import passphrases
+from toktools import passphrases, terminal
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
@@ -68,7 +68,7 @@ def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None
     with _trouble():
         token = _token(wanted)
         name = f"token {shown(token.label)}"
-        pin = _pin(token, name, _source(wanted, secret), warn)
+        pin = _pin(token, name, _source(wanted, secret, warn), warn)
         try:
             session = token.open(user_pin=pin)
         except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
@@ -169,7 +169,7 @@ def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[st
         return pkcs11.PROTECTED_AUTH  # the reader has its own keys
     if is_last:
         # A wrong PIN in a file or a variable may be what has used the others up.
-        if not passphrases.has_terminal():
+        if not terminal.exists():
             hint = "a right PIN, typed at a terminal, puts the count back"
             raise ToktoolsError(f"{name}: the last try is for a person at a terminal, and there is none", hint)
         secret = passphrases.prompt("--passin")
@@ -179,7 +179,7 @@ def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[st
         raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
 
 
-def _source(wanted: dict[str, bytes], secret: passphrases.Secret) -> passphrases.Secret:
+def _source(wanted: dict[str, bytes], secret: passphrases.Secret, warn: Callable[[str], None]) -> passphrases.Secret:
     if "pin-source" not in wanted:
         return secret
     path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
@@ -187,7 +187,9 @@ def _source(wanted: dict[str, bytes], secret: passphrases.Secret) -> passphrases
         raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
     if not path:
         raise ToktoolsError("pin-source: no path")
-    return passphrases.file(path, "pin-source")
+    source = passphrases.file(path, "pin-source")
+    passphrases.warn_of_exposure(source, warn)
+    return source
 
 
 def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:

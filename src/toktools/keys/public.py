@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 
 from toktools.errors import ToktoolsError
 from toktools.keys import allowed, forms, openssh
-from toktools.keys.file import kind, load, refuse_broken, unreadable
+from toktools.keys.file import kind, load, refuse_broken
 
 _NOT_READ = (ValueError, UnsupportedAlgorithm, InternalError)
 
@@ -82,7 +82,7 @@ def _of_private(file: forms.KeyFile) -> object:
         raise ToktoolsError(f"{file.name}: a PKCS#12 file, where the public key is enough", hint)
     key = load(file, _refuse_encrypted)
     if key is None:
-        raise unreadable(file, "no public key, certificate or private key in PEM or DER")
+        raise forms.refusal(file, "no public key, certificate or private key in PEM or DER")
     if not isinstance(key, RSAPrivateKey):
         return key
     refuse_broken(file.name, key)

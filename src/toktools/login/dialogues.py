@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from toktools import files, prompts, signatures, tokenfile
+from toktools import files, prompts, replacing, signatures, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.login.driver import MAX_LINE, plain
 
@@ -90,7 +90,7 @@ def sign(cli: Cli, place: Here, signer: Signer) -> None:
         fault = verifier.fault(signature.index, signature.text)
         if fault:
             raise ToktoolsError(f"{signature.name}: {fault}")
-    files.replace({place.local: tokens.dump()}, seen=source)
+    replacing.replace({place.local: tokens.dump()}, seen=source)
     place.send()
 
 

@@ -9,10 +9,9 @@ import signal
 import struct
 import subprocess
 import termios
-import tty
 from collections.abc import Sequence
 
-from toktools import files, passphrases, signals
+from toktools import files, signals, terminal
 from toktools.errors import ToktoolsError
 
 _CHUNK = 1 << 16
@@ -29,16 +28,15 @@ class Program:
     def __init__(self, argv: Sequence[str], rows: int, columns: int) -> None:
         self.flushed = False
         """Whether the program has thrown away what was typed and not yet read (ioctl_tty(2), TIOCPKT)."""
-        self._fd, terminal = os.openpty()
+        self._fd, line = os.openpty()
         try:
             self._resize(rows, columns)
             fcntl.ioctl(self._fd, termios.TIOCPKT, struct.pack("i", 1))
             self._process = subprocess.Popen(  # noqa: S603 - what the user names
                 list(argv),
-                stdin=terminal,
-                stdout=terminal,
-                stderr=terminal,
-                env=passphrases.environment(),
+                stdin=line,
+                stdout=line,
+                stderr=line,
                 start_new_session=True,
                 preexec_fn=_take_terminal,  # noqa: PLW1509 - this program has no threads
             )
@@ -46,7 +44,7 @@ class Program:
             os.close(self._fd)
             raise
         finally:
-            os.close(terminal)
+            os.close(line)
 
     def read(self, patience: float, *more: int) -> bytes | None:
         """Return what the program writes next: nothing after so many seconds or when there is more to read elsewhere.
@@ -101,30 +99,16 @@ class Program:
             columns, rows = os.get_terminal_size(files.STDIN)
             self._resize(rows, columns)
 
-        before = termios.tcgetattr(files.STDIN)
-
-        def restore() -> None:
-            try:
-                termios.tcsetattr(files.STDIN, termios.TCSADRAIN, before)
-            except termios.error:
-                pass  # the terminal is gone
-
-        def take() -> None:
-            tty.setraw(files.STDIN, termios.TCSADRAIN)
-            fit()
-
         fcntl.ioctl(self._fd, termios.TIOCPKT, struct.pack("i", 0))
         os.set_blocking(self._fd, False)
         signal.signal(signal.SIGWINCH, fit)
-        with signals.tidied(signal.SIGTSTP, tidy=restore, again=take):
-            try:
-                take()
+        try:
+            with terminal.raw(files.STDIN, again=fit):
                 self._pass_on()
-            except (OSError, termios.error):
-                raise ToktoolsError("the terminal is gone") from None
-            finally:
-                restore()
-                signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        except (OSError, termios.error):
+            raise ToktoolsError("the terminal is gone") from None
+        finally:
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)
 
     def wait(self) -> int:
         """Wait for the end, for a few seconds, and return how it ended: below zero for a signal."""

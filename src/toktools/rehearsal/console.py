@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from toktools import files, passphrases
+from toktools import files, terminal
 from toktools.errors import ToktoolsError
 
+_TERMINAL = f"/dev/fd/{files.STDIN}"
 _CHUNK = 1 << 12
 _MAX_LINE = 1 << 16
 
@@ -32,15 +33,15 @@ class Console:
 
     def ask(self, question: str, *, hidden: bool = False) -> str:
         """Return the line that answers a question. Raises EndOfInput, and ToktoolsError for other trouble."""
-        if self._is_terminal and hidden:
+        if self._is_terminal:
             with files.trouble_at(files.STDIN_NAME):
-                line = passphrases.ask(files.STDIN, files.STDOUT, question)
+                line = terminal.ask(question, files.write_stdout, path=_TERMINAL, hidden=hidden)
         else:
             files.write_stdout(question.encode())
             line = self._line()
-        if not line:
-            if not (self._is_terminal and hidden):
+            if not line:
                 files.write_stdout(b"\n")
+        if not line:
             raise EndOfInput(question)
         if not self._is_terminal:
             files.write_stdout(b"\n" if hidden else line.removesuffix(b"\n") + b"\n")

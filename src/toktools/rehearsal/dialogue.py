@@ -4,63 +4,116 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, field
 
-from toktools import approvers, files, prompts, tokenfile
+from toktools import __version__, approvers, files, prompts, replacing, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.keys import public
-from toktools.options import Answer, CommandLine
-from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, own
+from toktools.rehearsal.answers import MARK, Refused, own
+from toktools.rehearsal.cluster import Cluster, Name, Session
 from toktools.rehearsal.console import Console, EndOfInput
 from toktools.rehearsal.state import State, StateError
+from toktools.rehearsal.syntax import VERSION, Command, find, help_text, helped
 
 _MAX_KEY = 1 << 16
+_LEAVE = (["quit"], ["exit"])
+_ONLY = "cluster-rehearsal"
+"""The cluster's id where none is configured."""
+
+
+_SINGLE = "a single command takes the user from CLOUDHSM_ROLE and CLOUDHSM_PIN"
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command of the CLI: its command line, and what it does, which returns the data of the answer."""
+class Start:
+    """How the CLI was started: the configured clusters, and what versions of it differ in."""
 
-    line: CommandLine
-    work: Callable[[Dialogue, SimpleNamespace], object]
-    check: Callable[[SimpleNamespace], None] = lambda _given: None
-    """What else must be right with the command line; raises ToktoolsError."""
-    needs_user: bool = True
-    """Whether somebody must be logged in."""
+    clusters: Sequence[str] = ()
+    cluster_id: str = ""
+    prompt_after_login: bool = False
+    registration_signatures: bool = False
 
     @property
-    def words(self) -> list[str]:
-        """The words of its name."""
-        return self.line.name.split()
+    def configured(self) -> Sequence[str]:
+        """Return the clusters that there are."""
+        return self.clusters or (self.cluster_id or _ONLY,)
+
+    def check(self, *, single: bool) -> None:
+        """Refuse to start without knowing the cluster. Raises ToktoolsError.
+
+        A single command may name it itself.
+        """
+        for name in self.configured:
+            if not (name.isascii() and name.replace("-", "").isalnum()):
+                raise ToktoolsError("the id of a cluster has letters, digits and hyphens")
+        if len(set(self.clusters)) < len(self.clusters):
+            raise ToktoolsError("--configured: the same cluster twice")
+        if self.cluster_id or not single:
+            self.chosen(None)
+
+    def chosen(self, cluster_id: str | None) -> str:
+        """Return the cluster that a command is for. Raises ToktoolsError where that is not said, or not one of them."""
+        found = cluster_id or self.cluster_id
+        if not self.clusters:
+            return self.configured[0]
+        if not found and len(self.clusters) > 1:
+            raise ToktoolsError("several clusters are configured: specify one with --cluster-id")
+        if found and found not in self.clusters:
+            raise ToktoolsError("--cluster-id: no such cluster is configured")
+        return found or self.clusters[0]
 
 
+@dataclass
 class Dialogue:
-    """One shell, with one session in the cluster."""
+    """One shell, with one session in each cluster."""
 
-    def __init__(
-        self, state: State, hsms: int, commands: Sequence[Command], complain: Callable[[ToktoolsError], None]
-    ) -> None:
-        self.session = Session()
-        self._state = state
-        self._hsms = hsms
-        self._commands = commands
-        self._complain = complain
+    state: State
+    hsms: int
+    commands: Sequence[Command]
+    complain: Callable[[ToktoolsError], None]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    start: Start = field(default_factory=Start)
+
+    def __post_init__(self) -> None:
         self._console = Console()
+        self._sessions = {name: Session() for name in self.start.configured}
+        self.cluster_id = self.start.configured[0]
+        """The cluster that the command under way is for."""
+        self.is_single = False
+        """Whether the command under way is a single one."""
+
+    @property
+    def session(self) -> Session:
+        """Return the session in the cluster that the command under way is for."""
+        return self._sessions[self.cluster_id]
+
+    def session_in(self, cluster_id: str) -> Session:
+        """Return the session in a cluster. Raises ToktoolsError where it is not configured."""
+        return self._sessions[self.start.chosen(cluster_id)]
 
     def interact(self) -> None:
-        """Take commands at the prompt until quit, or the end of the input."""
+        """Take commands at the prompt until quit or exit, or the end of the input.
+
+        Raises ToktoolsError where the input ends at a question, and StateError where there is no cluster any more.
+        """
+        question = ""
         try:
-            while (words := self._words()) != ["quit"]:
+            while True:
+                question = self._prompt()
+                words = self._words(question)
+                if words in _LEAVE:
+                    break
                 try:
                     if words:
                         self._run(words)
+                except StateError:
+                    raise
                 except ToktoolsError as error:
-                    self._complain(error)
+                    self.complain(error)
         except EndOfInput as end:
-            if end.question != prompts.READY:
+            if end.question != question:
                 raise _cut_short() from None
         finally:
             self._leave()
@@ -71,7 +124,7 @@ class Dialogue:
         Returns 0, or 1 where the cluster refuses. Raises ToktoolsError where it is no command, or its input ends.
         """
         try:
-            return self._run(words, by_environment=True)
+            return self._run(words, single=True)
         except EndOfInput:
             raise _cut_short() from None
         finally:
@@ -83,11 +136,20 @@ class Dialogue:
     def cluster(self) -> Iterator[Cluster]:
         """Yield the cluster, for one transaction; where that cannot be kept, nobody is logged in any more."""
         try:
-            with self._state.cluster(self._hsms) as cluster:
+            with self.state.cluster(self.hsms) as cluster:
                 yield cluster
         except StateError:
-            self.session.become(None)
+            for session in self._sessions.values():
+                session.become(None)
             raise
+
+    def disturb(self, username: str) -> None:
+        """Let some HSMs of the cluster, or of the last one that is configured, not know a user."""
+        try:
+            with self.cluster() as cluster:
+                cluster.disturb(username, self.start.cluster_id or self.start.configured[-1])
+        except Refused as refused:
+            raise ToktoolsError(f"--inconsistent: {str(refused).removeprefix(MARK)}") from None
 
     def password(self, given: str | None) -> str:
         """Return the password from the command line, or ask for it."""
@@ -104,7 +166,7 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        files.replace({path: tokenfile.dump_json(document)})
+        replacing.replace({path: tokenfile.dump_json(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""
@@ -116,39 +178,45 @@ class Dialogue:
 
     # How it goes
 
-    def _words(self) -> list[str]:
-        line = self._console.ask(prompts.READY)
+    def _prompt(self) -> str:
+        if self.start.prompt_after_login:
+            self.cluster_id = self.start.cluster_id or self.start.configured[0]
+            if self.session.name:
+                return f"{self.session.name[0]}@{self.cluster_id} > "
+        return prompts.READY
+
+    def _words(self, question: str) -> list[str]:
+        line = self._console.ask(question)
         while line.endswith("\\"):
             line = line[:-1] + self._console.ask("")
         try:
             return shlex.split(line)
         except ValueError as error:
-            self._complain(ToktoolsError(str(error).lower()))
+            self.complain(ToktoolsError(str(error).lower()))
             return []
 
-    def _run(self, words: Sequence[str], *, by_environment: bool = False) -> int:
-        if words[0] == "help":
-            files.write_stdout(self._help(words[1:]).encode())
+    def _run(self, words: Sequence[str], *, single: bool = False) -> int:
+        asked = helped(words)
+        if asked is not None:
+            topic, brief = asked
+            files.write_stdout(help_text(self.commands, self.groups, topic, brief=brief).encode())
             return 0
-        command = next((command for command in self._commands if _begins(words, command.words)), None)
+        if words[0] in VERSION:
+            files.write_stdout(f"tok-rehearse (toktools) {__version__}\n".encode())
+            return 0
+        command = find(self.commands, words)
         if command is None:
-            raise ToktoolsError("no such command", "help lists the commands")
-        arguments = list(words[len(command.words) :])
-        if arguments == ["-h"]:
-            arguments = ["--help"]
-        try:
-            options = command.line.parse(arguments)
-            command.check(options)
-        except Answer as answer:
-            files.write_stdout(str(answer).encode())
-            return 0
-        except ToktoolsError as error:
-            raise ToktoolsError(f"{command.line.name}: {error.message}", f"try 'help {command.line.name}'") from None
-        credentials = _credentials() if by_environment and command.needs_user else None
+            return self._group(words)
+        options = command.parse(words[len(command.words) :])
+        if single and command.interactive:
+            raise ToktoolsError(f"{command.line.name}: it is for interactive mode", _SINGLE)
+        if hasattr(options, "cluster_id"):  # user replicate names its two in its own way
+            self.cluster_id = self.start.chosen(options.cluster_id)
+        self.is_single = single
+        credentials = credentials_in("") if single and command.needs_user else None
         try:
             if credentials:
-                with self.cluster() as cluster:
-                    cluster.login(self.session, *credentials)
+                self._log_in(self.session, credentials)
             code, data = 0, command.work(self, options)
         except Refused as refused:
             code, data = 1, str(refused)
@@ -159,25 +227,29 @@ class Dialogue:
         files.write_stdout(tokenfile.dump_json({"error_code": code, "data": data}))
         return code
 
-    def _help(self, words: Sequence[str]) -> str:
-        exact = [command for command in self._commands if command.words == list(words)]
-        if exact:
-            return exact[0].line.help()
-        rows = [(command.line.name, command.line.purpose) for command in self._commands]
-        rows += [("help [COMMAND]", "List the commands, or say how one is used."), ("quit", "End the session.")]
-        found = [(name, purpose) for name, purpose in rows if _begins(name.split(), words)]
-        if not found:
-            raise ToktoolsError("no such command", "help lists the commands")
-        width = max(len(name) for name, _ in found)
-        return "".join(f"  {name:{width}}  {purpose}\n" for name, purpose in found)
+    def enter(self, session: Session, prefix: str) -> None:
+        """Log in with credentials from the environment, if they are there."""
+        credentials = credentials_in(prefix)
+        if credentials:
+            self._log_in(session, credentials)
+
+    def _log_in(self, session: Session, credentials: tuple[Name, str]) -> None:
+        with self.cluster() as cluster:
+            cluster.login(session, *credentials)
+
+    def _group(self, words: Sequence[str]) -> int:
+        """List the commands of a group that is named without one, which is no command yet."""
+        files.write_stdout(help_text(self.commands, self.groups, words, brief=True).encode())
+        raise ToktoolsError(f"{' '.join(words)}: a command is missing", f"try 'help {' '.join(words)}'")
 
     def _leave(self) -> None:
-        if self.session.name is not None:
-            try:
-                with self.cluster() as cluster:
-                    cluster.logout(self.session)
-            except Refused:
-                pass  # another shell has deleted the user, and the tokens with it
+        for session in self._sessions.values():
+            if session.name is not None:
+                try:
+                    with self.cluster() as cluster:
+                        cluster.logout(session)
+                except Refused:
+                    pass  # another shell has deleted the user, and the tokens with it
 
 
 def read(path: str) -> tokenfile.TokenFile:
@@ -213,16 +285,12 @@ def _cut_short() -> ToktoolsError:
     return ToktoolsError(f"{files.STDIN_NAME}: it ended before all was answered")
 
 
-def _begins(words: Sequence[str], start: Iterable[str]) -> bool:
-    start = list(start)
-    return list(words[: len(start)]) == start
-
-
-def _credentials() -> tuple[Name, str] | None:
-    role, pin = os.environ.get("CLOUDHSM_ROLE"), os.environ.get("CLOUDHSM_PIN")
+def credentials_in(prefix: str) -> tuple[Name, str] | None:
+    """Return the user that CLOUDHSM_ROLE and CLOUDHSM_PIN name, or other variables with a prefix; None without them."""
+    role, pin = os.environ.get(f"{prefix}CLOUDHSM_ROLE"), os.environ.get(f"{prefix}CLOUDHSM_PIN")
     if role is None and pin is None:
         return None
     username, colon, password = (pin or "").partition(":")
     if role not in approvers.ROLES or not colon:
-        raise ToktoolsError("CLOUDHSM_ROLE is admin or crypto-user, and CLOUDHSM_PIN is user:password")
+        raise ToktoolsError(f"{prefix}CLOUDHSM_ROLE is admin or crypto-user, and {prefix}CLOUDHSM_PIN is user:password")
     return (username.lower(), role), password

@@ -6,25 +6,41 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from hashlib import sha256
+from typing import Any
 
 from toktools import files
-from toktools.errors import ToktoolsError
-from toktools.rehearsal.cluster import Cluster, QuorumToken, Refused, User
+from toktools.errors import ToktoolsError, shown
+from toktools.rehearsal.answers import Refused
+from toktools.rehearsal.cluster import Cluster
+from toktools.rehearsal.keyring import Key
+from toktools.rehearsal.members import User
+from toktools.rehearsal.quorum import QuorumToken
+from toktools.rehearsal.software import Damaged
 
 _APPLICATION = 0x746F6B74
 """Marks the file as ours (PRAGMA application_id): tokt."""
-_VERSION = 1
+_VERSION = 2
 _PATIENCE = 30.0
 """Seconds to wait for another shell."""
 
 _TABLES = """
 CREATE TABLE users (
     username TEXT, role TEXT, salt BLOB, hashed BLOB, failures INTEGER, public_key TEXT, mfa INTEGER, quorum INTEGER,
-    id TEXT, PRIMARY KEY (username, role));
+    id TEXT, wrapped BLOB, inconsistent TEXT, PRIMARY KEY (username, role));
 CREATE TABLE quorum_values (service TEXT PRIMARY KEY, value INTEGER);
 CREATE TABLE quorum_tokens (
-    digest BLOB PRIMARY KEY, service TEXT, username TEXT, role TEXT, session TEXT, created REAL);
+    digest BLOB PRIMARY KEY, service TEXT, username TEXT, role TEXT, session TEXT, created REAL, key_reference INTEGER);
+CREATE TABLE keys (
+    reference INTEGER PRIMARY KEY, label TEXT, owner TEXT, public_key TEXT, wrapped BLOB, attributes TEXT, shared TEXT,
+    manage INTEGER, use INTEGER, session TEXT);
+CREATE TABLE trust_anchors (reference INTEGER PRIMARY KEY, certificates TEXT);
+CREATE TABLE cluster (enforcement TEXT);
+CREATE TABLE seal (digest BLOB);
 """
+_KEPT = ("users", "quorum_values", "quorum_tokens", "keys", "trust_anchors", "cluster")
+
+_Tables = dict[str, list[tuple[Any, ...]]]
 
 
 def default_path() -> str:
@@ -32,6 +48,8 @@ def default_path() -> str:
     home = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(home):  # the specification wants a relative one ignored
         home = os.path.expanduser("~/.local/state")
+        if not os.environ.get("HOME", "~") or not os.path.isabs(home):
+            raise ToktoolsError("there is no home folder to keep the cluster in", "--state FILE says where")
     return os.path.join(home, "toktools", "rehearsal.sqlite")
 
 
@@ -56,18 +74,24 @@ class State:
         with self._opened() as database:
             # A file that cannot be written is better known before the first command; without COMMIT, nothing has been.
             database.execute(f"PRAGMA user_version = {_VERSION}")
+            self._load(database, hsms=1)
+            # What no row is read from can be torn too, and would be met at the first change.
+            if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+                raise self._damaged("it is not as tok-rehearse wrote it")
 
     @contextmanager
     def cluster(self, hsms: int) -> Iterator[Cluster]:
         """Yield the cluster, alone in the file, and keep what has become of it, also where it has refused something."""
         with self._opened() as database:
-            cluster = _load(database, hsms)
+            cluster = self._load(database, hsms)
             before = _rows(cluster)
             refused = None
             try:
                 yield cluster
             except Refused as answer:
                 refused = answer
+            except Damaged as damage:
+                raise self._damaged(str(damage)) from None
             if _rows(cluster) != before:
                 _save(database, _rows(cluster))
             if refused:
@@ -85,14 +109,15 @@ class State:
                 self._prepare(database)
                 yield database
         except sqlite3.Error as error:
-            raise StateError(f"{self.name}: {error}") from None
+            raise StateError(f"{self.name}: {shown(str(error))}") from None
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         if found == [_APPLICATION, _VERSION]:
             return
-        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise ToktoolsError(f"{self.name}: not a state file of this tok-rehearse")
+        # One byte is an empty database to SQLite.
+        if os.path.getsize(self.path) or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StateError(f"{self.name}: not a state file of this tok-rehearse")
         for statement in _TABLES.split(";"):
             database.execute(statement)
         database.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -100,41 +125,100 @@ class State:
         database.execute("COMMIT")
         database.execute("BEGIN IMMEDIATE")
 
+    def _damaged(self, what: str) -> StateError:
+        return StateError(f"{self.name}: damaged: {what}")
 
-def _load(database: sqlite3.Connection, hsms: int) -> Cluster:
-    users = [
-        User((username, role), salt, hashed, failures, public_key, bool(mfa), bool(quorum), user_id)
-        for username, role, salt, hashed, failures, public_key, mfa, quorum, user_id in database.execute(
-            "SELECT * FROM users ORDER BY rowid"
+    def _load(self, database: sqlite3.Connection, hsms: int) -> Cluster:
+        tables = {table: database.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall() for table in _KEPT}  # noqa: S608
+        seals = database.execute("SELECT * FROM seal").fetchall()
+        if not seals and not any(tables.values()):
+            return Cluster(hsms)
+        # So nothing below can meet a column, a row or a type that was not written here.
+        if seals != [(_seal(tables),)]:
+            raise self._damaged("it is not as tok-rehearse wrote it")
+        users = [
+            User((username, role), salt, hashed, failures, public_key, bool(mfa), bool(quorum), *rest)
+            for username, role, salt, hashed, failures, public_key, mfa, quorum, *rest in tables["users"]
+        ]
+        tokens = [
+            QuorumToken(digest, service, (username, role), *rest)
+            for digest, service, username, role, *rest in tables["quorum_tokens"]
+        ]
+        keys = [
+            Key(
+                reference,
+                label,
+                owner,
+                public_key,
+                wrapped,
+                frozenset(attributes.split()),
+                tuple(shared.split()),
+                *rest,
+            )
+            for reference, label, owner, public_key, wrapped, attributes, shared, *rest in tables["keys"]
+        ]
+        return Cluster(
+            hsms,
+            {user.name: user for user in users},
+            dict(tables["quorum_values"]),
+            tokens,
+            keys=keys,
+            anchors=dict(tables["trust_anchors"]),
+            enforcement=tables["cluster"][0][0],
         )
-    ]
-    tokens = [
-        QuorumToken(digest, service, (username, role), session, created)
-        for digest, service, username, role, session, created in database.execute(
-            "SELECT * FROM quorum_tokens ORDER BY rowid"
-        )
-    ]
-    values = dict(database.execute("SELECT service, value FROM quorum_values ORDER BY rowid").fetchall())
-    return Cluster(hsms, {user.name: user for user in users}, values, tokens)
 
 
-def _rows(cluster: Cluster) -> dict[str, list[tuple[object, ...]]]:
+def _seal(tables: _Tables) -> bytes:
+    """Return a digest of all rows: it tells damage, and does not keep out who means to change them."""
+    return sha256(repr([tables[table] for table in _KEPT]).encode(errors="surrogateescape")).digest()
+
+
+def _rows(cluster: Cluster) -> _Tables:
     """Return all that is kept: the rows of each table."""
     return {
         "users": [
-            (*user.name, user.salt, user.hashed, user.failures, user.public_key, user.mfa, user.quorum, user.id)
+            (
+                *user.name,
+                user.salt,
+                user.hashed,
+                user.failures,
+                user.public_key,
+                int(user.mfa),
+                int(user.quorum),
+                user.id,
+                user.wrapped,
+                user.inconsistent,
+            )
             for user in cluster.users.values()
         ],
         "quorum_values": list(cluster.values.items()),
         "quorum_tokens": [
-            (token.digest, token.service, *token.name, token.session, token.created) for token in cluster.tokens
+            (token.digest, token.service, *token.name, token.session, token.created, token.key_reference)
+            for token in cluster.tokens
         ],
+        "keys": [
+            (
+                key.reference,
+                key.label,
+                key.owner,
+                key.public_key,
+                key.wrapped,
+                " ".join(sorted(key.true)),
+                " ".join(key.shared),
+                key.manage,
+                key.use,
+                key.session,
+            )
+            for key in cluster.keys
+        ],
+        "trust_anchors": list(cluster.anchors.items()),
+        "cluster": [(cluster.enforcement,)],
     }
 
 
-def _save(database: sqlite3.Connection, tables: dict[str, list[tuple[object, ...]]]) -> None:
+def _save(database: sqlite3.Connection, tables: _Tables) -> None:
     """Write everything anew: there is little of it, and so nothing can be forgotten."""
-    for table, rows in tables.items():
+    for table, rows in {**tables, "seal": [(_seal(tables),)]}.items():
         database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from above
         for row in rows:
             database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608

@@ -1,0 +1,32 @@
+"""The build's own step: completions go into the wheel as they are made from the tables of options."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Completions(BuildHookInterface[Any]):
+    """Makes the completions for bash, zsh and fish, and takes them away again when they are in the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - as hatchling calls it
+        """Add the files to the wheel's share/."""
+        sys.path.insert(0, os.path.join(self.root, "src"))
+        from toktools import completions
+
+        self._folder = tempfile.mkdtemp(prefix="toktools-")
+        for path, text in completions.files().items():
+            made = os.path.join(self._folder, path.replace("/", "-"))
+            with open(made, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(made, 0o644)  # whatever the umask is
+            build_data["shared_data"][made] = f"share/{path}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - the same
+        """Remove them."""
+        shutil.rmtree(self._folder)

@@ -1,0 +1,127 @@
+#!/bin/sh
+# Installs toktools, or removes it: a private virtual environment in PREFIX/lib/toktools, and links to its commands,
+# pages and completions where a shell and man(1) look for them. It needs Python 3.9 or later with venv, and, beside a
+# folder of wheels (the bundle), no network.
+set -eu
+umask 022 # whatever the caller's: root may install for all
+
+usage() {
+    cat <<'END'
+usage: install.sh [--prefix DIR] [--destdir DIR] [--python COMMAND] [--extras NAMES] [--uninstall]
+
+  --prefix DIR      where to install, by default /usr/local
+  --destdir DIR     put all of it under DIR, for a package or an image; it runs once it is at PREFIX
+  --python COMMAND  the Python to install for, by default python3
+  --extras NAMES    with what else, by default all: NAMES are kms, pkcs11, ssh, or none
+  --uninstall       remove what an earlier call has installed there
+END
+}
+
+die() {
+    echo "install.sh: $*" >&2
+    exit 2
+}
+
+here=$(cd -- "$(dirname -- "$0")" && pwd -P)
+prefix=/usr/local destdir='' python=python3 extras=all uninstall=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --help | -h) usage && exit ;;
+        --uninstall) uninstall=yes && shift && continue ;;
+        --prefix=* | --destdir=* | --python=* | --extras=*) name=${1%%=*} value=${1#*=} && shift ;;
+        --prefix | --destdir | --python | --extras)
+            [ $# -gt 1 ] || die "$1 needs an argument"
+            name=$1 value=$2 && shift 2
+            ;;
+        *) die "$1 is not known; see install.sh --help" ;;
+    esac
+    case $name in
+        --prefix) prefix=$value ;;
+        --destdir) destdir=$value ;;
+        --python) python=$value ;;
+        --extras) extras=$value ;;
+    esac
+done
+
+# A script's first line names its Python, and neither a blank nor a relative path works there.
+case $prefix in
+    *[[:space:]]*) die "the prefix must not have a blank in it, since scripts name their Python" ;;
+    /*) ;;
+    *) prefix=$PWD/$prefix ;;
+esac
+case $destdir in '' | /*) ;; *) destdir=$PWD/$destdir ;; esac
+root=$destdir${prefix%/}
+home=$root/lib/toktools
+
+# The links of a version go before the next one's come: one that no longer has a target would stay for good.
+remove_links() {
+    for folder in bin share/man/man1 share/man/man5 share/man/man7 \
+        share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d; do
+        for link in "$root/$folder"/*; do
+            [ -L "$link" ] || continue
+            case $(readlink "$link") in */lib/toktools/*) rm -f "$link" ;; esac
+        done
+    done
+}
+
+if [ -n "$uninstall" ]; then
+    [ -d "$home" ] || die "nothing is installed in $home"
+    remove_links
+    rm -rf "$home"
+    for folder in bin share/man/man1 share/man/man5 share/man/man7 share/man share/bash-completion/completions \
+        share/bash-completion share/zsh/site-functions share/zsh share/fish/vendor_completions.d share/fish share lib; do
+        rmdir "$root/$folder" 2> /dev/null || : # only what is empty now
+    done
+    exit
+fi
+
+"$python" -c 'import ensurepip, sys, venv; sys.exit(0 if sys.version_info >= (3, 9) else 1)' 2> /dev/null ||
+    die "$python is no Python 3.9 or later with venv (on Debian and Ubuntu: python3-venv); --python names another"
+if [ -d "$here/wheels" ]; then
+    (cd "$here" && sha256sum --quiet -c SHA256SUMS) || die "the bundle is damaged"
+    set -- --no-index --find-links "$here/wheels"
+    source=toktools
+else
+    set --
+    source=$here/..
+fi
+case $extras in
+    all) source="$source[kms,pkcs11,ssh]" ;;
+    none) ;;
+    *) source="$source[$extras]" ;;
+esac
+
+# A version is made beside the one that is there, and takes its place when it is whole.
+mkdir -p "$root/lib"
+new=$(mktemp -d "$root/lib/.toktools-XXXXXX")
+trap 'rm -rf "$new"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+chmod 755 "$new"
+"$python" -I -m venv --prompt toktools "$new"
+"$new/bin/python" -I -m pip install -q --no-compile --disable-pip-version-check "$@" "$source"
+"$new/bin/python" -I -m pip uninstall -q -y --disable-pip-version-check pip setuptools 2> /dev/null || : # no one needs them there
+# Scripts name the folder that they were made in.
+for file in "$new"/bin/* "$new/pyvenv.cfg"; do
+    [ -L "$file" ] || sed -i "s|$new|$prefix/lib/toktools|g" "$file"
+done
+"$new/bin/python" -I -m compileall -q -s "$new" -p "$prefix/lib/toktools" "$new/lib" ||
+    : # a file that this Python cannot compile is one that it does not run
+remove_links
+if [ -d "$home" ]; then mv "$home" "$new.old"; fi
+if ! mv "$new" "$home"; then
+    [ ! -d "$new.old" ] || mv "$new.old" "$home"
+    exit 2
+fi
+rm -rf "$new.old"
+
+cd "$home"
+for file in bin/tok-* share/man/man[1-9]/* share/bash-completion/completions/* share/zsh/site-functions/* \
+    share/fish/vendor_completions.d/*; do
+    [ -f "$file" ] || continue
+    folder=$root/${file%/*}
+    mkdir -p "$folder"
+    up=$(printf '%s\n' "${file%/*}" | sed 's|[^/][^/]*|..|g')
+    ln -sf "$up/lib/toktools/$file" "$folder/"
+done

@@ -1,0 +1,28 @@
+"""python -m toktools: the list of the commands."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from types import SimpleNamespace
+
+from toktools import commands, files
+from toktools.cli import Tool
+from toktools.options import CommandLine
+from toktools.signals import end_like_cat
+
+
+def _work(_options: SimpleNamespace) -> int:
+    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    lines = [import_module(f"toktools.commands.{name}").TOOL.command_line for name in names]
+    width = max(len(line.name) for line in lines)
+    text = "".join(f"{line.name:{width}}  {line.purpose}\n" for line in lines)
+    files.write_stdout(f"{text}\nSee toktools(7), and the page or the --help of each.\n".encode())
+    return 0
+
+
+TOOL = Tool(CommandLine("python -m toktools", "List the commands of toktools.", "python -m toktools"), _work)
+
+if __name__ == "__main__":
+    end_like_cat()
+    raise SystemExit(TOOL.run(None))

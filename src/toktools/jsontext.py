@@ -1,0 +1,268 @@
+"""JSON as it is written: read strictly, and edited so that what has not changed keeps its every byte."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import orjson
+
+from toktools.errors import ToktoolsError, shown
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import Union
+
+    Container = Union[dict[str, object], list[object]]
+
+MAX_DEPTH = 250
+"""Levels of objects and lists."""
+_SPACE = re.compile(r"[ \t\r\n]*")
+# Both begin at the opening bracket, or where the value before ends, and end where a value begins.
+_MEMBER = re.compile(r'([ \t\r\n]*[{,][ \t\r\n]*)("[^"\\]*(?:\\.[^"\\]*)*")([ \t\r\n]*:[ \t\r\n]*)')
+_ELEMENT = re.compile(r"([ \t\r\n]*[\[,][ \t\r\n]*)(?=[^ \t\r\n\]])")
+
+
+class Number:
+    """A number as it is spelled, since a float would lose digits of it."""
+
+    __slots__ = ("spelling",)
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and self.spelling == other.spelling
+
+    def __hash__(self) -> int:
+        return hash(self.spelling)
+
+
+def parse(text: bytes) -> object:
+    """Return the one value of a JSON text (RFC 8259), each number in it as a Number.
+
+    Raises ToktoolsError where it is not JSON in UTF-8, where a member name is there twice in one object, and where it
+    is nested more than 250 levels deep.
+    """
+    if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:2]:
+        kind = "a byte-order mark" if text.startswith(b"\xef") else "UTF-16"
+        hint = (
+            "PowerShell redirection (>) writes it so; use the file that the CloudHSM CLI wrote, or convert it to UTF-8"
+        )
+        raise ToktoolsError(f"{kind} where plain UTF-8 is needed", hint)
+    if not text.strip():
+        raise ToktoolsError("an empty file, not JSON")
+    try:
+        content = text.decode()
+        try:
+            orjson.loads(content)
+        except orjson.JSONDecodeError as refusal:
+            _judge_again(content, refusal)
+        # orjson keeps the last of two equal names, and rounds long numbers: this second reading sees both.
+        return _value(content)
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise ToktoolsError(f"not JSON: line {line}: not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ToktoolsError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
+
+
+def edit(text: bytes, value: Container) -> bytes:
+    """Return a text that parse() takes with only what differs from value changed, in the style of what stands there.
+
+    A string may be another one; an object may have more members, and a list more elements, at its end.
+    """
+    content = text.decode()
+    edits = _Edits(content)
+    edits.walk(_Container(_space(content, 0)), value)
+    return edits.text()
+
+
+def spell(value: object) -> str:
+    """Return a value on one line, in ASCII, so that no text moves the cursor."""
+    return _ONE_LINE.spell(value)
+
+
+class _Layout:
+    """White space in an object or a list, as it is after the opening bracket, around the last comma, and so on.
+
+    unit is by how much a level is indented; inside is the layout of what is in it, where something is.
+    """
+
+    def __init__(self, lead: str, comma: str, colon: str, trail: str, unit: str = "  ") -> None:
+        self.lead = lead
+        self.comma = comma
+        self.colon = colon
+        self.trail = trail
+        self.unit = unit
+        self.inside: _Layout | None = None
+
+    def inner(self) -> _Layout:
+        """Return the layout of an object or a list in it."""
+        line = _last_line(self.lead)
+        if self.inside:
+            return self.inside
+        if not line:
+            return _Layout(self.lead, self.comma, self.colon, self.lead, self.unit)
+        return _Layout(line + self.unit, f",{line}{self.unit}", self.colon, line, self.unit)
+
+    def spell(self, value: object) -> str:
+        """Return a value so laid out."""
+        if isinstance(value, Number):
+            return value.spelling
+        if not isinstance(value, (dict, list)) or not value:
+            return _spell(value)
+        opening, closing = "{}" if isinstance(value, dict) else "[]"
+        return f"{opening}{self.lead}{self.between(value)}{self.trail}{closing}"
+
+    def between(self, value: Container) -> str:
+        """Return the members or elements with their commas."""
+        inner = self.inner()
+        if isinstance(value, dict):
+            parts = [f"{_spell(name)}{self.colon}{inner.spell(member)}" for name, member in value.items()]
+        else:
+            parts = [inner.spell(element) for element in value]
+        return self.comma.join(parts)
+
+
+_ONE_LINE = _Layout("", ", ", ": ", "")
+
+
+class _Container:
+    """An object or a list in a text, as far as it was read: up to the end of a member or an element."""
+
+    __slots__ = ("_outer", "end", "first", "inside", "last", "trail")
+
+    def __init__(self, begin: int, outer: _Container | None = None) -> None:
+        self._outer = outer
+        self.end = begin
+        self.first: re.Match[str] | None = None
+        """What stands before its first value."""
+        self.last: re.Match[str] | None = None
+        """What stands before the value that was read last."""
+        self.inside: _Container | None = None
+        """That value, where it is a container."""
+        self.trail = ""
+        """The white space before its closing bracket."""
+
+    def layout(self) -> _Layout:
+        """Return how it is laid out; where nothing is in it, how it would be."""
+        outer = self._outer.layout() if self._outer else _ONE_LINE
+        if not self.first or not self.last:
+            return outer.inner()
+        lead = self.first[1][1:]
+        line = _last_line(lead)
+        colon = self.first[3] if self.first.re is _MEMBER else outer.colon
+        comma = self.last[1] if self.last is not self.first else f",{line or ' ' * colon.endswith(' ')}"
+        indentation, outside = line.lstrip("\r\n"), _last_line(outer.lead).lstrip("\r\n")
+        unit = indentation[len(outside) :] if line and indentation.startswith(outside) else outer.unit
+        return _Layout(lead, comma, colon, self.trail, unit)
+
+
+class _Edits:
+    """A text that is written anew, the same but for the edits."""
+
+    def __init__(self, content: str) -> None:
+        self._content = content
+        self._written = bytearray()
+        self._place = 0
+
+    def text(self) -> bytes:
+        """Return the whole text with the edits."""
+        return b"".join((self._written, self._content[self._place :].encode()))
+
+    def walk(self, container: _Container, value: Container) -> None:
+        """Give a container a value, and go to its end."""
+        content = self._content
+        pattern = _MEMBER if isinstance(value, dict) else _ELEMENT
+        count = 0
+        while found := pattern.match(content, container.end):
+            container.last = found
+            container.first = container.first or found
+            new = value[_name(found[2])] if isinstance(value, dict) else value[count]
+            count += 1
+            container.inside = None
+            if isinstance(new, (dict, list)):
+                container.inside = _Container(found.end(), container)
+                self.walk(container.inside, new)
+                container.end = container.inside.end
+            else:
+                old, container.end = _DECODER.raw_decode(content, found.end())
+                if old != new:
+                    self._put(found.end(), container.end, _spell(new))
+        end = container.end if count else container.end + 1
+        close = _space(content, end)
+        container.trail = content[end:close]
+        if count < len(value):
+            layout = container.layout()
+            if container.inside and container.inside.first:
+                layout.inside = container.inside.layout()
+            added = layout.between(dict(list(value.items())[count:]) if isinstance(value, dict) else value[count:])
+            if count:
+                self._put(end, end, f"{layout.comma}{added}")
+            else:
+                self._put(end, close, f"{layout.lead}{added}{layout.trail}")
+        container.end = close + 1
+
+    def _put(self, start: int, end: int, text: str) -> None:
+        self._written += f"{self._content[self._place : start]}{text}".encode()
+        self._place = end
+
+
+def _name(spelled: str) -> str:
+    return str(json.loads(spelled)) if "\\" in spelled else spelled[1:-1]
+
+
+def _last_line(space: str) -> str:
+    """Return the last line break in white space with the indentation after it; nothing where there is none."""
+    before = space.rstrip(" \t")
+    return ("\r\n" if before.endswith("\r\n") else before[-1:]) + space[len(before) :] if before else ""
+
+
+def _space(content: str, begin: int) -> int:
+    """Return where the white space that begins there ends."""
+    found = _SPACE.match(content, begin)
+    return found.end() if found else begin
+
+
+def _judge_again(content: str, refusal: json.JSONDecodeError) -> None:
+    """Raise the refusal unless orjson takes the same value on one line.
+
+    orjson 3.11.9 to 3.13.0 runs out of the memory that it guesses where a list on one line is in a file of many.
+    """
+    try:
+        orjson.loads(spell(_value(content)))
+    except json.JSONDecodeError:
+        raise refusal from None
+
+
+def _value(content: str) -> object:
+    try:
+        value = json.loads(content, object_pairs_hook=_members, parse_int=Number, parse_float=Number)
+    except RecursionError:
+        raise ToktoolsError("nested too deeply for a token file") from None
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return value
+    raise ToktoolsError("nested too deeply for a token file")
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ToktoolsError(f'the member "{shown(twice)}" is there twice in one object')
+    return members
+
+
+_spell = json.JSONEncoder().encode
+_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number)

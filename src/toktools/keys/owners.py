@@ -1,0 +1,72 @@
+"""Whose key it is: what -p PUB and -p USER=PUB say, and what a signature has to be by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from toktools.keys import public
+from toktools.signatures import PublicKey, Verifier
+from toktools.usernames import is_user, shown_user
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokenfile import Place, TokenFile
+
+    Keys = Mapping[str, Sequence[PublicKey]]
+    """By approver, in lower case; those of nobody's name under ""."""
+
+
+class Given:
+    """The arguments of -p. Each file is read once, for it may be a pipe, however many token files there are."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = arguments
+        self._read: dict[str, PublicKey] = {}
+
+    def keys(self, tokens: TokenFile) -> Keys:
+        """Return the keys for a token file; USER=PUB names an approver where it has approvers. Raises ToktoolsError."""
+        by_name: dict[str, list[PublicKey]] = {}
+        for argument in self._arguments:
+            user, equals, path = argument.partition("=")
+            named = bool(equals) and is_user(user) and bool(tokens.shape.approvals)
+            by_name.setdefault(user.lower() if named else "", []).append(self._key(path if named else argument))
+        return by_name
+
+    def _key(self, path: str) -> PublicKey:
+        if path not in self._read:
+            self._read[path] = public.read(path)
+        return self._read[path]
+
+
+class Approvals:
+    """Says what is wrong with approvals: each by a key of its approver, and one key for one approver alone."""
+
+    def __init__(self, tokens: TokenFile, by_name: Keys) -> None:
+        self._digests = tokens.digests
+        self._by_name = by_name
+        self._owners: dict[int, str] = {}
+        """Of each modulus that signed, the approver."""
+
+    def fault(self, place: Place) -> str:
+        """Say why an approval is not good; an empty string where it is."""
+        user = str(place.signs)
+        keys = self._by_name.get(user, self._by_name.get("", ()))
+        fault = Verifier(keys, self._digests).fault(0, place.text) if keys else "no key is given"
+        if fault:
+            return fault
+        key = next(key for key in keys if not Verifier([key], self._digests).fault(0, place.text))
+        first = self._owners.setdefault(key.public_numbers().n, user)
+        return f"the same key as that of approver {shown_user(first)}" if first != user else ""
+
+    @property
+    def approved(self) -> set[str]:
+        """Return those whose approval was good."""
+        return set(self._owners.values())
+
+
+def judge(tokens: TokenFile, by_name: Keys) -> Callable[[Place], str]:
+    """Return what says why the signature in a place of this token file is not good."""
+    if tokens.shape.approvals:
+        return Approvals(tokens, by_name).fault
+    verifier = Verifier(by_name.get("", ()), tokens.digests)
+    return lambda place: verifier.fault(place.index, place.text)

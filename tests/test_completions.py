@@ -1,0 +1,185 @@
+"""Completions: in real shells, what is offered after each option; and the wheel has what the tables of options give."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pexpect
+import pytest
+from conftest import need
+
+from toktools import completions
+from toktools.options import COMMON, CommandLine
+
+TOOLS = completions.command_lines()
+FILES = ("officer1.key", "officer1.pem", "officer1.pub", "notes.txt", "f.json", "my keys/")
+PRIVATE = {"officer1.key", "officer1.pem", "my keys/"}
+PUBLIC = {"officer1.pem", "officer1.pub", "my keys/"}
+ALL = set(FILES)
+SIGNERS = {"pkcs11:", "awskms:///"}
+SHELLS = ("bash", "bash-completion", "zsh", "fish")
+
+# After what stands on the line, just this is offered. What begins a word is part of what is offered.
+OFFERED = [
+    ("tok-sign -k ", PRIVATE | SIGNERS),
+    ("tok-sign --key ", PRIVATE | SIGNERS),
+    ("tok-login --username officer1 -k ", PRIVATE | SIGNERS),
+    ("tok-sign -k p", {"pkcs11:"}),
+    ("tok-sign -k a", {"awskms:///"}),
+    ("tok-sign -k off", {"officer1.key", "officer1.pem"}),
+    ("tok-sign -j 2 -k officer1.key --pass", {"--passin"}),
+    ("tok-sign --passin e", {"env:"}),
+    ("tok-sign --passin ", {"env:", "file:", "fd:"}),
+    ("tok-sign --passin env:TOK_SEC", {"env:TOK_SECRET"}),
+    ("tok-sign --passin file:not", {"file:notes.txt"}),
+    ("tok-sign --key=officer1.k", {"--key=officer1.key"}),
+    ("tok-verify -p ", PUBLIC),
+    ("tok-verify -p admin2=officer1.pu", {"admin2=officer1.pub"}),
+    ("tok-verify -p officer1.pub ", ALL),
+    ("tok-verify -p officer1.pub f.json ", ALL),
+    ("tok-extract f", {"f.json"}),
+    ("tok-merge -u admin2 -R ", {"admin", "crypto-user"}),
+    ("tok-merge --role cr", {"crypto-user"}),
+    ("tok-merge -i f.json off", {"officer1.key", "officer1.pem", "officer1.pub"}),
+    ("tok-merge --in", {"--in-place"}),
+    ("tok-inspect --h", {"--hex", "--help"}),
+    ("tok-rehearse inter", {"interactive"}),
+    ("tok-rehearse --state ", ALL),
+    ("tok-exec -p ", PUBLIC),
+    ("tok-exec -- tok-sig", {"tok-sign"}),
+]
+
+
+@pytest.fixture(scope="session")
+def share(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the wheel puts into share/."""
+    folder = tmp_path_factory.mktemp("wheel")
+    zipfile.ZipFile(wheel).extractall(folder)
+    (found,) = folder.glob("*.data/data/share")
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with keys, token files and a folder whose name has a blank."""
+    for name in FILES:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    return tmp_path
+
+
+def offered(shell: str, share: Path, installed: Path, folder: Path, line: str) -> set[str]:
+    """Return what a shell offers at the end of a line."""
+    environment = {
+        "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder.parent),
+        "TERM": "dumb" if shell.startswith("bash") else "xterm",
+        "LC_ALL": "C.UTF-8",
+        "XDG_DATA_DIRS": str(share),
+        "TOK_SECRET": "x",
+    }
+    if shell == "fish":
+        script = f"complete -C '{line}'"
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", f"set -p fish_complete_path '{share}/fish/vendor_completions.d'; {script}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=folder,
+            env=environment,
+        )
+        assert not done.stderr
+        return {found.split("\t")[0].replace("\\ ", " ") for found in done.stdout.splitlines()}
+    return _inserted(shell, share, folder, line, environment)
+
+
+def _inserted(shell: str, share: Path, folder: Path, line: str, environment: dict[str, str]) -> set[str]:
+    """Have a shell on a terminal insert all that it offers, and print the words of the line."""
+    program = ["zsh", "-f", "-i"] if shell == "zsh" else ["bash", "--norc", "--noprofile", "-i"]
+    terminal = pexpect.spawn(
+        program[0], program[1:], cwd=str(folder), env=environment, encoding="utf-8", timeout=30, dimensions=(50, 500)
+    )
+    try:
+        if shell == "zsh":
+            (folder.parent / "rc").write_text(
+                f"fpath=('{share}/zsh/site-functions' $fpath)\n"
+                "autoload -Uz compinit && compinit -u -D\n"
+                "zle -C all-matches complete-word _generic\n"
+                "bindkey '^Xa' all-matches\n"
+                "zstyle ':completion:all-matches:*' completer _all_matches _complete\n"
+                "zstyle ':completion:all-matches:*' insert yes\n"
+            )
+        else:
+            loads = (
+                f". /usr/share/bash-completion/bash_completion\nBASH_COMPLETION_USER_DIR='{share}/bash-completion'\n"
+                if shell == "bash-completion"
+                else f"for f in '{share}'/bash-completion/completions/*; do . \"$f\"; done\n"
+            )
+            (folder.parent / "rc").write_text(
+                f"{loads}bind 'set enable-bracketed-paste off'\nbind '\"\\C-xa\": insert-completions'\n"
+            )
+        terminal.sendline(". ../rc; PS1='rea''dy> '; PS2=; echo 'rc:'$?")
+        terminal.expect("rc:0\r\n")
+        terminal.expect("ready> ")
+        terminal.send(f"{line}\x18a\x01printf '<%s>' \x05 '!'\r")
+        terminal.expect(r"<tok-[^\r]*<!>")
+        words = str(terminal.after)[1:-1].split("><")[:-1]
+    finally:
+        terminal.close(force=True)
+    return set(words[len(line.rsplit(" ", 1)[0].split()) :])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(("line", "wanted"), OFFERED, ids=[line for line, _ in OFFERED])
+def test_offered(  # noqa: PLR0913, PLR0917 - fixtures
+    shell: str, line: str, wanted: set[str], share: Path, installed: Path, folder: Path
+) -> None:
+    """What a shell offers is what the argument can be; zsh and fish add the end of a folder's name, bash as well."""
+    need(shell.partition("-")[0])
+    if shell == "bash-completion" and not Path("/usr/share/bash-completion/bash_completion").exists():
+        need("bash_completion")
+    found = {word.rstrip("/") for word in offered(shell, share, installed, folder, line)}
+    assert found == {word.rstrip("/") for word in wanted}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda line: line.name)
+def test_every_option_is_offered(shell: str, tool: CommandLine, share: Path, installed: Path, folder: Path) -> None:
+    """After two dashes there are all long options of the table."""
+    need(shell.partition("-")[0])
+    long = {flag for option in (*tool.options, *COMMON) for flag in option.flags if flag.startswith("--")}
+    found = {word.rstrip("=") for word in offered(shell, share, installed, folder, f"{tool.name} --")}
+    assert found - {"--"} == long
+
+
+def test_the_wheel_has_what_the_tables_give(share: Path) -> None:
+    """The installed completions are what the tables of options give now, for every tool and shell."""
+    made = completions.files()
+    assert len(made) == 3 * len(TOOLS) > 0
+    there = {
+        str(path.relative_to(share)): path.read_text() for path in share.rglob("*tok-*") if "man" not in path.parts
+    }
+    assert {name: text for name, text in there.items() if not name.startswith("man/")} == made
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda line: line.name)
+def test_every_argument_is_of_a_kind(tool: CommandLine) -> None:
+    """The table says of every argument of an option, and of every operand, what kind of text it is."""
+    for name in [
+        *(option.argument for option in tool.options if option.argument),
+        *(row.name for row in tool.operands),
+    ]:
+        assert name in completions.KINDS or f"{tool.name} {name}" in completions.KINDS
+
+
+def test_no_kind_too_many() -> None:
+    """Every row of the table is used."""
+    used = {
+        name
+        for tool in TOOLS
+        for argument in [*(option.argument for option in tool.options), *(row.name for row in tool.operands)]
+        for name in (argument, f"{tool.name} {argument}")
+    }
+    assert set(completions.KINDS) <= used

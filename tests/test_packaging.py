@@ -1,0 +1,213 @@
+"""From the checkout to an installation, and away again: builds that repeat, make install, and the list of commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Shell, need
+
+COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
+PAGES = sorted(path.name for path in (ROOT / "man").iterdir())
+
+
+def test_list_of_commands(shell: Shell) -> None:
+    """The module lists each command with its purpose, as its --help begins."""
+    done = shell.run(shell.bin / "python", "-m", "toktools").check(0)
+    listed = dict(line.split(None, 1) for line in done.out.decode().split("\n\n")[0].splitlines())
+    assert sorted(listed) == COMMANDS
+    for command, purpose in listed.items():
+        assert purpose in shell.run(command, "--help").out.decode()
+    shell.run(shell.bin / "python", "-m", "toktools", "tok-sign").check(2, "python -m toktools: ")
+    shell.sh("python -m toktools > /dev/full").check(2, "python -m toktools: standard output: ")
+
+
+def checkout(home: Path) -> Path:
+    """A copy of the checkout without what was made in it."""
+    made = [".git", ".venv*", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "dist", "html", "_build"]
+    return Path(shutil.copytree(ROOT, home, ignore=shutil.ignore_patterns(*made)))
+
+
+def test_two_builds_are_the_same(tmp_path: Path) -> None:
+    """The wheel and the source distribution are the same to the byte, whenever, where and by whom they are built."""
+    built = []
+    for name, umask, date in (("one", 0o022, 1_000_000_000), ("another/place", 0o077, 1_700_000_000)):
+        home = checkout(tmp_path / name)
+        for path in home.rglob("*"):
+            os.utime(path, (date, date))
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path / name / "dist")],
+            cwd=home,
+            check=True,
+            env={**os.environ, "SOURCE_DATE_EPOCH": "1600000000", "PYTHONHASHSEED": str(umask)},
+            preexec_fn=lambda umask=umask: os.umask(umask),  # type: ignore[misc]
+        )
+        built.append({path.name: path.read_bytes() for path in (home / "dist").iterdir()})
+    assert len(built[0]) == 2
+    assert built[0] == built[1]
+
+
+def stub(folder: Path, name: str) -> None:
+    """A wheel of that name with nothing in it, for a machine that cannot fetch the real one."""
+    about = f"{name}-99.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-99-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{about}/RECORD", f"{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+
+
+class Bundle:
+    """A bundle as packaging/bundle.sh lays it out, whose libraries are empty, and a prefix to install it in."""
+
+    def __init__(self, home: Path, wheel: Path) -> None:
+        self.home = home
+        self.prefix = home / "prefix"
+        self.folder = home / "bundle"
+        self.wheels = self.folder / "wheels"
+        self.wheels.mkdir(parents=True)
+        shutil.copy(ROOT / "packaging" / "install.sh", self.folder)
+        shutil.copy(wheel, self.wheels)
+        for name in ("cryptography", "orjson"):
+            stub(self.wheels, name)
+        self.seal()
+
+    def seal(self) -> None:
+        subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.folder, check=True)
+
+    def install(self, *words: str, umask: int = 0o022, status: int = 0) -> str:
+        """Run install.sh for this Python, with no extras; return what it says."""
+        done = subprocess.run(
+            [self.folder / "install.sh", "--prefix", self.prefix, "--python", sys.executable, "--extras=none", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PIP_NO_INDEX": "1"},
+            preexec_fn=lambda: os.umask(umask),
+        )
+        assert done.returncode == status, done
+        return done.stderr
+
+    def version(self, prefix: Path) -> str:
+        return subprocess.run([prefix / "bin" / "tok-sign", "--version"], stdout=-1, text=True, check=True).stdout
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, wheel: Path) -> Bundle:
+    need("sha256sum")
+    return Bundle(tmp_path, wheel)
+
+
+def links(prefix: Path) -> set[str]:
+    """The links in a prefix, each of which leads to something."""
+    found = [path for path in prefix.rglob("*") if path.is_symlink() and "lib/toktools" not in str(path.parent)]
+    assert all(path.exists() for path in found)
+    return {str(path.relative_to(prefix)) for path in found}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_install_and_uninstall(bundle: Bundle, umask: int) -> None:
+    """Whatever the umask, all may run what is installed and nobody else may write it; what came goes again."""
+    bundle.install(umask=umask)
+    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
+    found = links(bundle.prefix)
+    assert {f"bin/{command}" for command in COMMANDS} <= found
+    assert {f"share/man/man{page[-1]}/{page}" for page in PAGES} <= found
+    paths = [path for path in bundle.prefix.rglob("*") if not path.is_symlink()]
+    assert len(paths) > 100
+    for path in (bundle.prefix, *paths):
+        mode = path.stat().st_mode & 0o777
+        assert mode in {0o755, 0o644}, path
+        assert mode == 0o755 or not (path.is_dir() or path.name in COMMANDS), path
+    for path in (bundle.prefix / "lib" / "toktools" / "bin").glob("tok-*"):
+        assert path.read_text().startswith(f"#!{bundle.prefix}/lib/toktools/bin/python")
+    bundle.install("--uninstall")
+    assert not bundle.prefix.exists() or not list(bundle.prefix.iterdir())
+    assert "nothing is installed" in bundle.install("--uninstall", status=2)
+
+
+def test_upgrade(bundle: Bundle) -> None:
+    """An upgrade leaves nothing of the older version, and what others have put there as it was."""
+    home = bundle.prefix / "lib" / "toktools"
+    old = [home / "bin" / "tok-gone", home / "lib" / "python3.1" / "gone.py", home / "share/man/man1/tok-gone.1"]
+    for path in old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of the older version")
+    mans = bundle.prefix / "share" / "man" / "man1"
+    for folder in (bundle.prefix / "bin", mans):
+        folder.mkdir(parents=True)
+        (folder / "other").write_text("of somebody else")
+        (folder / "elsewhere").symlink_to("/bin/sh")
+    (bundle.prefix / "bin" / "tok-gone").symlink_to("../lib/toktools/bin/tok-gone")
+    (mans / "tok-gone.1").symlink_to("../../../lib/toktools/share/man/man1/tok-gone.1")
+    bundle.install()
+    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
+    assert not list(bundle.prefix.rglob("*gone*"))
+    assert sorted(path.name for path in home.parent.iterdir()) == ["toktools"]
+    # One that fails leaves what is there as it is.
+    next(bundle.wheels.glob("orjson*")).unlink()
+    bundle.seal()
+    before = sorted(bundle.prefix.rglob("*"))
+    assert "orjson" in bundle.install(status=1)
+    assert sorted(bundle.prefix.rglob("*")) == before
+    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
+    bundle.install("--uninstall")
+    left = {str(path.relative_to(bundle.prefix)) for path in bundle.prefix.rglob("*") if not path.is_dir()}
+    assert left == {f"{folder}/{name}" for folder in ("bin", "share/man/man1") for name in ("other", "elsewhere")}
+
+
+def test_destdir(bundle: Bundle) -> None:
+    """With DESTDIR it is put there and runs at its prefix, of which nothing is made yet."""
+    bundle.install("--destdir", str(bundle.home / "image"))
+    assert not bundle.prefix.exists()
+    image = bundle.home / "image" / bundle.prefix.relative_to("/")
+    assert {f"bin/{command}" for command in COMMANDS} <= links(image)
+    named = subprocess.run(["grep", "-rIl", str(bundle.home / "image"), str(image)], capture_output=True, check=False)
+    assert named.stdout == b""
+    image.rename(bundle.prefix)
+    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
+
+
+def test_damaged_bundle(bundle: Bundle) -> None:
+    """Of a bundle with a changed wheel nothing is installed."""
+    with next(bundle.wheels.glob("orjson*")).open("ab") as wheel:
+        wheel.write(b"\n")
+    assert "install.sh: the bundle is damaged" in bundle.install(status=2)
+    assert not bundle.prefix.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--bogus"], "--bogus is not known"),
+        (["--prefix"], "--prefix needs an argument"),
+        (["--prefix=/a b"], "must not have a blank"),
+        (["--python", "/nowhere/python3"], "is no Python 3.9 or later with venv"),
+    ],
+)
+def test_wrong_options(bundle: Bundle, words: list[str], said: str) -> None:
+    """A wrong option is one line, and nothing is installed."""
+    told = bundle.install(*words, status=2)
+    assert said in told
+    assert told.count("\n") == 1
+    assert not bundle.prefix.exists()
+
+
+@pytest.mark.skipif(not os.environ.get("CI"), reason="it fetches the libraries, as CI does")
+def test_make_install(tmp_path: Path) -> None:
+    """Make installs from the checkout what it uninstalls."""
+    need("make", "openssl")
+    home = checkout(tmp_path / "checkout")
+    make = ["make", "-s", f"PREFIX={tmp_path / 'prefix'}", f"PYTHON={sys.executable}"]
+    subprocess.run([*make, "install"], cwd=home, check=True)
+    script = "openssl genrsa -out key.pem 2048; echo {}= | PATH=$PWD/prefix/bin:$PATH tok-sign -k key.pem"
+    done = subprocess.run(["sh", "-c", script.format("A" * 43)], cwd=tmp_path, capture_output=True, check=True)
+    assert len(done.stdout) == 345
+    subprocess.run([*make, "uninstall"], cwd=home, check=True)
+    assert not [path for path in (tmp_path / "prefix").rglob("*") if not path.is_dir()]

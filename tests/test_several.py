@@ -1,0 +1,136 @@
+"""Several token files at once: what each says, what goes on when one is wrong, and what is whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import OFFICER1_PUB, ROOT, SIGNED, UNSIGNED, Shell
+
+QUORUM = ROOT / "examples" / "aws-quorum" / "user-management.token"
+
+
+@pytest.fixture
+def several(shell: Shell) -> Shell:
+    """A folder with a.json and b.json, signed; f.json, unsigned; and broken.json."""
+    for name in ("a.json", "b.json"):
+        shutil.copy(SIGNED, shell.cwd / name)
+    shell.write("broken.json", b"{")
+    return shell
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [
+        ("a.json b.json", 0),
+        ("a.json f.json", 1),
+        ("f.json a.json", 1),
+        ("broken.json a.json", 2),
+        ("a.json missing.json f.json", 2),
+        ("a.json f.json broken.json", 2),
+    ],
+)
+def test_verify(several: Shell, names: str, status: int) -> None:
+    """Every file that can be read has its lines, every other one a message, and the exit status is the worst."""
+    done = several.run("tok-verify", "-p", OFFICER1_PUB, *names.split()).check(status)
+    said = {"a": "OK", "b": "OK", "f": "FAILED: unsigned"}
+    wanted = [
+        f"{name}: token {number}: {said[name[0]]}"
+        for name in names.split()
+        if name[0] in said
+        for number in (1, 2, 3)
+        if name not in {"broken.json", "missing.json"}
+    ]
+    assert done.out.decode().splitlines() == wanted
+    assert len(done.err.splitlines()) == len(
+        [name for name in names.split() if name in {"broken.json", "missing.json"}]
+    )
+
+
+def test_verify_of_several_kinds(several: Shell) -> None:
+    """USER=PUB is an approver's key in a quorum token; a key that cannot be read ends it, and is told once."""
+    shutil.copy(QUORUM, several.cwd / "q.token")
+    shutil.copy(OFFICER1_PUB, several.cwd / "o.pub")
+    done = several.run("tok-verify", "-p", "o.pub", "--need", "1", "q.token", "a.json").check(
+        2, "a.json: --need counts"
+    )
+    assert done.out == b"q.token: approvals: FAILED: 0 of 1\n"
+    done = several.run("tok-verify", "-p", "missing.pub", "a.json", "b.json").check(2, "missing.pub: no such file")
+    assert (done.out, len(done.err.splitlines())) == (b"", 1)
+
+
+def test_a_key_from_a_pipe(several: Shell) -> None:
+    """A key that is read from a pipe is read once, for all of the files."""
+    script = f"tok-verify -q -p <(cat '{OFFICER1_PUB}') a.json b.json"
+    assert several.sh(script, shell="bash").check(0).out == b""
+
+
+def test_standard_input_among_them(several: Shell) -> None:
+    """Standard input is one of the files as -."""
+    done = several.run("tok-verify", "-p", OFFICER1_PUB, "a.json", "-", stdin=SIGNED.read_bytes()).check(0)
+    assert done.out.decode().splitlines()[2:4] == ["a.json: token 3: OK", "standard input: token 1: OK"]
+
+
+def test_json_of_verify(several: Shell) -> None:
+    """One file is one indented object; of several each has a line; -q has no meaning there."""
+    done = several.run("tok-verify", "--json", "-p", OFFICER1_PUB, "a.json").check(0)
+    assert done.out.startswith(b'{\n  "file": "a.json",\n')
+    assert json.loads(done.out) == {
+        "file": "a.json",
+        "kind": "mfa",
+        "ok": True,
+        "key": None,
+        "signatures": [{"of": f"token {number}", "ok": True, "fault": None} for number in (1, 2, 3)],
+    }
+    done = several.run("tok-verify", "--json", "-p", OFFICER1_PUB, "f.json", "broken.json", "a.json").check(2)
+    first, second = map(json.loads, done.out.splitlines())
+    assert (first["ok"], second["ok"]) == (False, True)
+    assert first["signatures"][1] == {"of": "token 2", "ok": False, "fault": "unsigned"}
+    assert (
+        json.loads(several.run("tok-verify", "--json", "-p", OFFICER1_PUB, stdin=SIGNED.read_bytes()).out)["file"]
+        is None
+    )
+    several.run("tok-verify", "--json", "-q", "-p", OFFICER1_PUB, "a.json").check(2, "-q and --json exclude each other")
+
+
+def test_members_of_json_are_in_the_manual() -> None:
+    """Scripts rely on what tok-verify(1) promises."""
+    page = (ROOT / "man" / "tok-verify.1").read_text()
+    for member in ("file", "kind", "ok", "key", "signatures", "of", "fault"):
+        assert f".Ql {member}" in page
+
+
+def test_inspect(several: Shell) -> None:
+    """Each file begins with its name, and one that is wrong does not keep the others back."""
+    done = several.run("tok-inspect", "f.json", "broken.json", "a.json").check(2, "broken.json: not JSON")
+    alone = [several.run("tok-inspect", name).check(0).out for name in ("f.json", "a.json")]
+    assert done.out == b"".join(alone)
+    done = several.run("tok-inspect", "--json", "f.json", "a.json").check(0)
+    assert [json.loads(line)["file"] for line in done.out.splitlines()] == ["f.json", "a.json"]
+    assert json.loads(several.run("tok-inspect", "--json", "f.json").out) == json.loads(done.out.splitlines()[0])
+
+
+def test_extract(several: Shell) -> None:
+    """The digests follow each other as if by cat(1), and all files are checked before the first."""
+    alone = [several.run("tok-extract", name).check(0).out for name in ("f.json", "a.json")]
+    assert several.run("tok-extract", "f.json", "a.json").check(0).out == b"".join(alone)
+    assert several.run("tok-extract", "f.json", "broken.json").check(2, "broken.json: not JSON").out == b""
+    picked = several.run("tok-extract", "-n", "2-", "f.json", "a.json").check(0).out
+    assert picked.splitlines() == [digest for out in alone for digest in out.splitlines()[1:]]
+    several.run("tok-extract", "-n", "4", "a.json", "f.json").check(2, "a.json: -n names token 4")
+
+
+def test_extract_raw(several: Shell) -> None:
+    """With -r there is one digest, and with -s the numbers go on through the files."""
+    assert (
+        several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json").check(2, "-r writes one digest, not 2").out
+        == b""
+    )
+    several.run("tok-extract", "-n", "1,3", "-s", "t", "f.json", "a.json").check(0)
+    assert sorted(path.name for path in several.cwd.glob("t*.bin")) == ["t1.bin", "t3.bin", "t4.bin", "t6.bin"]
+    raw = several.run("tok-extract", "-r", "-n", "3", "a.json").check(0).out
+    assert several.read("t6.bin") == raw
+    shutil.copy(UNSIGNED, several.cwd / "u1.bin")
+    refused = several.run("tok-extract", "-s", "u", "a.json", "u1.bin").check(2, "u1.bin: this file is read")
+    assert (refused.out, several.read("u1.bin")) == (b"", UNSIGNED.read_bytes())

@@ -1,0 +1,493 @@
+"""What is asked of a person: whole lines in any mode, one question at a time, and the modes back whatever happens."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PASS_PHRASE, Shell, need
+
+from toktools import signals
+
+QUESTION = b"Secret: "
+ANSWER = b"s3cret line"
+# Kinds of questions, and the hand-over. Each gets its terminal as /dev/tty, and as standard input.
+KINDS = {
+    "hidden": "print(terminal.ask('Secret: '))",
+    "visible": "print(terminal.ask('Secret: ', path='/dev/fd/0', hidden=False))",
+    "stand-in": "from toktools.rehearsal.console import Console; print(Console().ask('Secret: ', hidden=True))",
+    "raw": """
+with terminal.raw(0, again=lambda: os.write(1, b'Secret: ')):
+    while True:
+        time.sleep(0.1)
+""",
+}
+PROGRAM = """
+import os, signal, sys, time
+signals_to_default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+for number in signals_to_default:
+    signal.signal(number, signal.SIG_DFL)
+from toktools import terminal
+"""
+MODES = {
+    "usual": [],
+    "icanon": ["-icanon"],
+    "raw": ["raw"],
+    "raw without echo": ["raw", "-echo"],
+    "isig": ["-isig"],
+    "icrnl": ["-icrnl"],
+    "igncr": ["igncr"],
+    "inlcr": ["inlcr"],
+    "iuclc": ["iuclc"],
+    "istrip": ["istrip"],
+    "parmrk": ["parmrk"],
+    "eol": ["eol", "c", "eol2", "3"],
+    "echo": ["-echo"],
+    "min": ["-icanon", "min", "0", "time", "1"],
+    "all": ["raw", "-echo", "igncr", "inlcr", "istrip", "iuclc"],
+}
+
+
+class Desk:
+    """A terminal, and programs that have it."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.screen, self.line = pty.openpty()
+        self.shown = b""
+        self.programs: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *command: str | Path, **more: Any) -> subprocess.Popen[bytes]:
+        """Start a program as the leader of a session, whose terminal this is."""
+        program = subprocess.Popen(
+            ["sh", "-c", 'exec 3<>"$0" <&3 >&3 2>&3 3>&-; "$@"; exit $?', os.ttyname(self.line), *map(str, command)],
+            start_new_session=True,
+            cwd=self.shell.cwd,
+            env=self.shell.unmeasured,
+            **more,
+        )
+        self.programs.append(program)
+        return program
+
+    def ask(self, kind: str) -> subprocess.Popen[bytes]:
+        """Put a question, by a process that is the leader itself."""
+        script = 'exec 3<>"$0" <&3 >&3 2>&3 3>&-; exec "$@"'
+        program = subprocess.Popen(
+            ["sh", "-c", script, os.ttyname(self.line), sys.executable, "-c", PROGRAM + KINDS[kind]],
+            start_new_session=True,
+            env=self.shell.unmeasured,
+        )
+        self.programs.append(program)
+        return program
+
+    def stty(self, *words: str) -> None:
+        if words:
+            subprocess.run(["stty", *words], stdin=self.line, check=True)
+
+    def modes(self) -> list[Any]:
+        return termios.tcgetattr(self.line)
+
+    def wait_for(self, text: bytes, count: int = 1) -> None:
+        deadline = time.monotonic() + 30
+        while self.shown.count(text) < count:
+            assert time.monotonic() < deadline, self.shown
+            if select.select([self.screen], [], [], 1)[0]:
+                self.shown += os.read(self.screen, 4096)
+
+    def read_on(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while select.select([self.screen], [], [], max(0, deadline - time.monotonic()))[0]:
+            self.shown += os.read(self.screen, 4096)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.screen, keys)
+
+
+@pytest.fixture
+def desk(shell: Shell) -> Iterator[Desk]:
+    need("sh", "stty")
+    desk = Desk(shell)
+    try:
+        yield desk
+    finally:
+        for program in desk.programs:
+            try:
+                os.killpg(program.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            program.wait()
+        os.close(desk.line)
+        os.close(desk.screen)
+
+
+# The whole line, in any mode.
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["hidden", "visible", "stand-in"])
+def test_the_whole_line_in_any_mode(desk: Desk, mode: str, kind: str) -> None:
+    """Enter, and nothing before it, ends the line; every byte comes as it is typed; the modes are as before."""
+    desk.stty(*MODES[mode])
+    before = desk.modes()
+    program = desk.ask(kind)
+    desk.wait_for(QUESTION)
+    for key in b"S3cret \xc3\xbc lina\x7fe\r":
+        desk.type(bytes([key]))
+        time.sleep(0.002)
+    assert program.wait(30) == 0
+    desk.read_on(0.05)
+    answer = "S3cret \u00fc line"
+    printed = repr(answer) if kind == "stand-in" else repr(answer.encode() + b"\n")
+    printed = answer if kind == "stand-in" else printed
+    assert printed.encode() in desk.shown
+    if kind != "visible":
+        assert desk.shown.count(b"line") == 1  # what the program prints in the end
+    assert desk.modes() == before
+
+
+@pytest.mark.parametrize("keys", [b"half\x03", b"half\x1c"])
+@pytest.mark.parametrize("mode", ["isig", "raw", "icanon"])
+def test_keys_that_end_it_in_any_mode(desk: Desk, mode: str, keys: bytes) -> None:
+    """Ctrl-C and Ctrl-backslash work, and give the modes back."""
+    desk.stty(*MODES[mode])
+    before = desk.modes()
+    program = desk.ask("hidden")
+    desk.wait_for(QUESTION)
+    desk.type(keys)
+    assert program.wait(30) == -(signal.SIGINT if keys.endswith(b"\x03") else signal.SIGQUIT)
+    assert desk.modes() == before
+
+
+@pytest.mark.parametrize("size", [4094, 4095, 5000])
+@pytest.mark.parametrize("kind", ["hidden", "visible"])
+def test_a_line_that_is_too_long(desk: Desk, kind: str, size: int) -> None:
+    """A line that the terminal would cut off is an error."""
+    program = desk.ask(kind)
+    desk.wait_for(QUESTION)
+    for at in range(0, size, 500):
+        desk.type(b"x" * min(500, size - at))
+        desk.read_on(0.02)
+    desk.type(b"\r")
+    desk.read_on(0.5)
+    status = program.wait(30)
+    desk.read_on(0.05)
+    if size <= 4094:
+        assert status == 0
+        assert b"x" * size + b"\\n" in desk.shown
+    else:
+        assert status
+        assert b"a line of more than 4094 bytes" in desk.shown
+
+
+def test_the_pass_phrase_that_is_too_long(desk: Desk, keys: Path) -> None:
+    """tok-sign says it in one line, and the shell gets no rest of it."""
+    before = desk.modes()
+    program = desk.start(desk.shell.bin / "tok-sign", "-k", keys / "pbes2.pem")
+    desk.wait_for(b"Enter pass phrase")
+    for _ in range(10):
+        desk.type(b"x" * 500)
+        time.sleep(0.02)
+    desk.type(b"\r")
+    assert program.wait(30) == 2
+    desk.read_on(0.05)
+    assert b"pbes2.pem: a line of more than 4094 bytes, which a terminal cuts off\r\n" in desk.shown
+    assert not select.select([desk.line], [], [], 0)[0]
+    assert b"xxx" not in desk.shown
+    assert desk.modes() == before
+
+
+def test_typed_ahead(desk: Desk) -> None:
+    """What is typed before a hidden question is no answer; before a visible one it is."""
+    desk.type(b"early\r")
+    hidden = desk.ask("hidden")
+    desk.wait_for(QUESTION)
+    desk.type(ANSWER + b"\r")
+    assert hidden.wait(30) == 0
+    desk.wait_for(repr(ANSWER + b"\n").encode())
+    desk.type(b"early\r")
+    visible = desk.ask("visible")
+    assert visible.wait(30) == 0
+    desk.wait_for(b"b'early\\n'")
+
+
+def test_nothing_is_left_for_the_shell(desk: Desk) -> None:
+    """Half an answer, when a signal comes, is not left in the terminal for whoever reads next."""
+    program = desk.ask("hidden")
+    desk.wait_for(QUESTION)
+    desk.type(b"half of it")
+    os.kill(program.pid, signal.SIGTERM)
+    assert program.wait(30) == -signal.SIGTERM
+    desk.type(b"\r")
+    assert os.read(desk.line, 100) == b"\n"
+
+
+def test_modes_that_change_during_the_question(desk: Desk) -> None:
+    """A program beside it that makes the terminal raw gets no half of the line: the question is put again."""
+    program = desk.ask("hidden")
+    desk.wait_for(QUESTION)
+    desk.type(b"half")
+    desk.stty("raw", "echo")
+    desk.wait_for(QUESTION, 2)
+    desk.type(ANSWER + b"\r")
+    assert program.wait(30) == 0
+    desk.wait_for(repr(ANSWER + b"\n").encode())
+    flags = desk.modes()[3]
+    assert flags & termios.ECHO
+    assert not flags & termios.ICANON  # what the other has changed stays
+
+
+def test_only_what_was_changed_is_put_back(desk: Desk) -> None:
+    """A mode that another program has set meanwhile stays."""
+    program = desk.ask("hidden")
+    desk.wait_for(QUESTION)
+    desk.stty("tostop", "-ixon", "intr", "^K")
+    desk.type(ANSWER + b"\r")
+    assert program.wait(30) == 0
+    modes = desk.modes()
+    assert modes[3] & termios.TOSTOP
+    assert not modes[0] & termios.IXON
+    assert modes[6][termios.VINTR] == b"\x0b"
+    assert modes[3] & termios.ECHO
+
+
+# Signals.
+
+CATCHABLE = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+STOPS = [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU]
+FAULTS = [signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL]
+
+
+def name_of(number: int) -> str:
+    return getattr(number, "name", str(number))
+
+
+def test_the_list_of_signals_is_whole() -> None:
+    """What ends a process that does nothing about it is in the list, tried out; but for faults."""
+    deadly = []
+    for number in CATCHABLE:
+        program = subprocess.Popen(["sleep", "9"], preexec_fn=lambda n=number: signal.signal(n, signal.SIG_DFL))  # type: ignore[misc] # noqa: PLW1509
+        time.sleep(0.01)
+        program.send_signal(number)
+        try:
+            program.wait(0.2)
+            deadly.append(number)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+    assert deadly
+    assert set(deadly) - set(FAULTS) == set(signals.DEADLY)
+
+
+@pytest.mark.parametrize("number", signals.DEADLY, ids=name_of)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deadly_signal(desk: Desk, kind: str, number: int) -> None:
+    """It ends the process, by itself and without a word, and the modes are as before."""
+    before = desk.modes()
+    program = desk.ask(kind)
+    desk.wait_for(QUESTION)
+    assert desk.modes() != before or kind == "visible"
+    os.kill(program.pid, number)
+    assert program.wait(30) == -number
+    desk.read_on(0.02)
+    assert desk.shown.replace(b"\r\n", b"") == QUESTION
+    assert desk.modes() == before
+
+
+@pytest.mark.parametrize("number", STOPS, ids=name_of)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_that_stops(desk: Desk, kind: str, number: int) -> None:
+    """It stops the process with the modes as before; when it goes on, the question is put again."""
+    before = desk.modes()
+    # A job of a shell: where nobody could wake it up, the system would not stop it.
+    script = 'set -m; "$@"; echo stopped; read -r go; fg; echo "ended $?"'
+    desk.start("sh", "-c", script, "sh", sys.executable, "-c", PROGRAM + KINDS[kind])
+    desk.wait_for(QUESTION)
+    asked = desk.modes()
+    os.kill(os.tcgetpgrp(desk.screen), number)
+    desk.wait_for(b"stopped")
+    assert desk.modes() == before
+    desk.type(b"\r")
+    desk.wait_for(QUESTION, 2)
+    assert desk.modes() == asked
+    if kind == "raw":
+        os.kill(os.tcgetpgrp(desk.screen), signal.SIGTERM)
+        desk.wait_for(b"ended 143")
+    else:
+        desk.type(ANSWER + b"\r")
+        desk.wait_for(b"ended 0")
+        assert ANSWER in desk.shown
+    assert desk.modes() == before
+
+
+@pytest.mark.parametrize("kind", ["hidden", "visible"])
+def test_a_job_in_the_background(desk: Desk, kind: str) -> None:
+    """A question from the background stops the job and leaves the terminal alone, until it is called."""
+    before = desk.modes()
+    script = 'set -m; "$@" <&0 & sleep 0.5; jobs; echo waits; read -r go; fg; echo "ended $?"'
+    desk.start("sh", "-c", script, "sh", sys.executable, "-c", PROGRAM + KINDS[kind])
+    desk.wait_for(b"waits")
+    assert QUESTION not in desk.shown
+    assert desk.modes() == before
+    desk.type(b"\r")
+    desk.wait_for(QUESTION)
+    desk.type(ANSWER + b"\r")
+    desk.wait_for(b"ended 0")
+    assert desk.modes() == before
+
+
+STRUCK = """
+from contextlib import ExitStack
+os.write(1, b"ready")
+while True:
+    with signals.tidied(*signals.STOPS, tidy=lambda: None):
+        with signals.tidied(*signals.STOPS, tidy=lambda: None):
+            pass
+"""
+
+
+def test_a_signal_while_handlers_are_installed(shell: Shell) -> None:
+    """At whatever moment it comes, it ends the process, and nothing is said."""
+    chance = random.Random(10)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGRTMIN + 3]
+    script = PROGRAM.replace("import terminal", "import signals") + STRUCK
+    for turn in range(60):
+        number = numbers[turn % len(numbers)]
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.unmeasured
+        ) as program:
+            assert program.stdout is not None
+            assert program.stdout.read(5) == b"ready"
+            time.sleep(chance.random() / 200)
+            program.send_signal(number)
+            out, err = program.communicate(timeout=30)
+            assert (program.returncode, out, err) == (-number, b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2], ids=name_of)
+def test_a_signal_at_any_moment_of_a_question(desk: Desk, number: int) -> None:
+    """From the start of the question on, the end is by the signal, with the modes as before, at once."""
+    before = desk.modes()
+    chance = random.Random(number)
+    for _ in range(15):
+        desk.shown = b""
+        program = desk.ask("hidden")
+        if chance.random() < 1 / 2:
+            desk.wait_for(QUESTION)
+        time.sleep(chance.random() / 20)
+        os.kill(program.pid, number)
+        assert program.wait(30) == -number
+        assert desk.modes() == before
+        desk.read_on(0.01)
+        assert b"Traceback" not in desk.shown
+
+
+# Two at one terminal.
+
+PROMPT = b"Enter pass phrase for"
+
+
+def test_make_with_two_jobs(desk: Desk, keys: Path) -> None:
+    """One prompt after the other, and no echo of either."""
+    need("make", "openssl")
+    sign = desk.shell.bin / "tok-sign"
+    digest = "A" * 43 + "="
+    rule = f"\t@echo {digest} | {sign} -k {keys / 'pbes2.pem'} > $@\n"
+    desk.shell.write("Makefile", f"a:\n{rule}b:\n{rule}".encode())
+    before = desk.modes()
+    program = desk.start("make", "-j2", "a", "b")
+    for count in (1, 2):
+        desk.wait_for(PROMPT, count)
+        desk.read_on(0.5)
+        assert desk.shown.count(PROMPT) == count
+        desk.type(PASS_PHRASE.encode() + b"\r")
+    assert program.wait(60) == 0
+    desk.read_on(0.05)
+    assert b"horse" not in desk.shown
+    assert desk.modes() == before
+    assert (desk.shell.cwd / "a").read_bytes() == (desk.shell.cwd / "b").read_bytes() != b""
+
+
+def pair(desk: Desk, first: str, second: str) -> tuple[int, int]:
+    """Start two at one terminal, the second once the first has asked; return their process IDs."""
+    os.mkfifo(desk.shell.cwd / "gate")
+    # Without the 3, what is in the background would read from /dev/null.
+    script = (
+        'exec 3<&0; "$1" -c "$2" <&3 & echo "<$!>"; read -r go < gate; "$1" -c "$3" <&3 & echo "<$!>"; wait; echo both'
+    )
+    desk.start("sh", "-c", script, "sh", sys.executable, PROGRAM + KINDS[first], PROGRAM + KINDS[second])
+    desk.wait_for(QUESTION)
+    desk.wait_for(b">")
+    (desk.shell.cwd / "gate").write_bytes(b"\n")
+    desk.wait_for(b">", 2)
+    one, two = (int(part.split(b">")[0]) for part in desk.shown.split(b"<")[1:3])
+    return one, two
+
+
+@pytest.mark.parametrize("second", ["hidden", "visible", "stand-in"])
+@pytest.mark.parametrize("first", ["hidden", "visible", "raw"])
+def test_the_second_waits(desk: Desk, first: str, second: str) -> None:
+    """However each reaches the terminal, the second asks when the first has ended, by SIGKILL too."""
+    one, _ = pair(desk, first, second)
+    desk.read_on(0.6)
+    assert desk.shown.count(QUESTION) == 1
+    os.kill(one, signal.SIGKILL)
+    desk.wait_for(QUESTION, 2)
+    desk.type(ANSWER + b"\r")
+    desk.wait_for(b"both")
+    assert ANSWER in desk.shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=name_of)
+def test_the_one_that_waits_can_be_ended(desk: Desk, number: int) -> None:
+    """Who waits is ended as usual, and the first has its answer undisturbed."""
+    before = desk.modes()
+    _, two = pair(desk, "hidden", "hidden")
+    desk.read_on(0.2)
+    os.kill(two, number)
+    desk.type(ANSWER + b"\r")
+    desk.wait_for(b"both")
+    assert desk.shown.count(QUESTION) == 1
+    assert repr(ANSWER + b"\n").encode() in desk.shown
+    assert desk.modes() == before
+
+
+def test_another_terminal_does_not_wait(desk: Desk, shell: Shell) -> None:
+    """Though both are /dev/tty to their programs."""
+    desk.ask("hidden")
+    desk.wait_for(QUESTION)
+    other = Desk(shell)
+    try:
+        program = other.ask("hidden")
+        other.wait_for(QUESTION)
+        other.type(ANSWER + b"\r")
+        assert program.wait(30) == 0
+    finally:
+        os.close(other.screen)
+        os.close(other.line)
+
+
+def test_another_users_terminal(desk: Desk) -> None:
+    """After su(1) the terminal is another user's file, and yet the second waits."""
+    if os.geteuid():
+        pytest.skip("takes root")
+    nobody = "import fcntl, select, termios\nos.setgid(65534); os.setuid(65534)\n"
+    os.chmod(os.ttyname(desk.line), 0o620)
+    script = '"$1" -c "$2" & "$1" -c "$2" & wait; echo both'
+    desk.start("sh", "-c", script, "sh", sys.executable, PROGRAM + nobody + KINDS["hidden"])
+    for count in (1, 2):
+        desk.wait_for(QUESTION, count)
+        desk.read_on(0.4)
+        assert desk.shown.count(QUESTION) == count
+        desk.type(ANSWER + b"\r")
+    desk.wait_for(b"both")
