@@ -1,6 +1,6 @@
 # For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
-# check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,login,pkcs11,ssh].
+# check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 PYTHON = python3
@@ -32,7 +32,7 @@ cover: $(VENV)/ready-to-test
 
 lowest:
 	@mkdir -p dist
-	@sed -n '/^dependencies =/p; /^\(kms\|login\|pkcs11\|ssh\) =/p' pyproject.toml | \
+	@sed -n '/^dependencies =/p; /^\(kms\|pkcs11\|ssh\) =/p' pyproject.toml | \
 	    grep -o '[a-z0-9-]*>=[0-9.]*' | sed 's/>=/==/' > dist/lowest.txt
 	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory test VENV=.venv-lowest
 

@@ -9,7 +9,7 @@ python=$1
 shift
 [ $# -gt 0 ] || set -- x86_64 aarch64
 versions='3.9 3.10 3.11 3.12 3.13 3.14'
-extras=kms,login,pkcs11,ssh
+extras=kms,pkcs11,ssh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

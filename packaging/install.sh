@@ -12,7 +12,7 @@ usage: install.sh [--prefix DIR] [--destdir DIR] [--python COMMAND] [--extras NA
   --prefix DIR      where to install, by default /usr/local
   --destdir DIR     put all of it under DIR, for a package or an image; it runs once it is at PREFIX
   --python COMMAND  the Python to install for, by default python3
-  --extras NAMES    with what else, by default all: NAMES are kms, login, pkcs11, ssh, or none
+  --extras NAMES    with what else, by default all: NAMES are kms, pkcs11, ssh, or none
   --uninstall       remove what an earlier call has installed there
 END
 }
@@ -86,7 +86,7 @@ else
     source=$here/..
 fi
 case $extras in
-    all) source="$source[kms,login,pkcs11,ssh]" ;;
+    all) source="$source[kms,pkcs11,ssh]" ;;
     none) ;;
     *) source="$source[$extras]" ;;
 esac

@@ -26,8 +26,8 @@ from conftest import PASS_PHRASE, Done, Shell
 from rehearsing import PASSWORD, enrol
 from test_pkcs11 import KEY_LABEL, LABEL, PIN, Store, store
 
-from toktools import clidriver
 from toktools.errors import ToktoolsError
+from toktools.login import driver
 
 __all__ = ["store"]  # a fixture
 
@@ -123,7 +123,8 @@ def main():
     answer(path)
     show(READY)
     while (line := command()) != "quit":
-        run(line)
+        if line:
+            run(line)
         show(READY)
     end()
 """
@@ -166,7 +167,8 @@ class Desk(Shell):
     ) -> Done:
         """Log in without a terminal, and run commands."""
         where = {name: rest.pop(name) for name in ("key", "cli") if name in rest}
-        words = self.words("--password", password, *more, "--", *commands, **where)
+        given = ["--", *commands] if len(commands) == 1 else [word for command in commands for word in ("-c", command)]
+        words = self.words("--password", password, *more, *given, **where)
         done = self.run(*words, **{"start_new_session": True, "env": self.env, **rest})
         self.assert_tidy(done.out.decode(errors="replace") + done.err)
         return done
@@ -340,7 +342,7 @@ def test_the_size_of_the_window(desk: Desk) -> None:
     desk.fake(SIZES)
     with seat(desk) as person:
         person.log_in()
-        person.wait_for("size 40x100\r\n")
+        assert person.log.getvalue().endswith(b"size 40x100\r\naws-cloudhsm > ")
         for rows, columns in [(50, 132), (24, 80)]:
             person.screen.setwinsize(rows, columns)
             person.wait_for(f"size {rows}x{columns}\r\n")
@@ -373,19 +375,20 @@ def test_the_last_words(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "status", "said"),
     [
-        ("os.kill(os.getpid(), 9)", "tok-login: ./cli: killed by signal 9 ("),
-        ("os._exit(3)", "tok-login: ./cli: exit status 3\r\n"),
+        ("os.kill(os.getpid(), 9)", 2, "tok-login: ./cli: killed by signal 9 ("),
+        ("os._exit(3)", 3, ""),
+        ("os._exit(1)", 1, ""),
     ],
 )
-def test_a_cli_that_dies(desk: Desk, step: str, said: str) -> None:
-    """Where the CLI dies while the user has the terminal, that is said, and the terminal is as it was."""
+def test_a_cli_that_dies(desk: Desk, step: str, status: int, said: str) -> None:
+    """Where the CLI ends while the user has the terminal, its exit status is tok-login's, and a signal is said."""
     desk.fake(f"def run(line):\n    {step}")
     with seat(desk) as person:
         person.log_in()
         person.type("user list")
-        assert said in person.end(2)
+        assert said in person.end(status)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -433,7 +436,9 @@ def test_the_terminal_goes_away(desk: Desk, step: str, trap: str) -> None:
     wait_until(lambda: not screen.isalive())
     assert (screen.signalstatus, screen.exitstatus) == ((signal.SIGHUP, None) if trap == ":" else (None, 2))
     said = desk.read("messages").decode()
-    assert said.count("\n") == (0 if trap == ":" else 1)
+    logged_in = "tok-login: logged in as officer1 (admin)\n" if step == "the user" else ""
+    assert said.startswith(logged_in)
+    assert said.removeprefix(logged_in).count("\n") == (0 if trap == ":" else 1)
     desk.assert_tidy(said)
 
 
@@ -474,7 +479,10 @@ def ask_password():
         person.wait_for(ASKS_PASSWORD)
         desk.write("timeout", b"")
         wait_until(lambda: bool(desk.lines("over")))
-        person.type(PASSWORD)
+        if then == "raise SystemExit":
+            person.wait_for("./cli: it ended (exit status 0); it shows: Enter password:")
+        else:
+            person.type(PASSWORD)
         person.end(2)
     assert desk.heard() == 0
 
@@ -504,7 +512,7 @@ def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
     words = ["sh", "-c", f'"$@" {redirected}', "sh", *desk.words("--password", "file:password")]
     taken = Seat(desk, words)
     with closing(taken.screen):
-        assert "tok-login: there is no terminal to hand over\r\ntok-login: hint: commands" in taken.end(2)
+        assert "tok-login: there is no terminal to hand over\r\ntok-login: hint: a command" in taken.end(2)
     assert desk.pids() == []
 
 
@@ -582,7 +590,7 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         ([*USER, "-k", "k", "--password", "stdin:", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--", ""], "a command for the CLI is one line of text\n"),
         ([*USER, "-k", "k", "--", "  "], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user list", "user list\nquit"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "-c", "user list", "-c", "user list\nquit"], "a command for the CLI is one line of text\n"),
         ([*USER, "-k", "k", "--", "user list\r"], "a command for the CLI is one line of text\n"),
         ([*USER, "-k", "k", "--", "\x03"], "a command for the CLI is one line of text\n"),
         ([*USER, "-k", "k", "--", "user \x1b[2J"], "a command for the CLI is one line of text\n"),
@@ -610,14 +618,6 @@ def test_a_command_that_is_too_long_for_a_terminal(desk: Desk) -> None:
     """A terminal cuts a line off after 4095 bytes: such a command is never run in part."""
     done = desk.login(commands=(f"user list {' ' * 5000} --no-such-option",)).check(2)
     assert done.out == b""
-
-
-def test_pexpect_is_not_there(desk: Desk) -> None:
-    """Without the extra there is one line and the hint, and no question."""
-    desk.write("pexpect.py", b"raise ModuleNotFoundError(\"No module named 'pexpect'\", name='pexpect')\n")
-    done = desk.login(env={**desk.env, "PYTHONPATH": str(desk.cwd)})
-    assert_refused(done, 2, "pexpect\n", "tok-login: hint: the extra toktools[login] installs it; see tok-login(1)\n")
-    assert desk.pids() == []
 
 
 # Keys and passwords.
@@ -723,7 +723,10 @@ def test_answers_and_nothing_else(desk: Desk) -> None:
     assert [user["username"] for user in users["data"]["users"]] == ["admin", "officer1", "app_user"]
     assert values["data"] == {"user": 1, "quorum": 1, "cluster": 1}
     assert logout == {"error_code": 0, "data": "Logout successful"}
-    assert done.out == b"".join(f"{json.dumps(answer, indent=2)}\n".encode() for answer in (users, values, logout))
+    compact = (json.dumps(answer, separators=(",", ":")) for answer in (users, values, logout))
+    assert done.out == b"".join(f"{answer}\n".encode() for answer in compact)
+    alone = desk.login(commands=("user list",)).check(0)
+    assert alone.out == f"{json.dumps(users, indent=2)}\n".encode()
     assert done.err.startswith("tok-login: tok-rehearse: a rehearsal: ")
     assert done.err.count("\n") == 1
 
@@ -742,7 +745,7 @@ def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
     delete = "user delete --username nobody --role admin"
     done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
     done.check(1, "tok-login: ./cli: refused: tok-rehearse: there is no such user\n")
-    assert len(answers(done.out)) == 1 + done.out.count(b'"error_code": 1')
+    assert len(answers(done.out)) == 1 + done.out.count(b'"error_code":1')
     assert b'"users"' not in done.out
 
 
@@ -760,6 +763,166 @@ def test_nothing_is_typed_at_a_question(desk: Desk) -> None:
     desk.fake("def run(line):\n    ask_password()")
     assert_refused(desk.login(commands=("one", "two")), 2, "it shows: Enter password:\n")
     assert desk.lines("heard")[1:] == [PASSWORD, "", "one"]
+
+
+def test_a_command_is_words(desk: Desk) -> None:
+    """The words behind -- are one command, joined by blanks."""
+    desk.fake()
+    done = desk.run(*desk.words("--password", "file:password", "--", "user", "list"), start_new_session=True).check(0)
+    assert answers(done.out) == [{"error_code": 0, "data": "user list"}]
+
+
+def test_commands_on_standard_input(desk: Desk) -> None:
+    """Each line is a command, answered in a line before the next is written, in one session."""
+    desk.fake("def run(line):\n    reply({'line': line, 'a \\\\ \\\" b': [1.0, 1e5]})")
+    words = desk.words("--password", "file:password", "-c", "-")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, cwd=desk.cwd, env=desk.env, start_new_session=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for line in (b"one\n", b"\ntwo\r\n"):
+            child.stdin.write(line)
+            child.stdin.flush()
+            answer = child.stdout.readline()
+            assert answer == b'{"error_code":0,"data":{"line":"%s","a \\\\ \\" b":[1.0,100000.0]}}\n' % line.strip()
+        child.stdin.write(b"three")
+        child.stdin.close()
+        assert json.loads(child.stdout.read())["data"]["line"] == "three"
+    assert child.returncode == 0
+    desk.assert_tidy("")
+    assert desk.lines("heard")[-4:] == ["one", "two", "three", "quit"]
+
+
+def test_a_bad_line_on_standard_input(desk: Desk) -> None:
+    """A line that cannot be typed is named, and what was answered before it stays."""
+    desk.fake()
+    words = desk.words("--password", "file:password", "-c", "-")
+    done = desk.run(*words, stdin=b"one\ntwo\x03\nthree\n", start_new_session=True, env=desk.env)
+    done.check(2, "standard input: line 2: a command for the CLI is one line of text\n")
+    assert done.out == b'{"error_code":0,"data":"one"}\n'
+
+
+def test_the_cli_ends_while_commands_are_waited_for(desk: Desk) -> None:
+    """The end of the CLI is noticed though the next command does not come."""
+    desk.fake("def run(line):\n    reply(line)\n    show(READY)\n    raise SystemExit")
+    words = desk.words("--password", "file:password", "-c", "-")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env, start_new_session=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write(b"one\n")
+        child.stdin.flush()
+        assert b"./cli: it ended (exit status 0)" in child.stderr.read()
+    assert child.returncode == 2
+
+
+ASKS = """
+def run(line):
+    ask_password()
+    show("Confirm password:")
+    hear_hidden()
+    show("Really? ")
+    hear()
+    reply(line)
+"""
+
+
+def test_questions_of_a_command(desk: Desk) -> None:
+    """What a command asks is answered from sources, and what is not is given up."""
+    desk.fake(ASKS)
+    desk.write("new", b"new-secret\n")
+    desk.write("yes", b"yes\n")
+    replies = ["--answer", "Enter password:=file:new", "--answer", "Confirm password=file:new"]
+    done = desk.login(*replies, "--answer", "Really?=file:yes").check(0)
+    assert answers(done.out) == [{"error_code": 0, "data": "user list"}]
+    assert desk.lines("heard")[3:] == ["user list", "new-secret", "new-secret", "yes", "quit"]
+    done = desk.login(replies[0], replies[1])
+    assert_refused(done, 2, "'aws-cloudhsm > ' was expected; it shows: Confirm password:\n")
+    assert "new-secret" not in done.err
+
+
+def test_a_question_that_comes_again(desk: Desk) -> None:
+    """A reply is typed once for a command: a wrong one does not lock anybody."""
+    desk.fake("def run(line):\n    for _ in range(9):\n        ask_password()")
+    desk.write("new", b"new-secret\n")
+    desk.login("--answer", "Enter password:=file:new").check(2, "it shows: Enter password:\n")
+    assert desk.heard("new-secret") == 1
+
+
+def test_text(desk: Desk) -> None:
+    """With --text, an answer that is not JSON is passed on, and one that is JSON is taken as such."""
+    desk.fake("def run(line):\n    show('Usage:\\n  quit\\n') if line == 'help' else reply(line)")
+    done = desk.login("--text", commands=("help", "user list")).check(0)
+    assert done.out == b'Usage:\n  quit\n{"error_code":0,"data":"user list"}\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--answer", "x"], "--answer: a question, = and a source"),
+        (["--answer", "x=hunter22"], "--answer: not a source of a secret\n"),
+        (["--timeout", "0"], "--timeout: a number of seconds"),
+        (["--timeout", "-1"], "--timeout: a number of seconds"),
+        (["-c", "user list"], "-c and COMMAND exclude each other\n"),
+        (["-p", "x"], "-p and -b belong to --signer\n"),
+        (["--signer", "x"], "-k and --signer exclude each other\n"),
+    ],
+)
+def test_more_usage_errors(desk: Desk, more: list[str], said: str) -> None:
+    """What is wrong with the options is said before anything is started."""
+    assert_refused(desk.login(*more), 2, said)
+    assert desk.pids() == []
+
+
+# Signers of the user's own.
+
+
+@pytest.mark.parametrize("base64", [False, True])
+def test_a_signer(desk: Desk, base64: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A command signs, as for tok-exec."""
+    openssl = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
+    signer = f"sh -c '{openssl} | base64 -w0'" if base64 else openssl
+    words = ["tok-login", "--signer", signer, *(["-b"] if base64 else []), "-p", str(desk.key), *USER]
+    words += ["--cli", "./cli", "--password", "file:password", "--", "user list"]
+    done = desk.run(*words, env=desk.env, start_new_session=True).check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+
+
+def test_a_signer_with_another_key(desk: Desk) -> None:
+    """A signature that does not verify is not given to the CLI, and counts as no wrong login."""
+    signer = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
+    words = ["tok-login", "--signer", signer, "-p", str(desk.key.with_name("other.pem")), *USER, "--cli", "./cli"]
+    desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True).check(1)
+    assert desk.failures() == 0
+
+
+def test_without_a_second_factor(desk: Desk) -> None:
+    """A user who has none logs in with the password alone, once."""
+    words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
+    done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
+    assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
+    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa and a key exclude each other\n")
+
+
+@pytest.mark.parametrize(
+    ("digests", "said"),
+    [
+        ("[DIGEST] * 2", "the CLI wrote the same token twice, and each HSM makes one of its own\n"),
+        ("[bytes([n]) * 32 for n in range(29)]", "the CLI wrote 29 tokens, and a cluster has 1 to 28 HSMs\n"),
+    ],
+)
+def test_not_an_oracle(desk: Desk, digests: str, said: str) -> None:
+    """A file with more than a login needs is refused before anything is signed."""
+    desk.fake(f"""
+def document():
+    return {{"version": "2.0", "tokens": [{{"unsigned": text(digest), "signed": ""}} for digest in {digests}]}}
+""")
+    words = ["tok-login", "--signer", "touch signed", "-p", str(desk.key), *USER, "--cli", "./cli"]
+    done = desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True)
+    assert_refused(done, 2, said)
+    assert not (desk.cwd / "signed").exists()
 
 
 # CLIs that are not as they should be.
@@ -786,12 +949,6 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
             2,
             "(press enter if same as the unsigned token file):' was expected; it shows: Enter password:\n",
             1,
-        ),
-        (
-            'def ask_password():\n    show("Password expires today.\\n" + PASSWORD)\n    hear_hidden()',
-            2,
-            "'Enter password:' was expected, and nothing else; it shows: Password expires today.\n",
-            0,
         ),
         (
             'def ask_password():\n    show("Confirm password:")\n    hear_hidden()',
@@ -884,7 +1041,7 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
         (
             "def ask_file(path):\n    show(FILE)\n    raise SystemExit",
             2,
-            "./cli: it ended (exit status 0); it shows: Enter signed token",
+            "./cli: it ended (exit status 0); it shows: ",
             1,
         ),
         (
@@ -952,7 +1109,9 @@ def command():
         "def answer(path):\n    os.unlink(path)\n    reply(0)",
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
         "DIGEST = b'\\2' * 32",
-        "def document():\n    return {'version': '2.0', 'tokens': [{'unsigned': text(DIGEST), 'signed': 'x'}] * 40}",
+        """def document():
+    digests = [bytes([number]) * 32 for number in range(28)]
+    return {'version': '2.0', 'tokens': [{'unsigned': text(digest), 'signed': 'x'} for digest in digests]}""",
     ],
     ids=[
         "a line editor",
@@ -1025,7 +1184,9 @@ def test_a_flood(desk: Desk, word: str) -> None:
 def test_a_cli_that_repeats_the_password(desk: Desk, steps: str) -> None:
     """Where the CLI shows the password, no message of tok-login's does."""
     desk.fake(f"def ask_password():\n    global heard\n    show(PASSWORD)\n    heard = hear_hidden()\n{steps}")
-    assert desk.login().err.startswith("tok-login: ./cli: ")
+    first, *rest = desk.login().err.splitlines()
+    assert first.startswith("tok-login: warning: THE PASSWORD IS SHOWN ")
+    assert rest[-1].startswith("tok-login: ./cli: ")
 
 
 @pytest.mark.parametrize(
@@ -1064,7 +1225,7 @@ def test_a_signal_while_the_cli_starts(desk: Desk) -> None:
 def test_a_closed_pipe(desk: Desk, stream: str) -> None:
     """Where nobody reads the answers or the messages, it ends as cat(1) does, and nothing is left behind."""
     desk.fake('signal.signal(signal.SIGHUP, signal.SIG_IGN)\ndef start():\n    show("Welcome\\n")')
-    words = desk.words("--password", "file:password", "--", "one", "two")
+    words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
     reading, writing = os.pipe()
     os.close(reading)
     streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
@@ -1078,7 +1239,7 @@ def test_a_full_disk(desk: Desk) -> None:
     """Where the answers cannot be written, that is not success."""
     desk.fake()
     with Path("/dev/full").open("wb") as full:
-        words = desk.words("--password", "file:password", "--", "one", "two")
+        words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
         pipe = subprocess.PIPE
         done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, stdout=full, stderr=pipe)
     assert (done.returncode, done.stderr) == (2, b"tok-login: standard output: no space left on device\n")
@@ -1120,14 +1281,14 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., clidriver.Cli]]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., driver.Cli]]:
     """Start CLIs that are not waited for long, and close them."""
-    monkeypatch.setattr(clidriver, "_PATIENCE", 1.0)
-    monkeypatch.setattr(clidriver, "_MAX_OUTPUT", 1 << 14)
-    started: list[clidriver.Cli] = []
+    monkeypatch.setattr(driver, "_MAX_OUTPUT", 1 << 14)
+    started: list[driver.Cli] = []
+    said: list[str] = []
 
-    def start(script: str) -> clidriver.Cli:
-        started.append(clidriver.Cli(["/bin/sh", "-c", script]))
+    def start(script: str) -> driver.Cli:
+        started.append(driver.Cli(["/bin/sh", "-c", script], "/bin/sh", said.append, 1.0))
         return started[-1]
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
@@ -1147,20 +1308,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., clidriv
     [
         ("sleep 300", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: nothing"),
         ("printf 'Enter new PIN: '; sleep 300", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: Enter new PIN:"),
-        ("while :; do printf .; sleep 0.1; done", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: ..."),
-        ("while :; do printf '\\rEnter password:'; sleep 0.1; done", "/bin/sh: "),
+        ("for i in 1 2 3; do printf .; done; sleep 300", "/bin/sh: no 'Enter password:' in 1 seconds; it shows: ..."),
+        ("exec yes .", "/bin/sh: more than 16384 bytes of output"),
         ("printf 'aws-cloudhsm > '; sleep 300", "/bin/sh: 'Enter password:' was expected; it shows: aws-cloudhsm >"),
     ],
 )
-def test_patience_ends(impatient: Callable[..., clidriver.Cli], script: str, said: str) -> None:
+def test_patience_ends(impatient: Callable[..., driver.Cli], script: str, said: str) -> None:
     """A CLI that does not come to the point is given up, with what it shows."""
     with pytest.raises(ToktoolsError) as caught:
-        impatient(script).expect("Enter password:")
+        impatient(script).wait_for("Enter password:")
     assert caught.value.message.startswith(said)
     assert caught.value.status == 2
 
 
-def test_a_cli_that_does_not_end(impatient: Callable[..., clidriver.Cli]) -> None:
+def test_a_cli_that_does_not_end(impatient: Callable[..., driver.Cli]) -> None:
     """A CLI that does not end after quit is given up, too."""
     cli = impatient("printf 'aws-cloudhsm > '; read line; echo never; sleep 300")
     cli.wait_for("aws-cloudhsm > ")

@@ -3,7 +3,7 @@
 set -eu
 . "${0%/*}/lib.sh"
 
-answers_questions tok-login
+answers_questions tok-login 32
 refuses "there is no terminal to hand over" tok-login -k "$KEYS/pkcs8.pem" --username officer1 --role admin
 
 # A cluster with an officer whose second factor is the key.
@@ -24,15 +24,15 @@ officer() {
     key=$1 password=$2
     shift 2
     tok-login -k "$KEYS/$key" --username officer1 --role admin --password "file:$password" \
-        --cli "tok-rehearse --state 'the state'" -- "$@"
+        --cli "tok-rehearse --state 'the state'" "$@"
 }
 
-officer pkcs8.pem password 'quorum token-sign list-quorum-values' 'user list' >answers
-[ "$(grep -c '"error_code": 0' answers)" -eq 2 ] || fail "not two answers"
-if grep -v '^[ {}]' answers; then fail "more than the answers"; fi
-ends 1 "refused: tok-rehearse: wrong user name, role or password" officer pkcs8.pem wrong 'user list'
-ends 1 "refused: tok-rehearse: token 1: not made by the given key" officer other.pem password 'user list'
+officer pkcs8.pem password -c 'quorum token-sign list-quorum-values' -c 'user list' >answers
+[ "$(grep -c '^{"error_code":0,.*}$' answers)" -eq 2 ] || fail "not two answers"
+if grep -v '^{"error_code"' answers; then fail "more than the answers"; fi
+ends 1 "refused: tok-rehearse: wrong user name, role or password" officer pkcs8.pem wrong -- user list
+ends 1 "refused: tok-rehearse: token 1: not made by the given key" officer other.pem password -- user list
 ends 1 "refused: tok-rehearse: there is no such user" officer pkcs8.pem password \
-    'user delete --username nobody --role admin' 'user list'
-[ "$(grep -c '"error_code": 1' out)" -eq 1 ] || fail "the refusal is not on standard output"
-if grep -q '"error_code": 0' out; then fail "went on after a refusal"; fi
+    -c 'user delete --username nobody --role admin' -c 'user list'
+[ "$(grep -c '"error_code":1' out)" -eq 1 ] || fail "the refusal is not on standard output"
+if grep -q '"error_code":0' out; then fail "went on after a refusal"; fi

@@ -7,33 +7,49 @@ from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 
-from toktools import approvers, files, keys, passphrases, prompts, signals
+from toktools import approvers, files, keys, passphrases, signals
 from toktools.cli import Tool
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.clidriver import Cli
     from toktools.keys.signer import Signer
 
-_DELETE = 0x7F
-_PLAIN = str.maketrans("/._-", "xxxx")
-_PASSWORD_SIZES = range(7, 32 + 1)
-"""Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
+_MAX_DIGITS = 6
+_STDIN = "-"
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
 
 
-def _cli(text: str) -> list[str]:
+def _words(option: str, text: str) -> list[str]:
     import shlex
 
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ToktoolsError(f"--cli: {str(error).lower()}") from None
+        raise ToktoolsError(f"{option}: {str(error).lower()}") from None
     if not words:
-        raise ToktoolsError("--cli: no command")
+        raise ToktoolsError(f"{option}: no command")
     return words
+
+
+def _reply(text: str) -> tuple[str, passphrases.Secret]:
+    question, _, source = text.rpartition("=")
+    if not question.strip():
+        raise ToktoolsError("--answer: a question, = and a source: env:VAR, file:PATH or fd:N")
+    return question, passphrases.source("--answer", source)
+
+
+def _host(text: str) -> str:
+    if not text or text.startswith("-") or not text.isprintable() or " " in text:
+        raise ToktoolsError("--host: [USER@]HOST, as ssh takes it")
+    return text
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text)):
+        raise ToktoolsError("--timeout: a number of seconds, 1 to 99999")
+    return float(text)
 
 
 def _cluster(text: str) -> str:
@@ -46,7 +62,13 @@ COMMAND_LINE = CommandLine(
     "tok-login",
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
     "tok-login -k officer1.key --username officer1 --role admin",
-    keys.KEY,
+    (
+        Option("-k", "KEY", keys.KEY.about, also="--key"),
+        Option("--signer", "COMMAND", "the signer, as of tok-exec", convert=partial(_words, "--signer")),
+    ),
+    Option("--no-mfa", "", "log in a user who has no second factor"),
+    Option("-b", "", "the signer writes base64, not raw bytes"),
+    Option("-p", "PUB", "the public key of the signer"),
     passphrases.PASSIN,
     Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
     Option(
@@ -59,11 +81,17 @@ COMMAND_LINE = CommandLine(
         convert=partial(passphrases.source, "--password"),
         default=passphrases.prompt("--password"),
     ),
-    Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=_cli, default=[_CLI]),
+    Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
+    Option("--host", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", convert=_host),
+    Option("--ssh", "COMMAND", "in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
     Option("--cluster-id", "ID", "the cluster, where several are configured", convert=_cluster),
+    Option("--timeout", "SECONDS", "how long the CLI may be silent, by default 60", convert=_seconds, default=60.0),
+    Option("-c", "LINE", "run this command; -: those on standard input", repeated=True),
+    Option("--answer", "QUESTION=SOURCE", "what answers a command's question", convert=_reply, repeated=True),
+    Option("--text", "", "pass on an answer that is not JSON"),
     Operand(
         "COMMAND",
-        "a command for the CLI, as one argument; without any, the terminal is yours",
+        "the words of a command for the CLI; without any, the terminal is yours",
         many=True,
         usage="[-- COMMAND...]",
     ),
@@ -71,95 +99,63 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    if not options.COMMAND and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
-        raise ToktoolsError("there is no terminal to hand over", "commands for the CLI stand after --")
-    if any(not c.strip() or not c.isprintable() or c.endswith("\\") for c in options.COMMAND):
-        raise ToktoolsError("a command for the CLI is one line of text")
+    given = options.c or ([" ".join(options.COMMAND)] if options.COMMAND else [])
+    if options.c and options.COMMAND:
+        raise ToktoolsError("-c and COMMAND exclude each other")
+    if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
+        raise ToktoolsError("there is no terminal to hand over", "a command for the CLI stands after --")
     from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
 
-    try:
-        from toktools.clidriver import MAX_LINE, Cli
-    except ImportError:
-        hint = "the extra toktools[login] installs it; see tok-login(1)"
-        raise ToktoolsError("to drive the CLI takes the package pexpect", hint) from None
-    if any(len(command.encode()) > MAX_LINE for command in options.COMMAND):
-        raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
-    signer = keys.open_signer(options.k, options.passin, TOOL.warn)
-    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    from toktools.login import dialogues, place
+    from toktools.login.driver import Cli
+
+    for command in given:
+        if command != _STDIN or not options.c:
+            dialogues.refuse_command(command)
+    passphrases.warn_of_exposure(options.password, TOOL.warn)
+    user = dialogues.User(options.username, options.role, options.password)
+    commands = dialogues.Commands(dict(options.answer), compact=bool(options.c), text=options.text)
     undo = ExitStack()
+    signer = _signer(options)
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     with signals.tidied(tidy=undo.close), undo:
+        if signer:
+            undo.callback(signer.stop)
         with signals.held():
-            folder = TemporaryDirectory(prefix="toktools-")
-            undo.callback(folder.cleanup)
-            cli = Cli([*options.cli, "interactive", *cluster])
+            where = place.There(options.ssh, options.host) if options.host else place.Here()
+            undo.callback(where.close)
+            argv = where.argv([*options.cli, "interactive", *cluster])
+            cli = Cli(argv, options.cli[0], TOOL.say, options.timeout)
             undo.callback(cli.close)
-        _log_in(cli, signer, options, folder.name)
-        folder.cleanup()
-        if options.COMMAND:
-            _run(cli, options.COMMAND)
-        else:
-            files.write_stdout(prompts.READY.encode())
-            cli.hand_over()
-        cli.end()
+        dialogues.log_in(cli, user, where, signer)
+        where.clear()
+        if not given:
+            TOOL.say(f"logged in as {options.username} ({options.role})")
+            return cli.hand_over()
+        for command in given:
+            for line in dialogues.lines(cli) if command == _STDIN and options.c else [command]:
+                commands.run(cli, line, files.write_stdout)
+        dialogues.leave(cli)
     return 0
 
 
-def _log_in(cli: Cli, signer: Signer, options: SimpleNamespace, folder: str) -> None:
-    for line in cli.wait_for(prompts.READY).splitlines():
-        TOOL.say(shown(line))
-    path = os.path.join(folder, "unsigned-tokens.json")
-    if not (path.isascii() and path.translate(_PLAIN).isalnum()):  # how the CLI would want it quoted is not documented
-        raise ToktoolsError(f"{shown(path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder")
-    cli.type(f"login --username {options.username} --role {options.role} mfa-token-sign --token {path}".encode())
-    cli.expect(prompts.PASSWORD)
-    password = _password(options)
-    cli.expect(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
-    cli.refuse_echo()
-    cli.type(password, secret=True)
-    cli.expect(prompts.SIGNED_FILE)
-    _sign(path, signer)
-    cli.type(b"")
-    cli.accept(cli.answer())
+def _signer(options: SimpleNamespace) -> Signer | None:
+    if options.no_mfa:
+        if options.k or options.signer:
+            raise ToktoolsError("--no-mfa and a key exclude each other")
+        return None
+    if options.k:
+        if options.p or options.b:
+            raise ToktoolsError("-p and -b belong to --signer")
+        return keys.open_signer(options.k, options.passin, TOOL.warn)
+    if not options.signer:
+        raise ToktoolsError("-k KEY, or --signer COMMAND, is missing", "try 'tok-login --help'")
+    if not options.p:
+        raise ToktoolsError("--signer needs -p PUB: a wrong signature would be counted as a wrong login")
+    from toktools.keys import public
+    from toktools.keys.command import Command
 
-
-def _password(options: SimpleNamespace) -> bytes:
-    passphrases.warn_of_exposure(options.password, TOOL.warn)
-    password: bytes = options.password(options.username, "password")
-    if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
-        # The HSM would count it as a wrong one.
-        sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
-        raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
-    if any(byte < ord(" ") or byte == _DELETE for byte in password):
-        raise ToktoolsError("a password with a control character cannot be typed")
-    return password
-
-
-def _sign(path: str, signer: Signer) -> None:
-    """Sign every digest of the CLI's token file, in place, and make sure of each signature."""
-    from toktools import replacing, signatures, tokenfile
-
-    files.refuse_irregular(path)
-    source, tokens = tokenfile.read(path)
-    if tokens.shape.kind != "mfa":
-        raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
-    for index, digest in enumerate(tokens.digests):
-        tokens.put(index, signer.sign(digest))
-    verifier = signatures.Verifier([signer.public] if signer.public else [], tokens.digests)
-    for place in tokens.places():
-        fault = verifier.fault(place.index, place.text)
-        if fault:
-            raise ToktoolsError(f"{place.name}: {fault}")
-    replacing.replace({path: tokens.dump()}, seen=source)
-
-
-def _run(cli: Cli, commands: Sequence[str]) -> None:
-    for command in commands:
-        cli.type(command.encode())
-        answer = cli.answer()
-        files.write_stdout(f"{answer}\n".encode())
-        cli.accept(answer)
-    cli.type(b"quit")
+    return Command(options.signer, base64=options.b, public=public.read(options.p))
 
 
 TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)

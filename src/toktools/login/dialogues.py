@@ -1,0 +1,166 @@
+"""The dialogues with the CLI, as the AWS CloudHSM User Guide shows them ("Log in with MFA to an HSM")."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from toktools import files, prompts, replacing, signatures, tokenfile
+from toktools.errors import ToktoolsError
+from toktools.login.driver import MAX_LINE, plain
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
+    from toktools.login.driver import Cli
+    from toktools.login.place import Here
+    from toktools.passphrases import Secret
+
+_DELETE = 0x7F
+_PASSWORD_SIZES = range(7, 32 + 1)
+"""Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
+_MOST_HSMS = 28
+"""In a cluster, as AWS documents it ("AWS CloudHSM quotas")."""
+_LATE = 3.0
+"""Seconds that the token file may come after the question for it."""
+_LOOK_UP = 0.01
+_BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
+"""A string of JSON, which stays, or white space between."""
+
+
+class User:
+    """Who logs in: the name, the role, and where the password comes from when it is asked for."""
+
+    def __init__(self, name: str, role: str, password: Secret) -> None:
+        self.name = name
+        self.role = role
+        self._password = password
+
+    def password(self) -> bytes:
+        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other."""
+        secret = self._password(self.name, "password")
+        if len(secret.decode(errors="replace")) not in _PASSWORD_SIZES:
+            # The HSM would count it as a wrong one.
+            sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
+            raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
+        if any(byte < ord(" ") or byte == _DELETE for byte in secret):
+            raise ToktoolsError("a password with a control character cannot be typed")
+        return secret
+
+
+def log_in(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
+    """Log in with a second factor, for which the CLI writes its token file at the place; or, with no signer, without.
+
+    Raises ToktoolsError, with the status 1 where the CLI refuses.
+    """
+    cli.wait_for(prompts.READY)
+    second = f" mfa-token-sign --token {place.path}" if signer else ""
+    cli.type(f"login --username {user.name} --role {user.role}{second}".encode())
+    cli.wait_for(prompts.PASSWORD)
+    secret = cli.meanwhile(user.password)
+    cli.wait_for(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
+    cli.knows(user.name)
+    cli.type_secret(secret)
+    if signer:
+        cli.wait_for(prompts.SIGNED_FILE)
+        sign(cli, place, signer)
+        cli.type(b"")
+    cli.accept(cli.answer())
+
+
+def sign(cli: Cli, place: Here, signer: Signer) -> None:
+    """Sign every digest of the CLI's token file, in place, and make sure of each signature.
+
+    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle.
+    """
+    source, tokens = _token_file(cli, place)
+    if tokens.shape.kind != "mfa":
+        raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
+    digests = tokens.digests
+    if not 0 < len(digests) <= _MOST_HSMS:
+        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, and a cluster has 1 to {_MOST_HSMS} HSMs")
+    if len({*digests}) < len(digests):
+        raise ToktoolsError("the CLI wrote the same token twice, and each HSM makes one of its own")
+    for index, digest in enumerate(digests):
+        tokens.put(index, signer.sign(digest))
+    verifier = signatures.Verifier([signer.public] if signer.public else [], digests)
+    for signature in tokens.places():
+        fault = verifier.fault(signature.index, signature.text)
+        if fault:
+            raise ToktoolsError(f"{signature.name}: {fault}")
+    replacing.replace({place.local: tokens.dump()}, seen=source)
+    place.send()
+
+
+def _token_file(cli: Cli, place: Here) -> tuple[files.Snapshot, tokenfile.TokenFile]:
+    deadline = time.monotonic() + _LATE
+    while True:
+        try:
+            place.fetch()
+            files.refuse_irregular(place.local)
+            return tokenfile.read(place.local)
+        except ToktoolsError:
+            if time.monotonic() > deadline:
+                raise
+        cli.watch(_LOOK_UP)
+
+
+class Commands:
+    """How commands are run: what answers their questions, and in what shape their answers are written."""
+
+    def __init__(self, replies: Mapping[str, Secret], *, compact: bool, text: bool) -> None:
+        self._replies = {plain(question): secret for question, secret in replies.items()}
+        self._compact = compact
+        self._text = text
+
+    def run(self, cli: Cli, command: str, write: Callable[[bytes], None]) -> None:
+        """Have the CLI run a command, and write its answer and a line feed: JSON as it came, or in one line.
+
+        Raises ToktoolsError, with the status 1 where the CLI refuses.
+        """
+        cli.type(command.encode())
+        answer = cli.answer(self._replies, text=self._text)
+        if self._compact and answer.startswith("{"):
+            answer = _BETWEEN.sub(r"\1", answer)
+        write(f"{answer}\n".encode())
+        cli.accept(answer)
+
+
+def refuse_command(command: str) -> None:
+    """Raise ToktoolsError where a command is not one line of text that can be typed."""
+    if not command.strip() or not command.isprintable() or command.endswith("\\"):
+        raise ToktoolsError("a command for the CLI is one line of text")
+    if len(command.encode(errors="replace")) > MAX_LINE:
+        raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
+
+
+def lines(cli: Cli) -> Iterator[str]:
+    """Read commands from standard input, each as soon as it is there; the CLI may end meanwhile.
+
+    Raises ToktoolsError, which names the line.
+    """
+    ahead = b""
+    number = 0
+    more = True
+    while more or ahead:
+        while more and b"\n" not in ahead and len(ahead) <= MAX_LINE:
+            chunk = cli.meanwhile(lambda: os.read(files.STDIN, MAX_LINE))
+            ahead += chunk
+            more = bool(chunk)
+        line, _, ahead = ahead.partition(b"\n")
+        number += 1
+        if line.strip():
+            try:
+                command = line.decode(errors="surrogateescape").rstrip("\r")
+                refuse_command(command)
+            except ToktoolsError as error:
+                raise error.at(f"{files.STDIN_NAME}: line {number}") from None
+            yield command
+
+
+def leave(cli: Cli) -> None:
+    """Have the CLI end, and make sure that it ends well. Raises ToktoolsError."""
+    cli.type(b"quit")
+    cli.end()

@@ -1,0 +1,147 @@
+"""Where the CLI runs and writes its token file: here, or on a host that OpenSSH reaches."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Sequence
+from tempfile import TemporaryDirectory
+
+from toktools import signals
+from toktools.errors import ToktoolsError, shown
+
+_NAME = "unsigned-tokens.json"
+_PLAIN = str.maketrans("/._-", "xxxx")
+_SENT = b"toktools:"
+"""What a login shell prints is before it."""
+_FOLDER = re.compile(rb"toktools:(/[^\n]*)\n")
+_LOST = 255
+"""The exit status of ssh for its own trouble (ssh(1))."""
+_PATIENCE = 10.0
+_PERSIST = 10
+"""Seconds that a connection is kept without a command."""
+
+
+class Here:
+    """On this machine: the CLI's token file is in a private folder."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="toktools-")
+        self.local = os.path.join(self._folder.name, _NAME)
+        """The token file as it is read and signed."""
+        self.path = self.local
+        """The token file as the CLI names it."""
+
+    def argv(self, cli: Sequence[str]) -> list[str]:
+        """Return what starts the CLI. Raises ToktoolsError where it might misread the token file's name."""
+        # How it would want that quoted is not documented.
+        if not (self.path.isascii() and self.path.translate(_PLAIN).isalnum()):
+            raise ToktoolsError(
+                f"{shown(self.path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder"
+            )
+        return list(cli)
+
+    def fetch(self) -> None:
+        """Have the token file here. Raises ToktoolsError."""
+
+    def send(self) -> None:
+        """Have the CLI see it as it is now. Raises ToktoolsError."""
+
+    def clear(self) -> None:
+        """Remove the folder, which no more than a login needs; more than once does no harm."""
+        self._folder.cleanup()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.clear()
+
+
+class There(Here):
+    """A host, to which one connection serves every command; ssh asks what it has to, on the terminal."""
+
+    def __init__(self, ssh: Sequence[str], host: str) -> None:
+        super().__init__()
+        self._host = host
+        # The name of a socket is short, whatever TMPDIR is (unix(7)).
+        self._socket = TemporaryDirectory(prefix="toktools-", dir="/tmp")
+        self._ssh = [*ssh, "-o", f"ControlPath={self._socket.name}/s"]
+        self._there = ""
+        master = ["-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}"]
+        try:
+            made = self._run("umask 077; d=$(mktemp -d) && echo toktools:$d", *master)
+            found = _FOLDER.search(made)
+            if not found:
+                raise ToktoolsError(f"{shown(host)}: no folder could be made there with mktemp -d")
+        except BaseException:
+            self.close()
+            raise
+        self._there = os.fsdecode(found[1])
+        self.path = f"{self._there}/{_NAME}"
+
+    def argv(self, cli: Sequence[str]) -> list[str]:
+        """Return what starts the CLI there, and what removes the folder when it ends, however."""
+        # The CLI takes the shell's place, so that it is the one who is hung up.
+        watch = f"while kill -0 $$; do sleep 1 || exit; done; rm -rf {self._there}"
+        script = f"(trap '' HUP INT QUIT TERM; {watch}) </dev/null >/dev/null 2>&1 & exec {shlex.join(cli)}"
+        return [*self._ssh, "-o", "ControlMaster=no", "-tt", "--", self._host, _in_shell(script)]
+
+    def fetch(self) -> None:
+        """Copy the token file from there."""
+        content = self._run(f"printf toktools:; exec cat {self.path}").partition(_SENT)[2]
+        fd = os.open(self.local, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
+
+    def send(self) -> None:
+        """Copy the token file to there."""
+        with open(self.local, "rb") as file:
+            self._run(f"exec cat >{self.path}", stdin=file.read())
+
+    def clear(self) -> None:
+        """Remove the folder there and here."""
+        there, self._there = self._there, ""
+        if there:
+            try:
+                # Where the connection is lost, another is tried, but nobody is asked for anything.
+                self._run(f"exec rm -rf {there}", "-o", "BatchMode=yes", patience=_PATIENCE)
+            except (ToktoolsError, subprocess.TimeoutExpired):
+                pass  # what was in the way is told already
+        super().clear()
+
+    def close(self) -> None:
+        """Leave nothing behind, the connection neither."""
+        self.clear()
+        try:
+            argv = [*self._ssh, "-O", "exit", "--", self._host]
+            subprocess.run(argv, check=False, timeout=_PATIENCE, capture_output=True)  # noqa: S603 - what the user names
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        self._socket.cleanup()
+
+    def _run(self, script: str, *options: str, stdin: bytes = b"", patience: float | None = None) -> bytes:
+        """Run a shell's commands there, and return what they print. Raises ToktoolsError."""
+        options = options or ("-o", "ControlMaster=no")
+        argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
+        try:
+            done = subprocess.run(  # noqa: S603 - the same
+                argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=_unblock
+            )
+        except OSError:
+            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "--ssh names it") from None
+        if done.returncode:
+            place = f"{shown(self._host)}: "
+            what = "ssh has failed" if done.returncode == _LOST else signals.ending(done.returncode)
+            raise ToktoolsError(f"{place}{what}")
+        return done.stdout
+
+
+def _in_shell(script: str) -> str:
+    """Return a command for the login shell there, whatever that is: sh(1) with the script."""
+    return f"exec sh -c {shlex.quote(script)}"
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.DEADLY)

@@ -1,0 +1,198 @@
+"""tok-login --host: the CLI behind a real sshd on loopback, with another home folder there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Done, need
+from rehearsing import PASSWORD
+from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled, wait_until
+
+__all__ = ["desk", "enrolled"]  # fixtures
+
+
+class Host:
+    """A host, and the ssh that reaches it."""
+
+    def __init__(self, desk: Desk, home: Path, port: int) -> None:
+        self.desk = desk
+        self.home = home
+        self.port = port
+        self.tmp = home / "tmp"
+        self.tmp.mkdir()
+
+    def login(self, *more: str, commands: tuple[str, ...] = ("user list",)) -> Done:
+        """Log in there, and run a command."""
+        done = self.desk.run(*self.words(*more), "--", *commands, env=self.desk.env, start_new_session=True)
+        assert list(self.tmp.iterdir()) == []
+        self.desk.assert_tidy(done.out.decode() + done.err)
+        return done
+
+    def words(self, *more: str) -> list[str]:
+        ssh = f"ssh -F {self.desk.cwd}/ssh_config"
+        words = ["tok-login", "-k", str(self.desk.key), *USER, "--cli", "./cli", "--password", "file:password"]
+        return [*words, "--host", "hsm", "--ssh", ssh, *more]
+
+
+@pytest.fixture
+def host(desk: Desk) -> Iterator[Host]:
+    """An sshd whose users are at home in a folder of their own, where the CLI is; their shell prints a banner."""
+    need("ssh")
+    need("ssh-keygen")
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not sshd:
+        pytest.skip("there is no sshd")
+    cwd, home = desk.cwd, desk.cwd / "home"
+    home.mkdir()
+    for name in ("host_key", "my_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", cwd / name], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    there = Host(desk, home, port)
+    desk.write("known_hosts", f"[127.0.0.1]:{port} ".encode() + desk.read("host_key.pub"))
+    at_home = f"""#!/bin/sh
+echo "Welcome to the host: toktools"
+export HOME={home} PATH="{desk.bin}:$PATH" TMPDIR={there.tmp}
+cd && eval "$SSH_ORIGINAL_COMMAND"
+"""
+    desk.write("at_home", at_home.encode()).chmod(0o755)
+    settings = f"""
+        Port {port}
+        ListenAddress 127.0.0.1
+        HostKey {cwd}/host_key
+        AuthorizedKeysFile {cwd}/my_key.pub
+        ForceCommand {cwd}/at_home
+        StrictModes no
+        UsePAM no
+        PidFile none
+    """
+    desk.write("sshd_config", settings.encode())
+    config = f"""
+        Host hsm
+            HostName 127.0.0.1
+            Port {port}
+            User {pwd.getpwuid(os.geteuid()).pw_name}
+            IdentityFile {cwd}/my_key
+            IdentitiesOnly yes
+            UserKnownHostsFile {cwd}/known_hosts
+            GlobalKnownHostsFile none
+    """
+    desk.write("ssh_config", config.encode())
+    shutil.move(cwd / "state.sqlite", home / "state.sqlite")
+    shutil.move(cwd / "cli", home / "cli")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where Debian's sshd drops its privileges
+    with subprocess.Popen([sshd, "-D", "-e", "-f", cwd / "sshd_config"], stderr=subprocess.DEVNULL) as server:
+        wait_until(lambda: listens(port))
+        yield there
+        server.terminate()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return not client.connect_ex(("127.0.0.1", port))
+
+
+def fake(host: Host, steps: str = "") -> None:
+    """Have a fake as the CLI there."""
+    host.desk.fake(steps)
+    for name in ("cli", "fake.py"):
+        shutil.move(host.desk.cwd / name, host.home / name)
+
+
+def test_the_cli_on_a_host(host: Host) -> None:
+    """The login is done there with the key that is here, over one connection, and nothing is left on either side."""
+    done = host.login().check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+    assert "Welcome to the host: toktools" in done.err
+
+
+def test_the_token_file_there_is_private(host: Host) -> None:
+    """The folder there is its owner's alone, and gone when a command runs."""
+    fake(
+        host,
+        r"""
+def answer(path):
+    note("told", oct(os.stat(os.path.dirname(path)).st_mode))
+    reply(0)
+def run(line):
+    reply(os.listdir(os.environ["TMPDIR"]))
+""",
+    )
+    done = host.login().check(0)
+    assert (host.home / "told").read_text() == f"{oct(stat.S_IFDIR | 0o700)}\n"
+    assert answers(done.out) == [{"error_code": 0, "data": []}]
+    assert PASSWORD in (host.home / "heard").read_text().splitlines()
+
+
+@pytest.mark.parametrize("step", ["ask_password()", "write_tokens(path)", "answer(path)", "run(line)"])
+def test_the_connection_is_lost(host: Host, step: str) -> None:
+    """Wherever the connection ends, that is said in a line, and the host removes the folder by itself."""
+    fake(
+        host,
+        f"""
+def {step}:
+    ancestor = os.getpid()
+    while "sshd" not in open(f"/proc/{{ancestor}}/comm").read():
+        ancestor = int(open(f"/proc/{{ancestor}}/stat").read().rpartition(")")[2].split()[1])
+    os.kill(ancestor, signal.SIGKILL)
+    time.sleep(300)
+""",
+    )
+    done = host.desk.run(*host.words(), "--", "x", env=host.desk.env, start_new_session=True)
+    done.check(2, "./cli: it ended (exit status 255)")
+    wait_until(lambda: not list(host.tmp.iterdir()))
+    host.desk.assert_tidy(done.err)
+
+
+@pytest.mark.parametrize("step", ["start()", "write_tokens(path)"])
+def test_a_signal(host: Host, step: str) -> None:
+    """A signal ends it, the connection and the CLI there, and no folder is left."""
+    fake(host, f"def {step}:\n    note('here', str(os.getpid()))\n    time.sleep(300)")
+    words = [*host.words(), "--", "x"]
+    with subprocess.Popen(words, cwd=host.desk.cwd, env=host.desk.env, start_new_session=True) as child:
+        wait_until(lambda: (host.home / "here").exists() and (host.home / "here").read_text().endswith("\n"))
+        child.send_signal(signal.SIGTERM)
+    assert child.returncode == -signal.SIGTERM
+    assert list(host.tmp.iterdir()) == []
+    host.desk.assert_tidy("")
+    there = int((host.home / "here").read_text())
+    wait_until(lambda: not alive(there))
+
+
+def test_an_unknown_host_key(host: Host) -> None:
+    """What ssh does not trust is not used."""
+    host.desk.write("known_hosts", b"")
+    done = host.login()
+    assert done.status == 2
+    assert done.err.endswith("tok-login: hsm: ssh has failed\n")
+    assert not (host.home / "pid").exists()
+
+
+def test_no_mktemp(host: Host) -> None:
+    """Where no folder can be made, that is said."""
+    host.desk.write("at_home", b'#!/bin/sh\nPATH=/nowhere\neval "$SSH_ORIGINAL_COMMAND"\n')
+    done = host.login()
+    assert done.status == 2
+    assert "tok-login: hsm: " in done.err
+
+
+@pytest.mark.parametrize("name", ["", "-oProxyCommand=x", "a b", "a\n"])
+def test_a_host_that_is_none(desk: Desk, name: str) -> None:
+    """What ssh would take for an option is refused."""
+    assert_refused(desk.login(f"--host={name}"), 2, "--host: [USER@]HOST, as ssh takes it\n")
+
+
+def test_no_ssh(desk: Desk) -> None:
+    """Where there is no ssh, that is said."""
+    assert_refused(desk.login("--host", "hsm", "--ssh", "./no-ssh"), 2, "./no-ssh: not found, or not executable\n")
