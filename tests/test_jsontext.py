@@ -58,10 +58,20 @@ VALUES = st.recursive(NUMBERS | spelled() | st.sampled_from(["true", "false", "n
 TEXTS = st.tuples(SPACE, containers(VALUES), SPACE).map("".join).map(str.encode)
 
 
+def edit(text: bytes, value: Any) -> bytes:
+    """Return a text with a value in which anything may have changed."""
+    touched, level = [], [value]
+    while level:
+        containers = [one for one in level if isinstance(one, (dict, list))]
+        touched += containers
+        level = [inner for one in containers for inner in (one.values() if isinstance(one, dict) else one)]
+    return jsontext.edit(text, value, touched)
+
+
 def unchanged(text: bytes) -> bool:
     """Say whether a text without an edit comes out as it is."""
     value: Any = jsontext.parse(text)
-    return jsontext.edit(text, value) == text
+    return edit(text, value) == text
 
 
 def mutated(draw: Callable[..., Any], value: Any) -> Any:
@@ -90,9 +100,9 @@ def test_without_an_edit_the_text_is_the_text(text: bytes) -> None:
 def test_an_edited_text_has_the_value(text: bytes, data: st.DataObject) -> None:
     """The text that comes out has the value that was asked for, and the same edit again changes nothing."""
     new = mutated(data.draw, jsontext.parse(text))
-    edited = jsontext.edit(text, new)
+    edited = edit(text, new)
     assert jsontext.parse(edited) == new
-    assert jsontext.edit(edited, new) == edited
+    assert edit(edited, new) == edited
 
 
 @some
@@ -120,7 +130,7 @@ def test_all_but_the_spans_is_the_same(text: bytes, data: st.DataObject) -> None
         new = next(left)
         return value if new is None else new
 
-    assert jsontext.edit(text, replaced(jsontext.parse(text))).decode() == "".join([*pieces, content[place:]])
+    assert edit(text, replaced(jsontext.parse(text))).decode() == "".join([*pieces, content[place:]])
 
 
 def spans(content: str) -> Any:
@@ -167,7 +177,7 @@ def test_what_is_added_takes_the_style(
         return json.dumps(value, indent=indent, separators=(comma, colon)).replace("\n", newline).encode()
 
     new = mutated(data.draw, old)
-    assert jsontext.edit(laid_out(old), new) == laid_out(new)
+    assert edit(laid_out(old), new) == laid_out(new)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,9 @@ def test_what_is_added_takes_the_style(
         ('{\n  "s": [\n    { "x": 1 }\n  ]\n}', '{\n  "s": [\n    { "x": 1 },\n    { "a": "b" }\n  ]\n}'),
         ('{"s": [{"x": 1} , {"x": 2}]}', '{"s": [{"x": 1} , {"x": 2} , {"a": "b"}]}'),
         ('{"s": [{\n  "x": 1\n}]}', '{"s": [{\n  "x": 1\n}, {\n  "a": "b"\n}]}'),
+        ('{ "a": 1\n, "s": []\n}', '{ "a": 1\n, "s": [ { "a": "b" } ]\n}'),
+        ('  {\n    "s": []\n  }', '  {\n    "s": [\n      {\n        "a": "b"\n      }\n    ]\n  }'),
+        ('{"s": [{"x": 1}, {}]}', '{"s": [{"x": 1}, {}, {"a": "b"}]}'),
         ('{\n"s": []\n}', '{\n"s": [\n{\n"a": "b"\n}\n]\n}'),
     ],
 )
@@ -193,13 +206,22 @@ def test_an_element_beside_others(text: str, expected: str) -> None:
     """A list on one line stays on one line, and one on several takes another line."""
     value: Any = jsontext.parse(text.encode())
     value["s"].append({"a": "b"})
-    assert jsontext.edit(text.encode(), value).decode() == expected
+    assert edit(text.encode(), value).decode() == expected
+
+
+def test_what_is_not_touched_is_passed_by() -> None:
+    """Where nothing was touched nothing changes, and what stands last there still shows the style."""
+    text = b'{"a\\u0062": [{"n": 1}], "s": [[1.0, {"x": [2]}], { "y":3 }]}'
+    value: Any = jsontext.parse(text)
+    value["ab"][0]["n"] = "not touched"
+    value["s"].append({"a": "b", "c": "d"})
+    assert jsontext.edit(text, value, [value, value["s"]]) == text[:-2] + b', { "a":"b","c":"d" }]}'
 
 
 def test_what_is_added_is_ascii() -> None:
     """Text that would move the cursor is escaped where it is put in, and kept as it is where it stood."""
     text = '{"a": "\x9b", "b": ""}'.encode()
-    assert jsontext.edit(text, {"a": "\x9b", "b": "\x9b\u202e"}) == '{"a": "\x9b", "b": "\\u009b\\u202e"}'.encode()
+    assert edit(text, {"a": "\x9b", "b": "\x9b\u202e"}) == '{"a": "\x9b", "b": "\\u009b\\u202e"}'.encode()
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[ {"b": "[", "c":', "}]")])
@@ -231,7 +253,7 @@ def test_whatever_orjson_is_there(count: int, element: str) -> None:
     value: Any = jsontext.parse(text.encode())
     assert len(value["a"]["b"]) == count
     value["c"] = "d"
-    assert jsontext.edit(text.encode(), value).decode() == text[:-3] + ',\n  "c": "d"\n}\n'
+    assert edit(text.encode(), value).decode() == text[:-3] + ',\n  "c": "d"\n}\n'
 
 
 @pytest.mark.parametrize("wrong", ["1e999", "NaN", "-Infinity", r'"\ud800"', "01", '"\t"', "'x'", "1 2", '{"x": 1,}'])

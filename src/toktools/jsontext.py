@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 
 import orjson
 
@@ -18,28 +19,16 @@ if TYPE_CHECKING:
 MAX_DEPTH = 250
 """Levels of objects and lists."""
 _SPACE = re.compile(r"[ \t\r\n]*")
-# Both begin at the opening bracket, or where the value before ends, and end where a value begins.
-_MEMBER = re.compile(r'([ \t\r\n]*[{,][ \t\r\n]*)("[^"\\]*(?:\\.[^"\\]*)*")([ \t\r\n]*:[ \t\r\n]*)')
-_ELEMENT = re.compile(r"([ \t\r\n]*[\[,][ \t\r\n]*)(?=[^ \t\r\n\]])")
-
-
-class Number:
-    """A number as it is spelled, since a float would lose digits of it."""
-
-    __slots__ = ("spelling",)
-
-    def __init__(self, spelling: str) -> None:
-        self.spelling = spelling
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Number) and self.spelling == other.spelling
-
-    def __hash__(self) -> int:
-        return hash(self.spelling)
+# These begin at the opening bracket, or where the value before ends, and end where a value begins.
+_ELEMENT = re.compile(r"([ \t\r\n]*[\[{,][ \t\r\n]*)(?=[^ \t\r\n\]}])")
+_MEMBER = re.compile(r'([ \t\r\n]*[{,][ \t\r\n]*)"([^"\\]*)"([ \t\r\n]*:[ \t\r\n]*)')
+_COLON = re.compile(r"([ \t\r\n]*:[ \t\r\n]*)")
+# A number is kept as the bytes of its spelling, since a float would lose digits; no other value is bytes.
+_number = str.encode
 
 
 def parse(text: bytes) -> object:
-    """Return the one value of a JSON text (RFC 8259), each number in it as a Number.
+    """Return the one value of a JSON text (RFC 8259), each number in it as the bytes of its spelling.
 
     Raises ToktoolsError where it is not JSON in UTF-8, where a member name is there twice in one object, and where it
     is nested more than 250 levels deep.
@@ -67,14 +56,14 @@ def parse(text: bytes) -> object:
         raise ToktoolsError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
 
 
-def edit(text: bytes, value: Container) -> bytes:
+def edit(text: bytes, value: Container, touched: Iterable[Container]) -> bytes:
     """Return a text that parse() takes with only what differs from value changed, in the style of what stands there.
 
-    A string may be another one; an object may have more members, and a list more elements, at its end.
+    A string may be another one; an object may have more members, and a list more elements, at its end. touched are the
+    objects and lists in value in which that may be so, and those that they are in.
     """
-    content = text.decode()
-    edits = _Edits(content)
-    edits.walk(_Container(_space(content, 0)), value)
+    edits = _Edits(text.decode(), {id(container) for container in touched})
+    edits.walk(edits.root(), value)
     return edits.text()
 
 
@@ -103,13 +92,14 @@ class _Layout:
         if self.inside:
             return self.inside
         if not line:
-            return _Layout(self.lead, self.comma, self.colon, self.lead, self.unit)
+            comma = _comma("", self.colon) if _last_line(self.comma) else self.comma
+            return _Layout(self.lead, comma, self.colon, self.lead, self.unit)
         return _Layout(line + self.unit, f",{line}{self.unit}", self.colon, line, self.unit)
 
     def spell(self, value: object) -> str:
         """Return a value so laid out."""
-        if isinstance(value, Number):
-            return value.spelling
+        if isinstance(value, bytes):
+            return value.decode()
         if not isinstance(value, (dict, list)) or not value:
             return _spell(value)
         opening, closing = "{}" if isinstance(value, dict) else "[]"
@@ -131,39 +121,42 @@ _ONE_LINE = _Layout("", ", ", ": ", "")
 class _Container:
     """An object or a list in a text, as far as it was read: up to the end of a member or an element."""
 
-    __slots__ = ("_outer", "end", "first", "inside", "last", "trail")
+    __slots__ = ("_outer", "colon", "end", "first", "inside", "last", "trail")
 
-    def __init__(self, begin: int, outer: _Container | None = None) -> None:
+    def __init__(self, begin: int, outer: _Container | _Layout) -> None:
         self._outer = outer
         self.end = begin
         self.first: re.Match[str] | None = None
-        """What stands before its first value."""
+        """What stands before its first member or element."""
         self.last: re.Match[str] | None = None
-        """What stands before the value that was read last."""
+        """What stands before the one that was read last."""
+        self.colon: re.Match[str] | None = None
+        """What stands between the name and the value of that."""
         self.inside: _Container | None = None
         """That value, where it is a container."""
         self.trail = ""
-        """The white space before its closing bracket."""
+        """The white space before its closing bracket, once that is found."""
 
     def layout(self) -> _Layout:
         """Return how it is laid out; where nothing is in it, how it would be."""
-        outer = self._outer.layout() if self._outer else _ONE_LINE
+        outer = self._outer.layout() if isinstance(self._outer, _Container) else self._outer
         if not self.first or not self.last:
             return outer.inner()
         lead = self.first[1][1:]
         line = _last_line(lead)
-        colon = self.first[3] if self.first.re is _MEMBER else outer.colon
-        comma = self.last[1] if self.last is not self.first else f",{line or ' ' * colon.endswith(' ')}"
-        indentation, outside = line.lstrip("\r\n"), _last_line(outer.lead).lstrip("\r\n")
-        unit = indentation[len(outside) :] if line and indentation.startswith(outside) else outer.unit
+        colon = self.colon[self.colon.lastindex or 0] if self.colon else outer.colon
+        comma = self.last[1] if self.last is not self.first else _comma(line, colon)
+        outside = _indentation(_last_line(self.trail) or _last_line(outer.lead))
+        unit = _indentation(line)[len(outside) :] if line and _indentation(line).startswith(outside) else outer.unit
         return _Layout(lead, comma, colon, self.trail, unit)
 
 
 class _Edits:
     """A text that is written anew, the same but for the edits."""
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: str, touched: set[int]) -> None:
         self._content = content
+        self._touched = touched
         self._written = bytearray()
         self._place = 0
 
@@ -171,32 +164,36 @@ class _Edits:
         """Return the whole text with the edits."""
         return b"".join((self._written, self._content[self._place :].encode()))
 
+    def root(self) -> _Container:
+        """Return the container that the text is."""
+        begin = _space(self._content, 0)
+        return _Container(begin, _Layout(f"\n{_indentation(self._content[:begin])}", ", ", ": ", ""))
+
     def walk(self, container: _Container, value: Container) -> None:
         """Give a container a value, and go to its end."""
-        content = self._content
-        pattern = _MEMBER if isinstance(value, dict) else _ELEMENT
         count = 0
-        while found := pattern.match(content, container.end):
-            container.last = found
-            container.first = container.first or found
-            new = value[_name(found[2])] if isinstance(value, dict) else value[count]
+        for name, start in self._starts(container, named=isinstance(value, dict)):
+            new = value[name] if isinstance(value, dict) else value[count]
             count += 1
             container.inside = None
-            if isinstance(new, (dict, list)):
-                container.inside = _Container(found.end(), container)
+            if not isinstance(new, (dict, list)):
+                old, container.end = _DECODER.raw_decode(self._content, start)
+                if old != new:
+                    self._put(start, container.end, _spell(new))
+                continue
+            container.inside = _Container(start, container)
+            if id(new) in self._touched:
                 self.walk(container.inside, new)
                 container.end = container.inside.end
             else:
-                old, container.end = _DECODER.raw_decode(content, found.end())
-                if old != new:
-                    self._put(found.end(), container.end, _spell(new))
+                _, container.end = _DECODER.raw_decode(self._content, start)
         end = container.end if count else container.end + 1
-        close = _space(content, end)
-        container.trail = content[end:close]
+        close = _space(self._content, end)
+        container.trail = self._content[end:close]
         if count < len(value):
             layout = container.layout()
-            if container.inside and container.inside.first:
-                layout.inside = container.inside.layout()
+            if container.inside:
+                layout.inside = self._read(container.inside)
             added = layout.between(dict(list(value.items())[count:]) if isinstance(value, dict) else value[count:])
             if count:
                 self._put(end, end, f"{layout.comma}{added}")
@@ -204,13 +201,43 @@ class _Edits:
                 self._put(end, close, f"{layout.lead}{added}{layout.trail}")
         container.end = close + 1
 
+    def _starts(self, container: _Container, *, named: bool) -> Iterator[tuple[str, int]]:
+        """Yield the name of each member, or nothing for an element, and where its value begins."""
+        content = self._content
+        pattern = _MEMBER if named else _ELEMENT
+        while found := pattern.match(content, container.end) or _ELEMENT.match(content, container.end):
+            container.last = found
+            container.first = container.first or found
+            name, start = "", found.end()
+            if found.re is _MEMBER:
+                name = found[2]
+                container.colon = found
+            elif named:  # a name with an escape
+                name, after = _DECODER.raw_decode(content, start)
+                container.colon = _COLON.match(content, after)
+                start = container.colon.end() if container.colon else after
+            yield name, start
+
+    def _read(self, container: _Container) -> _Layout | None:
+        """Return the layout of a container, read anew if it was passed by; None where nothing is in it."""
+        if not container.first:
+            for _, start in self._starts(container, named=self._content[container.end] == "{"):
+                _, container.end = _DECODER.raw_decode(self._content, start)
+            container.trail = self._content[container.end : _space(self._content, container.end)]
+        return container.layout() if container.first else None
+
     def _put(self, start: int, end: int, text: str) -> None:
         self._written += f"{self._content[self._place : start]}{text}".encode()
         self._place = end
 
 
-def _name(spelled: str) -> str:
-    return str(json.loads(spelled)) if "\\" in spelled else spelled[1:-1]
+def _comma(line: str, colon: str) -> str:
+    """Return a comma as it is where a line is begun anew, or where it goes with such a colon."""
+    return f",{line or ' ' * colon.endswith(' ')}"
+
+
+def _indentation(space: str) -> str:
+    return space.rpartition("\n")[2].rpartition("\r")[2]
 
 
 def _last_line(space: str) -> str:
@@ -238,7 +265,7 @@ def _judge_again(content: str, refusal: json.JSONDecodeError) -> None:
 
 def _value(content: str) -> object:
     try:
-        value = json.loads(content, object_pairs_hook=_members, parse_int=Number, parse_float=Number)
+        value = json.loads(content, object_pairs_hook=_members, parse_int=_number, parse_float=_number)
     except RecursionError:
         raise ToktoolsError("nested too deeply for a token file") from None
     level = [value]
@@ -265,4 +292,4 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _spell = json.JSONEncoder().encode
-_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number)
+_DECODER = json.JSONDecoder(parse_int=_number, parse_float=_number)

@@ -144,6 +144,7 @@ class TokenFile:
             if self._places_of.setdefault(approval.approver, index) != index:
                 raise ToktoolsError(f"approver {shown_user(approval.username)} is there twice")
         self._text = text
+        self._touched: list[dict[str, object] | list[object]] = [document]
         self._document = document
         self._entries = entries
 
@@ -197,6 +198,7 @@ class TokenFile:
     def put(self, index: int, signature: bytes) -> None:
         """Put a signature in a token's own place."""
         self._entries[index][self.shape.signature] = encoding.encode(signature).decode()
+        self._touched.append(self._entries[index])
 
     def approve(self, entry: dict[str, object]) -> int:
         """Put an approver's entry in the place of the one that there is, member by member, or after the others.
@@ -205,8 +207,10 @@ class TokenFile:
         """
         new = Approval(entry)
         index = self._places_of.setdefault(new.approver, len(self.approvals))
-        if index < len(self.approvals):
-            self.approvals[index].entry.update(entry)
+        if index < len(self.approvals):  # whose name and role stay as they are spelled
+            there = self.approvals[index].entry
+            there.update({name: member for name, member in entry.items() if name not in {"username", "role"}})
+            self._touched.append(there)
         else:
             self.approvals.append(new)
             _approval_list(self._document, self.shape.approvals).append(entry)
@@ -227,7 +231,9 @@ class TokenFile:
 
     def dump(self) -> bytes:
         """Return the file as it was read, but for what was put in."""
-        return jsontext.edit(self._text, self._document)
+        lists = [self._document.get(member) for member in (self.shape.entries, self.shape.approvals)]
+        touched = [*self._touched, *(entries for entries in lists if isinstance(entries, list))]
+        return jsontext.edit(self._text, self._document, touched)
 
 
 class Approval:

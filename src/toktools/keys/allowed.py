@@ -105,7 +105,8 @@ def refuse_hashes(name: str, numbers: list[int]) -> None:
 def refuse_scrypt(name: str, numbers: list[int]) -> None:
     """Refuse too much memory or work for scrypt: the numbers are N, r and p."""
     if len(numbers) > 2 and (  # noqa: PLR2004 - all of them
-        128 * numbers[0] * numbers[1] > MAX_SCRYPT_MEMORY or numbers[0] * numbers[1] * numbers[2] > MAX_SCRYPT_WORK
+        128 * numbers[1] * (numbers[0] + numbers[2]) > MAX_SCRYPT_MEMORY
+        or numbers[0] * numbers[1] * numbers[2] > MAX_SCRYPT_WORK
     ):
         raise ToktoolsError(f"{name}: scrypt with too much memory or work for a pass phrase; not tried")
 

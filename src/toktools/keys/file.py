@@ -147,7 +147,7 @@ def _has_broken_iv(content: bytes) -> bool:
     """Say whether the old PEM encryption has an initialization vector of a wrong size: the library would crash."""
     if b"DEK-Info:" not in content:
         return False
-    found = re.search(rb"^DEK-Info: *(\w+)[^,]*,(.*)", content, re.MULTILINE)
+    found = re.search(rb"^DEK-Info: *(\w{1,16})[^,\n]*,(.*)", content, re.MULTILINE)
     sizes = {b"AES": 32, b"DES": 16}
     return found is not None and len(found[2].strip()) != sizes.get(found[1], len(found[2].strip()))
 
