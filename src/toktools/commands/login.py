@@ -67,8 +67,8 @@ COMMAND_LINE = CommandLine(
         Option("--signer", "COMMAND", "the signer, as of tok-exec", convert=partial(_words, "--signer")),
     ),
     Option("--no-mfa", "", "log in a user who has no second factor"),
-    Option("-b", "", "the signer writes base64, not raw bytes"),
-    Option("-p", "PUB", "the public key of the signer"),
+    Option("-b", "", "the signer writes base64, not raw bytes", also="--base64"),
+    Option("-p", "PUB", "the public key of the signer", also="--verify-key"),
     passphrases.PASSIN,
     Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
     Option(
@@ -82,11 +82,11 @@ COMMAND_LINE = CommandLine(
         default=passphrases.prompt("--password"),
     ),
     Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
-    Option("--host", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", convert=_host),
+    Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
     Option("--ssh", "COMMAND", "in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
     Option("--cluster-id", "ID", "the cluster, where several are configured", convert=_cluster),
     Option("--timeout", "SECONDS", "how long the CLI may be silent, by default 60", convert=_seconds, default=60.0),
-    Option("-c", "LINE", "run this command; -: those on standard input", repeated=True),
+    Option("-c", "LINE", "run this command; -: those on standard input", also="--command", repeated=True),
     Option("--answer", "QUESTION=SOURCE", "what answers a command's question", convert=_reply, repeated=True),
     Option("--text", "", "pass on an answer that is not JSON"),
     Operand(
@@ -122,7 +122,7 @@ def _work(options: SimpleNamespace) -> int:
         if signer:
             undo.callback(signer.stop)
         with signals.held():
-            where = place.There(options.ssh, options.host) if options.host else place.Here()
+            where = place.There(options.ssh, options.H) if options.H else place.Here()
             undo.callback(where.close)
             argv = where.argv([*options.cli, "interactive", *cluster])
             cli = Cli(argv, options.cli[0], TOOL.say, options.timeout)
