@@ -360,7 +360,7 @@ class Bench:
         folder = self.place.folder
         if not (folder / file).exists():
             tokens = [{"unsigned": base64.b64encode(os.urandom(32)).decode(), "signed": ""} for _ in range(count)]
-            (folder / file).write_text(json.dumps({"version": "2.0", "tokens": tokens}, indent=2))
+            (folder / file).write_text(json.dumps({"version": "2.0", "tokens": tokens}, indent=2) + "\n")
             self.place.wall(f"tok-extract {file} > {digests}")
             if merged:
                 self.place.wall(f"tok-sign -k officer1.key < {digests} > {signatures}")

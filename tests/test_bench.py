@@ -20,7 +20,10 @@ def test_documented_steps(shell: Shell, keys: Path, count: int) -> None:
     """The documented steps and the pipeline write the same file, byte for byte."""
     need(*TOOLS)
     tokens = [{"unsigned": b64encode(os.urandom(32)).decode(), "signed": ""} for _ in range(count)]
-    shell.write("f.json", json.dumps({"version": "2.0", "tokens": tokens}).encode() if count else UNSIGNED.read_bytes())
+    shell.write(
+        "f.json",
+        f"{json.dumps({'version': '2.0', 'tokens': tokens}, indent=2)}\n".encode() if count else UNSIGNED.read_bytes(),
+    )
     key = keys / "pkcs8.pem"
     steps = shell.run("sh", BENCH / "documented-steps.sh", key, "f.json", shell.cwd).check(0)
     pipeline = shell.sh(f"tok-extract f.json | tok-sign -k {key} | tok-merge f.json").check(0)

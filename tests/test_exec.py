@@ -233,7 +233,8 @@ def test_jobs_that_need_more_files_than_there_are(bench: Bench) -> None:
     script = 'ulimit -n 24; exec tok-exec -j 40 "$@"'
     done = bench.shell.run("sh", "-c", script, "sh", *signer, stdin=stream(*DIGESTS * 5), env=bench.env)
     done.check(2, "tok-exec: standard input: line ", "too many open files")
-    assert done.err.count("\n") == 1
+    # A shell that is ended with the others may say so itself.
+    assert [line.partition(":")[0] for line in done.err.splitlines() if line != "Terminated"] == ["tok-exec"]
 
 
 @pytest.mark.parametrize("jobs", ["1", "2", "4"])

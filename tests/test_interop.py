@@ -52,7 +52,7 @@ class Desk:
         for signature in self.openssl_signatures():
             text = text.replace(b'"signed": ""', b'"signed": "%s"' % b64encode(signature), 1)
         assert b'"signed": ""' not in text
-        return text.rstrip(b"\n") + b"\n"
+        return text
 
 
 @pytest.fixture

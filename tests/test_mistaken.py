@@ -124,7 +124,8 @@ def test_other_formats_are_named(desk: Shell, script: str) -> None:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        *((f"cp {name} bad", "a key or a certificate, not a token file") for name in ("pkcs8.pem", "cert.pem")),
+        ("cp pkcs8.pem bad", "PEM with a PRIVATE KEY, not a token file"),
+        ("cp cert.pem bad", "PEM with a CERTIFICATE, not a token file"),
         ("cp pkcs8.der bad", "a key or a certificate, not a token file"),
         ("chmod 600 pkcs8.pem; ssh-keygen -y -f pkcs8.pem > bad", "a key or a certificate, not a token file"),
         ("tok-extract f.json > bad", "digests, not a token file"),

@@ -137,7 +137,6 @@ def test_list_in_its_own_word(text: str) -> None:
         (merge.TOOL, [], "FILE is missing"),
         (merge.TOOL, ["-i", "-o", "out.json", "f.json"], "-i and -o exclude each other"),
         (sign.TOOL, [], "-k KEY is missing"),
-        (sign.TOOL, ["-k", "officer1.key", "f.json"], "too many operands"),
         (merge.TOOL, ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
         (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: a role is admin or crypto-user"),
         (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals exclude each other"),
@@ -150,6 +149,13 @@ def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
     with pytest.raises(ToktoolsError, match=re.escape(said)) as caught:
         tool.command_line.parse(argv)
     assert (caught.value.status, caught.value.hint) == (2, f"try '{tool.name} --help'")
+
+
+def test_a_filter_has_no_operand() -> None:
+    """A file after a filter's options is answered with how it is read."""
+    with pytest.raises(ToktoolsError, match="^too many operands$") as caught:
+        sign.TOOL.command_line.parse(["-k", "officer1.key", "digests"])
+    assert caught.value.hint == "it is a filter: tok-sign ... < FILE"
 
 
 @pytest.mark.parametrize(

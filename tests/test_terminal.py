@@ -382,7 +382,8 @@ def test_a_signal_at_any_moment_of_a_question(desk: Desk, number: int) -> None:
     for _ in range(15):
         desk.shown = b""
         program = desk.ask("hidden")
-        if chance.random() < 1 / 2:
+        # Python itself answers a SIGINT before the first line with exit status 1.
+        if number == signal.SIGINT or chance.random() < 1 / 2:
             desk.wait_for(QUESTION)
         time.sleep(chance.random() / 20)
         os.kill(program.pid, number)

@@ -70,8 +70,8 @@ def digest(text: bytes) -> bytes:
 def raw_digest(content: bytes) -> bytes:
     """Return the 32 bytes as they are, or raise ToktoolsError where they are more, fewer, or a text."""
     if len(content) >= _SHORTEST and is_text(content):
-        text = content.strip()
-        digest(text)  # which names what else it is
+        for text in content.split():
+            digest(text)  # which names what else it is
         raise ToktoolsError("base64 text, not raw bytes", "leave out -r, or decode it with openssl base64 -d -A")
     if len(content) != DIGEST_SIZE:
         raise wrong_digest_size(len(content))

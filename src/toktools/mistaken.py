@@ -43,8 +43,11 @@ def not_token_file(content: bytes) -> ToktoolsError | None:
     """Say what a file is that is no token file; or nothing where that is not known."""
     if content.lstrip()[:1] in (b"{", b"["):
         return None  # JSON that was damaged is told by the place where it is
+    label = _is_pem(content[:_SHOWN])
+    if label:
+        return ToktoolsError(f"PEM with a {label[1].decode()}, not a token file", _KEY_PLACES)
     if key_like(content) or _named(content, _KEYS):
-        return ToktoolsError("a key or a certificate, not a token file", "-k or -p takes the key")
+        return ToktoolsError("a key or a certificate, not a token file", _KEY_PLACES)
     found = kind_of(content)
     return found and ToktoolsError(f"{found[0]}, not a token file", found[1])
 
@@ -75,6 +78,24 @@ def _records(content: bytes) -> set[int]:
     return {len(_decoded(line)) for line in content.split()} if content.strip() else set()
 
 
+def _blocks(content: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Return of each block of PEM its label at the beginning, its body without headers, and its label at the end."""
+    return [
+        (begin, body.rpartition(b"\n\n")[2] if b":" in body else body, end)
+        for begin, body, end in _BLOCK.findall(content.replace(b"\r\n", b"\n"))
+    ]
+
+
+def _is_damaged(body: bytes) -> bool:
+    """Say whether a body of PEM is no base64: a character too many, too few or another one."""
+    text = b"".join(body.split())
+    return b" " in body.strip() or not _is_base64(text) or len(text) % 4 != 0
+
+
+_BLOCK = re.compile(rb"^-----BEGIN ([A-Z0-9 ]{1,40})-----\n([^-]*)\n-----END ([A-Z0-9 ]{1,40})-----", re.MULTILINE)
+_is_pem = re.compile(rb"^-----BEGIN (" + _LABEL + rb")-----", re.MULTILINE).search
+_DECODE = "tr -d '\\r\\n' < FILE | openssl base64 -d -A"
+_KEY_PLACES = "tok-sign -k takes a private key, and -p of other commands a public key or a certificate"
 _has_label, _has_escape = _has(rb"BEGIN " + _LABEL), _has(rb"=(?:3D|0[AD])")
 _is_text = _has(rb"\A[\t\r\n -~]*\Z", 0)
 _is_der = _has(rb"\A\x30[\x80-\x83]", re.DOTALL)
@@ -158,13 +179,28 @@ _DAMAGED: tuple[Row, ...] = (
         lambda content: content.count(b"-----END ") > content.count(b"-----BEGIN "),
     ),
     (
+        "PEM with lines for BEGIN and END in small letters",
+        "they are in capitals: -----BEGIN ... -----, -----END ... -----",
+        _has(rb"^-----begin [a-z0-9 ]{1,40}-----"),
+    ),
+    (
+        "PEM whose BEGIN and END lines do not match",
+        "both have the same words; one of them belongs to another file",
+        lambda content: any(begin != end for begin, _, end in _blocks(content)),
+    ),
+    (
+        "PEM whose body is damaged",
+        "between the lines is base64, without blanks, and nothing else; copy the file anew",
+        lambda content: any(_is_damaged(body) for _, body, _ in _blocks(content)),
+    ),
+    (
         "base64 of PEM",
-        "openssl base64 -d -A makes PEM of it, once it is in one line",
+        f"{_DECODE} makes PEM of it",
         lambda content: b"-BEGIN " in _decoded(content),
     ),
     (
         "base64 without BEGIN and END lines",
-        "tr -d '\\r\\n' < FILE | openssl base64 -d -A makes DER of it, which is read as well",
+        f"{_DECODE} makes DER of it, which is read as well",
         lambda content: _is_der(_decoded(content)),
     ),
     (
@@ -184,13 +220,17 @@ _OTHERS: tuple[Row, ...] = (
         "tok-merge takes them as SIGNATURE files, or from standard input",
         lambda content: bool(_records(content)) and _records(content) <= set(_SIGNATURES),
     ),
-    ("a raw digest", "tok-sign -r reads it from standard input", lambda c: len(c) == _DIGEST and not _is_text(c)),
+    (
+        "a raw digest",
+        "tok-sign -r reads it from standard input",
+        lambda c: len(c) == _DIGEST and not _is_text(c) and not _is_der(c),
+    ),
     (
         "as many raw bytes as a signature has",
         "tok-merge takes signatures as SIGNATURE files",
         lambda content: len(content) in _SIGNATURES and not _is_der(content) and not _is_text(content),
     ),
-    ("base64 of a token file", "openssl base64 -d -A makes the file of it", lambda c: _is_token_file(_decoded(c))),
+    ("base64 of a token file", f"{_DECODE} makes the file of it", lambda c: _is_token_file(_decoded(c))),
     (
         "an HTML page",
         "it may be a login page in the place of what was to be downloaded",

@@ -163,7 +163,7 @@ class CommandLine:
             first, words = words[:end], words[end:]
             values[operand.name] = first if operand.many else first[0] if first else None
         if words:
-            raise ToktoolsError("too many operands")
+            raise ToktoolsError("too many operands", "" if self.operands else f"it is a filter: {self.name} ... < FILE")
         return values
 
 

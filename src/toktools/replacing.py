@@ -66,6 +66,9 @@ def replace(
                 file.discard()
 
 
+_CHANGED = "someone else changed it meanwhile; nothing written"
+
+
 class _Place:
     """Where a file is, or is to be: an open folder, and a name in it that is no symbolic link."""
 
@@ -169,6 +172,11 @@ class _Staged:
         self.place = _Place(self.path)
         # A name may lead elsewhere than its text says, as /dev/fd/3 does; or somebody has just put another file there.
         if not self.place.is_still(meant):
+            try:
+                if self.place.is_still(os.stat(self.path)):
+                    raise ToktoolsError(f"{self.name}: {_CHANGED}")
+            except FileNotFoundError:
+                pass
             raise ToktoolsError(f"{self.name}: the file that it leads to is deleted, or another; nothing written")
         if meant is not None:
             self.old = self.place.open(self.place.name, os.O_RDONLY | os.O_NONBLOCK)
@@ -229,7 +237,7 @@ class _Staged:
                     return
             elif seen.path is None or (seen.path != self.path and not self._is_place_of(seen.path)):
                 return
-        raise ToktoolsError(f"{seen.name}: someone else changed it meanwhile; nothing written")
+        raise ToktoolsError(f"{seen.name}: {_CHANGED}")
 
     def _reads(self, content: bytes) -> bool:
         return b"".join(files.chunks(self.old, len(content) + 1)) == content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from toktools import passphrases
@@ -45,7 +46,22 @@ def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
 def _in_file(path: str, passphrase: Secret, warn: Warn) -> Signer:
     from toktools.keys import file
 
-    return file.open_signer(path, passphrase, warn)
+    try:
+        return file.open_signer(path, passphrase, warn)
+    except ToktoolsError as error:
+        hint = next((hint for begin, hint in _MISTYPED if path.startswith(begin)), "")
+        if hint and not os.path.exists(path):
+            raise ToktoolsError(error.message, hint) from None
+        raise
+
+
+_MISTYPED = (
+    ("arn:", "awskms:///ARN is a key in AWS KMS"),
+    ("alias/", "awskms:///alias/NAME is a key in AWS KMS"),
+    ("file:", "-k takes the path alone"),
+    ("~", "the shell makes your home folder of ~ only where it is not quoted"),
+)
+"""How words begin that are no paths, and what was meant."""
 
 
 def _on_token(uri: str, pin: Secret, warn: Warn) -> Signer:

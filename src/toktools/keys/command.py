@@ -169,6 +169,9 @@ class Command(Signer):
             except OSError as error:
                 if error.errno in _NO_ROOM and self._running:
                     return None
+                if isinstance(error, FileNotFoundError) and " " in argv[0]:
+                    hint = "no shell is run: give the words apart, or run sh -c '...'"
+                    raise ToktoolsError(f"{self._name}: cannot be run: no such file or directory", hint) from None
                 raise
             self._running.add(child)
             return child

@@ -46,9 +46,16 @@ _LABELS = {
 }
 """What a block of PEM is for (RFC 7468; OpenSSL's PEM_read_bio_PrivateKey(3))."""
 
+_WRITES = " writes the {} in it; where that is DER, with -inform DER"
 _WITHOUT_KEY = {
-    REQUEST: ("a certificate request", "openssl req -in FILE -pubkey -noout writes the public key in it"),
-    PKCS7: ("a PKCS#7 file", "openssl pkcs7 -in FILE -print_certs writes the certificates in it"),
+    REQUEST: (
+        "a certificate request",
+        "openssl req -in FILE -pubkey -noout" + _WRITES.format("public key"),
+    ),
+    PKCS7: (
+        "a PKCS#7 file",
+        "openssl pkcs7 -in FILE -print_certs" + _WRITES.format("certificates"),
+    ),
     REVOKED: ("a list of revoked certificates", ""),
     PARAMETERS: ("parameters of a kind of key that CloudHSM does not take", ""),
 }

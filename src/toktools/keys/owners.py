@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
+from toktools.errors import ToktoolsError, shown
 from toktools.keys import public
 from toktools.signatures import PublicKey, Verifier
 from toktools.usernames import is_user, shown_user
@@ -29,6 +31,10 @@ class Given:
         for argument in self._arguments:
             user, equals, path = argument.partition("=")
             named = bool(equals) and is_user(user) and bool(tokens.shape.approvals)
+            if equals and not named and is_user(user) and not os.path.exists(argument):
+                raise ToktoolsError(
+                    f"-p {shown(argument)}: USER=PUB is for the approvers of a quorum token, of which there are none"
+                )
             by_name.setdefault(user.lower() if named else "", []).append(self._key(path if named else argument))
         return by_name
 
