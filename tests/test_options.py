@@ -153,7 +153,7 @@ def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
 
 def test_a_filter_has_no_operand() -> None:
     """A file after a filter's options is answered with how it is read."""
-    with pytest.raises(ToktoolsError, match="^too many operands$") as caught:
+    with pytest.raises(ToktoolsError, match=r"^too many operands$") as caught:
         sign.TOOL.command_line.parse(["-k", "officer1.key", "digests"])
     assert caught.value.hint == "it is a filter: tok-sign ... < FILE"
 
