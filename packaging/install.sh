@@ -77,6 +77,12 @@ fi
 
 "$python" -c 'import ensurepip, sys, venv; sys.exit(0 if sys.version_info >= (3, 9) else 1)' 2> /dev/null ||
     die "$python is no Python 3.9 or later with venv (on Debian and Ubuntu: python3-venv); --python names another"
+# pip writes the shortest form of the path into scripts: without . and .. in it.
+absolute() { "$python" -I -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$1"; }
+prefix=$(absolute "$prefix")
+[ -z "$destdir" ] || destdir=$(absolute "$destdir")
+root=$destdir${prefix%/}
+home=$root/lib/toktools
 if [ -d "$here/wheels" ]; then
     (cd "$here" && sha256sum --quiet -c SHA256SUMS) || die "the bundle is damaged"
     set -- --no-index --find-links "$here/wheels"

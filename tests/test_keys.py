@@ -313,14 +313,18 @@ NO_KEYS = {
     "missing": "no such file or directory",
     "huge": "larger than 1048576 bytes",
 }
+DAMAGED = "PEM whose body is damaged"
+COPY = "between the lines is base64, without blanks, and nothing else; copy the file anew"
 NO_PRIVATE_KEYS = {
     **dict.fromkeys([*PUBLIC, "other.pub"], "a public key, where the private key is needed"),
-    **dict.fromkeys(["garbage", "cut.der", "altered.pem"], "no private key in PEM or DER"),
+    **dict.fromkeys(["garbage", "cut.der"], "no private key in PEM or DER"),
+    "altered.pem": f"no private key in PEM or DER: {DAMAGED}\ntok-sign: hint: {COPY}",
     "cut.pem": "no private key in PEM or DER: PEM without its END line\ntok-sign: hint: it is cut short",
     **NO_KEYS,
 }
 NO_PUBLIC_KEYS = {
-    **dict.fromkeys(["garbage", "cut.der", "altered.pem"], "no public key, certificate or private key in PEM or DER"),
+    **dict.fromkeys(["garbage", "cut.der"], "no public key, certificate or private key in PEM or DER"),
+    "altered.pem": f"no public key, certificate or private key in PEM or DER: {DAMAGED}",
     "cut.pem": "no public key, certificate or private key in PEM or DER: PEM without its END line",
     **NO_KEYS,
 }
@@ -338,8 +342,9 @@ def test_what_cannot_sign(shell: Shell, folder: Path, keys: Path, name: str) -> 
 def test_what_cannot_verify(shell: Shell, folder: Path, keys: Path, name: str) -> None:
     """What has no RSA public key of 2,048 bits or more is one clear line, and trouble rather than a no."""
     done = shell.run("tok-verify", "-p", folder / name, "f.json")
-    hint = "tok-verify: hint: it is cut short\n" if name == "cut.pem" else ""
-    assert done == Done(2, b"", f"tok-verify: {folder / name}: {NO_PUBLIC_KEYS[name]}\n{hint}")
+    hint = {"cut.pem": "it is cut short", "altered.pem": COPY}.get(name)
+    told = f"tok-verify: {folder / name}: {NO_PUBLIC_KEYS[name]}\n"
+    assert done == Done(2, b"", f"{told}tok-verify: hint: {hint}\n" if hint else told)
     assert_silent_about(keys, done)
     before = shell.read("f.json")
     done = shell.run("tok-merge", "-i", "-n", "1", "-p", folder / name, "f.json", stdin=b"A" * 342 + b"==\n")

@@ -140,7 +140,8 @@ def test_readme_install_runs(shell: Shell) -> None:
     relative = os.path.relpath(shell.cwd / ".local", ROOT)
     shell.sh(f"make install PREFIX={relative} EXTRAS='[pkcs11]'", cwd=ROOT, env=environment, timeout=300).check(0)
     found = {**environment, "PATH": f"{shell.cwd}/.local/bin{os.pathsep}{os.environ['PATH']}"}
-    assert shell.sh("command -v tok-sign && tok-extract f.json | wc -l", env=found).check(0).out.split()[1:] == [b"3"]
+    done = shell.sh("command -v tok-sign && tok-extract f.json | wc -l", env=found).check(0)
+    assert (done.out.split()[1:], done.err) == ([b"3"], "")
     assert shell.run(shell.cwd / ".local/lib/toktools/bin/python", "-c", "import pkcs11").check(0)
     for name, section in (("tok-sign", "1"), ("toktools", "7")):
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
