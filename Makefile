@@ -34,7 +34,8 @@ lowest:
 	@mkdir -p dist
 	@sed -n '/^dependencies =/p; /^\(kms\|pkcs11\|ssh\) =/p' pyproject.toml | \
 	    grep -o '[a-z0-9-]*>=[0-9.]*' | sed 's/>=/==/' > dist/lowest.txt
-	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory test VENV=.venv-lowest
+	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory .venv-lowest/ready-to-test VENV=.venv-lowest
+	@$(MAKE) --no-print-directory test VENV=.venv-lowest
 
 check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check

@@ -219,8 +219,12 @@ def test_noise_before_a_question(desk: Desk) -> None:
     assert desk.login().check(0).err == "tok-login: Password expires today.\n"
 
 
-@pytest.mark.parametrize("text", ["x" * 200_000, "ü{}[]\\\"'" * 2000, ["}aws-cloudhsm > {"] * 2000])
-@pytest.mark.parametrize("end", ["\\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 200_000, "ü{}[]\\\"'" * 2000, ["}aws-cloudhsm > {"] * 2000],
+    ids=["one letter", "brackets and quotes", "prompts"],
+)
+@pytest.mark.parametrize("end", ["\\n", ""], ids=["a line end", "none"])
 def test_a_long_answer(desk: Desk, text: object, end: str) -> None:
     """An answer in one line, whatever its length, is joined; a prompt that is glued to it is one."""
     desk.fake(f"""
