@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 import pytest
 from conftest import UNSIGNED, Done, Shell
-from test_recipes import answers, free_port, kms_words
+from servers import answers, free_port
+from test_recipes import kms_words
 
 boto3 = pytest.importorskip("boto3")
 

@@ -11,10 +11,10 @@ import pexpect
 import pytest
 from conftest import need
 
-from toktools import completions
+from toktools import commands, completions
 from toktools.options import COMMON, CommandLine
 
-TOOLS = completions.command_lines()
+TOOLS = commands.command_lines()
 FILES = ("officer1.key", "officer1.pem", "officer1.pub", "notes.txt", "f.json", "my keys/")
 PRIVATE = {"officer1.key", "officer1.pem", "my keys/"}
 PUBLIC = {"officer1.pem", "officer1.pub", "my keys/"}

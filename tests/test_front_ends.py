@@ -319,27 +319,26 @@ def hear_line(line):
     note("heard", line)
     return line
 """
-REAL = {
-    "GNU readline": PYTHON
+READLINE = (
+    PYTHON
     + r"""
 import readline
-readline.parse_and_bind("set enable-bracketed-paste on")
 def ask(prompt):
     return hear_line(input(prompt))
 def ask_password():
     import getpass
     hear_line(getpass.getpass(PASSWORD))
-""",
-    "GNU readline, vi": PYTHON
+"""
+)
+REAL = {
+    "GNU readline": READLINE
     + r"""
-import readline
+readline.parse_and_bind("set enable-bracketed-paste on")
+""",
+    "GNU readline, vi": READLINE
+    + r"""
 readline.parse_and_bind("set editing-mode vi")
 readline.parse_and_bind("set show-mode-in-prompt on")
-def ask(prompt):
-    return hear_line(input(prompt))
-def ask_password():
-    import getpass
-    hear_line(getpass.getpass(PASSWORD))
 """,
     "prompt_toolkit": PYTHON
     + r"""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Done, need
 from rehearsing import PASSWORD
+from servers import SSHD, configure_sshd
+from servers import answers as answers_at
 from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled, wait_until
 
 __all__ = ["desk", "enrolled"]  # fixtures
@@ -48,59 +47,22 @@ def host(desk: Desk) -> Iterator[Host]:
     """An sshd whose users are at home in a folder of their own, where the CLI is; their shell prints a banner."""
     need("ssh")
     need("ssh-keygen")
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if not sshd:
+    if not SSHD:
         pytest.skip("there is no sshd")
     cwd, home = desk.cwd, desk.cwd / "home"
     home.mkdir()
-    for name in ("host_key", "my_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", cwd / name], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = Host(desk, home, port)
-    desk.write("known_hosts", f"[127.0.0.1]:{port} ".encode() + desk.read("host_key.pub"))
-    at_home = f"""#!/bin/sh
-echo "Welcome to the host: toktools"
-export HOME={home} PATH="{desk.bin}:$PATH" TMPDIR={there.tmp}
+    at_home = f"""echo "Welcome to the host: toktools"
+export HOME={home} PATH="{desk.bin}:$PATH" TMPDIR={home}/tmp
 cd && eval "$SSH_ORIGINAL_COMMAND"
 """
-    desk.write("at_home", at_home.encode()).chmod(0o755)
-    settings = f"""
-        Port {port}
-        ListenAddress 127.0.0.1
-        HostKey {cwd}/host_key
-        AuthorizedKeysFile {cwd}/my_key.pub
-        ForceCommand {cwd}/at_home
-        StrictModes no
-        UsePAM no
-        PidFile none
-    """
-    desk.write("sshd_config", settings.encode())
-    config = f"""
-        Host hsm
-            HostName 127.0.0.1
-            Port {port}
-            User {pwd.getpwuid(os.geteuid()).pw_name}
-            IdentityFile {cwd}/my_key
-            IdentitiesOnly yes
-            UserKnownHostsFile {cwd}/known_hosts
-            GlobalKnownHostsFile none
-    """
-    desk.write("ssh_config", config.encode())
+    port, arguments = configure_sshd(cwd, "hsm", at_home)
+    there = Host(desk, home, port)
     shutil.move(cwd / "state.sqlite", home / "state.sqlite")
     shutil.move(cwd / "cli", home / "cli")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where Debian's sshd drops its privileges
-    with subprocess.Popen([sshd, "-D", "-e", "-f", cwd / "sshd_config"], stderr=subprocess.DEVNULL) as server:
-        wait_until(lambda: listens(port))
+    with subprocess.Popen([SSHD, *arguments], stderr=subprocess.DEVNULL) as server:
+        wait_until(lambda: answers_at(port))
         yield there
         server.terminate()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        return not client.connect_ex(("127.0.0.1", port))
 
 
 def fake(host: Host, steps: str = "") -> None:

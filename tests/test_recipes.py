@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from base64 import b64decode, b64encode
@@ -26,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from servers import SSHD, answers, configure_sshd, free_port
 from test_manual import commands_in
 
 PAGE = (ROOT / "man" / "tok-recipes.7").read_text()
@@ -81,13 +80,6 @@ def token(desk: Desk) -> Iterator[str]:
     yield "officer1.pub"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
 def server(desk: Desk, command: list[str], ready: Callable[[], bool]) -> Iterator[None]:
     """Run a server until the block is done."""
@@ -108,11 +100,6 @@ def server(desk: Desk, command: list[str], ready: Callable[[], bool]) -> Iterato
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         log.close()
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def kms_words() -> list[str]:
@@ -235,39 +222,12 @@ def agent(desk: Desk) -> Iterator[str]:
 
 def signing_host(desk: Desk) -> Iterator[str]:
     """An ssh server on this machine, where the folder of the test is the home."""
-    port, me, cwd = free_port(), pwd.getpwuid(os.geteuid()).pw_name, desk.shell.cwd
-    desk.sh("ssh-keygen -q -t ed25519 -N '' -f host_key; ssh-keygen -q -t ed25519 -N '' -f my_key")
-    desk.shell.write("known_hosts", f"[127.0.0.1]:{port} ".encode() + desk.shell.read("host_key.pub"))
-    at_home = f'#!/bin/sh\ncd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
-    desk.shell.write("at_home", at_home.encode())
-    (cwd / "at_home").chmod(0o755)
-    settings = f"""
-        Port {port}
-        ListenAddress 127.0.0.1
-        HostKey {cwd}/host_key
-        AuthorizedKeysFile {cwd}/my_key.pub
-        ForceCommand {cwd}/at_home
-        StrictModes no
-        UsePAM no
-        PidFile none
-    """
-    desk.shell.write("sshd_config", settings.encode())
-    host = f"""
-        Host signer signer1 signer2
-            HostName 127.0.0.1
-            Port {port}
-            User {me}
-            IdentityFile {cwd}/my_key
-            IdentitiesOnly yes
-            UserKnownHostsFile {cwd}/known_hosts
-    """
-    desk.shell.write("ssh_config", host.encode())
+    cwd = desk.shell.cwd
+    at_home = f'cd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
+    port, arguments = configure_sshd(cwd, "signer signer1 signer2", at_home)
     desk.wrap("ssh", f'exec {shutil.which("ssh")} -F {cwd}/ssh_config "$@"')
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where Debian's sshd drops its privileges
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert sshd
-    with server(desk, [sshd, "-D", "-e", "-f", str(cwd / "sshd_config")], lambda: answers(port)):
+    assert SSHD
+    with server(desk, [SSHD, *arguments], lambda: answers(port)):
         yield "officer1.pub"
 
 

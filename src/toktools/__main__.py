@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from types import SimpleNamespace
 
 from toktools import commands, files
@@ -13,8 +11,7 @@ from toktools.signals import end_like_cat
 
 
 def _work(_options: SimpleNamespace) -> int:
-    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
-    lines = [import_module(f"toktools.commands.{name}").TOOL.command_line for name in names]
+    lines = commands.command_lines()
     width = max(len(line.name) for line in lines)
     text = "".join(f"{line.name:{width}}  {line.purpose}\n" for line in lines)
     files.write_stdout(f"{text}\nSee toktools(7), and the page or the --help of each.\n".encode())

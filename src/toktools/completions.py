@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Sequence
 
 from toktools import commands
@@ -61,17 +59,11 @@ def kind(line: CommandLine, name: str) -> Kind:
     return KINDS.get(f"{line.name} {name}", KINDS.get(name, _NOTHING))
 
 
-def command_lines() -> list[CommandLine]:
-    """Return the command line of every tool."""
-    names = sorted(name[:-3] for name in os.listdir(commands.__path__[0]) if name.endswith(".py") and name[0] != "_")
-    return [importlib.import_module(f"toktools.commands.{name}").COMMAND_LINE for name in names]
-
-
 def files() -> dict[str, str]:
     """Return every file of completions: its path below share/, and its text."""
     return {
         path.format(line.name): made(line)
-        for line in command_lines()
+        for line in commands.command_lines()
         for path, made in (
             ("bash-completion/completions/{}", bash),
             ("zsh/site-functions/_{}", zsh),

@@ -21,8 +21,8 @@ MAX_DEPTH = 250
 _SPACE = re.compile(r"[ \t\r\n]*")
 # These begin at the opening bracket, or where the value before ends, and end where a value begins.
 _ELEMENT = re.compile(r"([ \t\r\n]*[\[{,][ \t\r\n]*)(?=[^ \t\r\n\]}])")
-_MEMBER = re.compile(r'([ \t\r\n]*[{,][ \t\r\n]*)"([^"\\]*)"([ \t\r\n]*:[ \t\r\n]*)')
-_COLON = re.compile(r"([ \t\r\n]*:[ \t\r\n]*)")
+_MEMBER = re.compile(r'([ \t\r\n]*[{,][ \t\r\n]*)"([^"\\]*)"(?P<colon>[ \t\r\n]*:[ \t\r\n]*)')
+_COLON = re.compile(r"(?P<colon>[ \t\r\n]*:[ \t\r\n]*)")
 # A number is kept as the bytes of its spelling, since a float would lose digits; no other value is bytes.
 _number = str.encode
 
@@ -144,7 +144,7 @@ class _Container:
             return outer.inner()
         lead = self.first[1][1:]
         line = _last_line(lead)
-        colon = self.colon[self.colon.lastindex or 0] if self.colon else outer.colon
+        colon = self.colon["colon"] if self.colon else outer.colon
         comma = self.last[1] if self.last is not self.first else _comma(line, colon)
         outside = _indentation(_last_line(self.trail) or _last_line(outer.lead))
         unit = _indentation(line)[len(outside) :] if line and _indentation(line).startswith(outside) else outer.unit

@@ -20,6 +20,7 @@ _KEPT = ("user.", "security.", "system.")
 """The name spaces of extended attributes; access control lists are in the last."""
 _OF_THE_CONTENT = {"security.capability", "security.evm", "security.ima"}
 """What the kernel drops, or makes anew, whenever the content is written."""
+_CHANGED = "someone else changed it meanwhile; nothing written"
 _TRIES, _PAUSE = 50, 0.01
 """For a lock; the pause is in seconds."""
 
@@ -64,9 +65,6 @@ def replace(
         finally:
             for file in staged:
                 file.discard()
-
-
-_CHANGED = "someone else changed it meanwhile; nothing written"
 
 
 class _Place:
@@ -163,26 +161,28 @@ class _Staged:
         # A name that ends in a slash or a dot is a folder's, there or not.
         if os.path.basename(self.path) in {"", ".", ".."}:
             raise files.not_regular(self.path)
-        try:
-            meant: os.stat_result | None = os.stat(self.path)
-        except FileNotFoundError:
-            meant = None
+        meant = self._meant()
         if meant is not None and not stat.S_ISREG(meant.st_mode):
             raise files.not_regular(self.path)
         self.place = _Place(self.path)
         # A name may lead elsewhere than its text says, as /dev/fd/3 does; or somebody has just put another file there.
         if not self.place.is_still(meant):
-            try:
-                if self.place.is_still(os.stat(self.path)):
-                    raise ToktoolsError(f"{self.name}: {_CHANGED}")
-            except FileNotFoundError:
-                pass
+            now = self._meant()
+            if now is not None and self.place.is_still(now):
+                raise ToktoolsError(f"{self.name}: {_CHANGED}")
             raise ToktoolsError(f"{self.name}: the file that it leads to is deleted, or another; nothing written")
         if meant is not None:
             self.old = self.place.open(self.place.name, os.O_RDONLY | os.O_NONBLOCK)
             self.status = os.fstat(self.old)
             if not stat.S_ISREG(self.status.st_mode):
                 raise files.not_regular(self.path)
+
+    def _meant(self) -> os.stat_result | None:
+        """Look where the system itself goes for the name."""
+        try:
+            return os.stat(self.path)
+        except FileNotFoundError:
+            return None
 
     def _is(self, seen: Snapshot | None) -> bool:
         return seen is not None and self.status is not None and os.path.samestat(self.status, seen.status)

@@ -38,6 +38,11 @@ def held(*more: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def let_through() -> None:
+    """Hold nothing back any more: a process that was started while signals were held has them held too."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEADLY)
+
+
 @contextmanager
 def tidied(*more: int, tidy: Callable[[], None], again: Callable[[], None] = lambda: None) -> Iterator[None]:
     """When a deadly signal, or one more, comes in the block: tidy, and then let it strike.

@@ -99,7 +99,9 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    given = options.c or ([" ".join(options.COMMAND)] if options.COMMAND else [])
+    # Instead of those on standard input stands None.
+    given = [None if line == _STDIN else line for line in options.c]
+    given += [" ".join(options.COMMAND)] if options.COMMAND else []
     if options.c and options.COMMAND:
         raise ToktoolsError("-c and COMMAND exclude each other")
     if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
@@ -110,7 +112,7 @@ def _work(options: SimpleNamespace) -> int:
     from toktools.login.driver import Cli
 
     for command in given:
-        if command != _STDIN or not options.c:
+        if command is not None:
             dialogues.refuse_command(command)
     passphrases.warn_of_exposure(options.password, TOOL.warn)
     user = dialogues.User(options.username, options.role, options.password)
@@ -133,7 +135,7 @@ def _work(options: SimpleNamespace) -> int:
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
         for command in given:
-            for line in dialogues.lines(cli) if command == _STDIN and options.c else [command]:
+            for line in dialogues.lines(cli) if command is None else [command]:
                 commands.run(cli, line, files.write_stdout)
         dialogues.leave(cli)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
@@ -127,7 +126,7 @@ class There(Here):
         argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
         try:
             done = subprocess.run(  # noqa: S603 - the same
-                argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=_unblock
+                argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=signals.let_through
             )
         except OSError:
             raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "--ssh names it") from None
@@ -141,7 +140,3 @@ class There(Here):
 def _in_shell(script: str) -> str:
     """Return a command for the login shell there, whatever that is: sh(1) with the script."""
     return f"exec sh -c {shlex.quote(script)}"
-
-
-def _unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.DEADLY)

@@ -167,4 +167,4 @@ def _typed() -> bytes:
 
 def _take_terminal() -> None:
     fcntl.ioctl(files.STDIN, termios.TIOCSCTTY, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.DEADLY)
+    signals.let_through()
