@@ -121,8 +121,9 @@ class Program:
     def close(self) -> None:
         """End the program, if it has not ended, kindly and then by force."""
         if self._fd >= 0:
-            os.close(self._fd)  # which hangs up
-            self._fd = -1
+            # It is closed before it hangs up: the program's end, which is told by a signal, is then no surprise.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is not None:
                 break
