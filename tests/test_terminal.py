@@ -344,6 +344,7 @@ def test_a_job_in_the_background(desk: Desk, kind: str) -> None:
     desk.wait_for(QUESTION)
     desk.type(ANSWER + b"\r")
     desk.wait_for(b"ended 0")
+    assert desk.shown.count(QUESTION) == 1, "put again, what was typed after it is thrown away"
     assert desk.modes() == before
 
 

@@ -112,15 +112,27 @@ class _Turn:
         self._discard = discard
         self._modes: tuple[Modes, Modes] | None = None
         """Those before the change, and after it."""
+        self._taking = True
+        self._stopped = False
+        """Whether the process was stopped, and went on, while it was taking its turn."""
 
     @contextmanager
-    def kept(self, again: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Give the terminal back after the block, and before whatever ends or stops the process in it."""
+    def kept(self, again: Callable[[], None]) -> Iterator[None]:
+        """Give the terminal back after the block, and before whatever ends or stops the process in it.
+
+        Do it again when a process that had its turn goes on after a stop.
+        """
         import termios
+
+        def go_on() -> None:
+            if self._taking:
+                self._stopped = True
+            else:
+                again()
 
         self._lock = _Lock(self._fd)
         try:
-            with signals.tidied(*signals.STOPS, tidy=self._give_back, again=again):
+            with signals.tidied(*signals.STOPS, tidy=self._give_back, again=go_on):
                 try:
                     yield
                 finally:
@@ -142,7 +154,9 @@ class _Turn:
         import termios
         from time import sleep
 
+        self._taking = True
         while True:
+            self._stopped = False
             try:
                 termios.tcdrain(self._fd)  # changes nothing, and stops a job in the background, as any change would
             except termios.error as error:
@@ -150,7 +164,7 @@ class _Turn:
                     raise
                 continue
             with signals.held(*signals.STOPS):
-                if self._lock.take():
+                if not self._stopped and self._lock.take():
                     earlier = self._modes
                     before = termios.tcgetattr(self._fd)
                     after = _changed(before, self._change)
@@ -162,6 +176,7 @@ class _Turn:
                         raise OSError(ENOTSUP, "the echo and the modes cannot be set")
                     if self._discard:
                         termios.tcflush(self._fd, termios.TCIFLUSH)
+                    self._taking = False
                     return
             sleep(_PAUSE)
 
