@@ -25,7 +25,7 @@ for python; do
         prefix/lib/toktools/bin/python -I -c "import $module"
     done
     test -z "$(find prefix -perm /022 ! -type l)" # nobody else may write
-    test -e prefix/share/man/man1/tok-sign.1
+    test -e prefix/share/man/man1/tok-sign.1 && test -e prefix/share/bash-completion/completions/tok-sign
     "$folder/install.sh" --prefix "$work/prefix" --uninstall
     test ! -e prefix || test -z "$(find prefix ! -type d)"
     echo "$("$python" -V): installed from $(basename "$bundle") without a network, signed, verified, uninstalled"

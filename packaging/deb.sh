@@ -13,7 +13,7 @@ trap 'exit 143' TERM
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/toktools/__init__.py)
 tree=$work/toktools-$version
 mkdir -p "$tree" dist
-cp -R CHANGELOG.md LICENSE README.md bin examples man packaging pyproject.toml src "$tree"
+cp -R CHANGELOG.md LICENSE README.md bin examples hatch_build.py man packaging pyproject.toml src "$tree"
 cp -R packaging/debian "$tree"
 # The changelog of the project is the one there is; Debian's names its newest release.
 date=$(LC_ALL=C date -u -R -d "$(sed -n "s/^## \[$version\] - //p" CHANGELOG.md)")
@@ -36,13 +36,21 @@ mmdebstrap --quiet --variant=buildd --include="$needed,dh-python,lintian" \
         lintian --allow-root --fail-on error,warning --profile debian /root/toktools_*.changes'" \
     --customize-hook="copy-out /root/toktools_${version}_all.deb '$work'" \
     trixie /dev/null
-mmdebstrap --quiet --variant=apt \
+mmdebstrap --quiet --variant=apt --include=bash-completion,man-db \
     --customize-hook="copy-in '$work/toktools_${version}_all.deb' examples /root" \
     --customize-hook="chroot \"\$1\" sh -euc '
-        apt-get install -y -qq /root/toktools_*.deb
+        apt-get install -y -qq --install-recommends /root/toktools_*.deb
         cd /root && sh examples/demo.sh
-        python3 -c \"import bcrypt, pkcs11\" # recommended, so there
-        test -s /usr/share/man/man1/tok-sign.1.gz
+        python3 -c \"import bcrypt, pkcs11\"
+        for path in /usr/bin/tok-*; do
+            command=\${path##*/}
+            \$command --version
+            man -w \$command
+            test -s /usr/share/zsh/vendor-completions/_\$command
+            test -s /usr/share/fish/vendor_completions.d/\$command.fish
+            bash -c \". /usr/share/bash-completion/bash_completion; _comp_load \$command; complete -p \$command\"
+        done
+        man -w toktools tok-recipes tok-file
         apt-get purge -y -qq toktools && test ! -e /usr/bin/tok-sign'" \
     trixie /dev/null
 cp "$work/toktools_${version}_all.deb" dist/
