@@ -282,7 +282,7 @@ def test_an_unknown_question_is_answered(desk: Desk) -> None:
     """Who is at the terminal may answer a question that is not known, before the password was typed."""
     desk.fake('def start():\n    show("Accept the licence? [y/n] ")\n    note("said", hear())')
     with seat(desk) as person:
-        person.wait_for("it asks: Accept the licence? [y/n]", "the line that you type now is the answer\r\n")
+        person.wait_for("it asks: Accept the licence? [y/n]", "type your answer and press Enter\r\n")
         person.type("y")
         person.log_in()
         person.type("quit")

@@ -137,7 +137,7 @@ def test_an_unknown_host_key(host: Host) -> None:
     host.desk.write("known_hosts", b"")
     done = host.login()
     assert done.status == 2
-    assert done.err.endswith("tok-login: hsm: ssh has failed\n")
+    assert done.err.endswith("tok-login: hsm: ssh failed\n")
     assert not (host.home / "pid").exists()
 
 
@@ -152,7 +152,7 @@ def test_no_mktemp(host: Host) -> None:
 @pytest.mark.parametrize("name", ["", "-oProxyCommand=x", "a b", "a\n"])
 def test_a_host_that_is_none(desk: Desk, name: str) -> None:
     """What ssh would take for an option is refused."""
-    assert_refused(desk.login(f"--host={name}"), 2, "--host: [USER@]HOST, as ssh takes it\n")
+    assert_refused(desk.login(f"--host={name}"), 2, "--host: expected [USER@]HOST, as ssh takes it\n")
 
 
 def test_no_ssh(desk: Desk) -> None:

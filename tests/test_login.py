@@ -514,7 +514,9 @@ def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
     words = ["sh", "-c", f'"$@" {redirected}', "sh", *desk.words("--password", "file:password")]
     taken = Seat(desk, words)
     with closing(taken.screen):
-        assert "tok-login: there is no terminal to hand over\r\ntok-login: hint: a command" in taken.end(2)
+        assert (
+            "tok-login: standard input and output are not a terminal\r\ntok-login: hint: give a command" in taken.end(2)
+        )
     assert desk.pids() == []
 
 
@@ -559,8 +561,8 @@ def test_the_cli_is_split_as_a_shell_does(desk: Desk, cli: str, words: list[str]
         ("'./cli", "--cli: no closing quotation\n"),
         ('"./cli', "--cli: no closing quotation\n"),
         ("./cli \\", "--cli: no escaped character\n"),
-        ("", "--cli: no command\n"),
-        (" ", "--cli: no command\n"),
+        ("", "--cli: the command is empty\n"),
+        (" ", "--cli: the command is empty\n"),
     ],
 )
 def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
@@ -590,14 +592,17 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--password", "pass:hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--password", "stdin:", "--", "x"], "--password: "),
-        ([*USER, "-k", "k", "--", ""], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "  "], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "-c", "user list", "-c", "user list\nquit"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user list\r"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "\x03"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user \x1b[2J"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user\tlist"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", ""], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "  "], "a command for the CLI must be one line of text\n"),
+        (
+            [*USER, "-k", "k", "-c", "user list", "-c", "user list\nquit"],
+            "a command for the CLI must be one line of text\n",
+        ),
+        ([*USER, "-k", "k", "--", "user list\r"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "\x03"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \x1b[2J"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user\tlist"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI must be one line of text\n"),
     ],
 )
 def test_usage_errors(desk: Desk, words: list[str], said: str) -> None:
@@ -685,8 +690,8 @@ def test_where_the_password_is(desk: Desk, source: str) -> None:
     ("content", "said"),
     [
         (b"\n", "officer1: the password is empty\n"),
-        (b"for\x03practice\n", "a password with a control character cannot be typed\n"),
-        (b"for\x7fpractice\n", "a password with a control character cannot be typed\n"),
+        (b"for\x03practice\n", "the password has a control character, which cannot be typed\n"),
+        (b"for\x7fpractice\n", "the password has a control character, which cannot be typed\n"),
         (b"x" * 2000, "officer1: the password is longer than 1024 bytes\n"),
     ],
 )
@@ -800,7 +805,7 @@ def test_a_bad_line_on_standard_input(desk: Desk) -> None:
     desk.fake()
     words = desk.words("--password", "file:password", "-c", "-")
     done = desk.run(*words, stdin=b"one\ntwo\x03\nthree\n", start_new_session=True, env=desk.env)
-    done.check(2, "standard input: line 2: a command for the CLI is one line of text\n")
+    done.check(2, "standard input: line 2: a command for the CLI must be one line of text\n")
     assert done.out == b'{"error_code":0,"data":"one"}\n'
 
 
@@ -863,13 +868,13 @@ def test_text(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--answer", "x"], "--answer: a question, = and a source"),
+        (["--answer", "x"], "--answer: expected QUESTION=SOURCE"),
         (["--answer", "x=hunter22"], "--answer: not a source of a secret\n"),
-        (["--timeout", "0"], "--timeout: a number of seconds"),
-        (["--timeout", "-1"], "--timeout: a number of seconds"),
-        (["-c", "user list"], "-c and COMMAND exclude each other\n"),
-        (["-p", "x"], "-p and -b belong to --signer\n"),
-        (["--signer", "x"], "-k and --signer exclude each other\n"),
+        (["--timeout", "0"], "--timeout: expected a number of seconds"),
+        (["--timeout", "-1"], "--timeout: expected a number of seconds"),
+        (["-c", "user list"], "-c and COMMAND cannot be used together\n"),
+        (["-p", "x"], "-p and -b go with --signer, not with -k\n"),
+        (["--signer", "x"], "-k and --signer cannot be used together\n"),
     ],
 )
 def test_more_usage_errors(desk: Desk, more: list[str], said: str) -> None:
@@ -905,14 +910,14 @@ def test_without_a_second_factor(desk: Desk) -> None:
     words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
     done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
     assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
-    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa and a key exclude each other\n")
+    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa cannot be used with -k or --signer\n")
 
 
 @pytest.mark.parametrize(
     ("digests", "said"),
     [
-        ("[DIGEST] * 2", "the CLI wrote the same token twice, and each HSM makes one of its own\n"),
-        ("[bytes([n]) * 32 for n in range(29)]", "the CLI wrote 29 tokens, and a cluster has 1 to 28 HSMs\n"),
+        ("[DIGEST] * 2", "the CLI wrote the same token twice, but each HSM makes its own\n"),
+        ("[bytes([n]) * 32 for n in range(29)]", "the CLI wrote 29 tokens, but a cluster has 1 to 28 HSMs\n"),
     ],
 )
 def test_not_an_oracle(desk: Desk, digests: str, said: str) -> None:
@@ -945,7 +950,12 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
 @pytest.mark.parametrize(
     ("steps", "status", "said", "passwords"),
     [
-        ("def hear_hidden():\n    hear()", 2, "it asks for a password, and would show it; nothing typed\n", 0),
+        (
+            "def hear_hidden():\n    hear()",
+            2,
+            "it asks for a password but would show it on the screen; nothing typed\n",
+            0,
+        ),
         (
             "def ask_password():\n    for _ in range(3):\n        show(PASSWORD)\n        hear_hidden()",
             2,
@@ -1011,7 +1021,7 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
         (
             REGISTRATION.format("hashlib.sha256(b'x').digest()"),
             2,
-            "the CLI wrote a token file of the kind quorum-registration, not one of a login\n",
+            "the CLI wrote a token file for quorum-registration, not for a login\n",
             1,
         ),
         (
@@ -1023,7 +1033,7 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
         (
             QUORUM,
             2,
-            "not one of a login\n",
+            "not for a login\n",
             1,
         ),
         ("def start():\n    raise SystemExit", 2, "./cli: it ended (exit status 0); it shows: nothing\n", 0),
@@ -1273,7 +1283,12 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
     folder = desk.tmp / name
     folder.mkdir()
     done = desk.run(*desk.words("--password", "file:password", "--", "one"), env={**desk.env, "TMPDIR": str(folder)})
-    assert_refused(done, 2, "a name that the CLI may misread\n", "tok-login: hint: set TMPDIR to a plainer folder\n")
+    assert_refused(
+        done,
+        2,
+        "the CLI may misread this name\n",
+        "tok-login: hint: set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'\n",
+    )
     assert desk.lines("heard") == []
     folder.rmdir()
     desk.assert_tidy(done.err)
@@ -1328,5 +1343,5 @@ def test_a_cli_that_does_not_end(impatient: Callable[..., driver.Cli]) -> None:
     cli = impatient("printf 'aws-cloudhsm > '; read line; echo never; sleep 300")
     cli.wait_for("aws-cloudhsm > ")
     cli.type(b"quit")
-    with pytest.raises(ToktoolsError, match="/bin/sh: it does not end; it shows: never"):
+    with pytest.raises(ToktoolsError, match="/bin/sh: it did not end after quit; it shows: never"):
         cli.end()

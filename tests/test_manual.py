@@ -71,6 +71,19 @@ def desk(shell: Shell, keys: Path) -> Shell:
 
 
 # The recipes need signers of their own; test_recipes.py has them.
+@pytest.mark.parametrize("page", sorted((ROOT / "man").iterdir()), ids=lambda page: page.name)
+@pytest.mark.parametrize("command", ["mandoc -T utf8 -O width=80", "groff -mandoc -T utf8 -P -c -w w -r LL=80n"])
+def test_pages_fit_80_columns(page: Path, command: str) -> None:
+    """No line of a page is wider than 80 columns, and neither mandoc nor groff, which man-db runs, warns."""
+    program, *options = command.split()
+    need(program)
+    done = subprocess.run([program, *options, page], capture_output=True, check=True)
+    lines = re.sub(".\b", "", done.stdout.decode()).splitlines()
+    assert len(lines) > 40
+    assert [line for line in lines if len(line) > 80] == []
+    assert done.stderr == b""
+
+
 @pytest.mark.parametrize(
     "page",
     [page for page in sorted((ROOT / "man").iterdir()) if page.name not in {"tok-file.5", "tok-recipes.7"}],
@@ -90,6 +103,7 @@ def test_configuration_runs(desk: Shell) -> None:
     need("make")
     page = (ROOT / "man" / "toktools.7").read_text().split(".Sh CONFIGURATION", 1)[1].split("\n.Sh ", 1)[0]
     functions, makefile = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.MULTILINE | re.DOTALL)
+    functions, makefile = functions.replace("\\e", "\\"), makefile.replace("\\e", "\\")
     (desk.cwd / "keys").mkdir()
     for name in ("officer1.key", "officer1.pub"):
         shutil.copy(desk.cwd / name, desk.cwd / "keys" / name)
@@ -97,7 +111,7 @@ def test_configuration_runs(desk: Shell) -> None:
     environment = {**desk.env, "HOME": str(desk.cwd)}
     desk.sh(f"{functions}sign_login unsigned-tokens.json && approve -admin.token", env=environment).check(0)
     desk.run("tok-verify", "-p", "officer1.pub", "unsigned-tokens.json").check(0)
-    desk.write("Makefile", makefile.replace("\\e", "\\").encode())
+    desk.write("Makefile", makefile.encode())
     desk.run("make", "approved.token").check(0)
     desk.run("tok-verify", "-p", "officer1=officer1.pub", "--", "approved.token", "-admin.token").check(0)
     desk.run("make", "-B", "approved.token", "KEY=admin3.key").check(2, "not made by the given key")

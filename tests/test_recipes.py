@@ -233,10 +233,10 @@ def signing_host(desk: Desk) -> Iterator[str]:
 
 USUAL = ("openssl", "base64")
 TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
-    "openssl, one digest a run": (USUAL, nothing),
-    "openssl in a loop of the shell": (USUAL, nothing),
+    "openssl, once for each digest": (USUAL, nothing),
+    "openssl in a shell loop": (USUAL, nothing),
     "AWS's own steps, with files": (USUAL, nothing),
-    "jq in place of tok-extract": (("jq",), nothing),
+    "jq instead of tok-extract": (("jq",), nothing),
     "Several processes": (("parallel",), nothing),
     "A smart card, a YubiKey, an HSM": (("softhsm2-util",), token),
     "pkcs11-tool": (("softhsm2-util", "pkcs11-tool"), token),

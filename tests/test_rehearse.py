@@ -1055,7 +1055,7 @@ def displays() -> list[str]:
     """Return the literal displays of the page's examples."""
     text = (ROOT / "man" / "tok-rehearse.1").read_text().split(".Sh EXAMPLES", 1)[1].split("\n.Sh ", 1)[0]
     return [
-        block.replace("\\e", "\\")
+        block.replace("\\e", "\\").replace("path\n(press", "path (press")  # folded, to fit the page
         for block in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", text, re.MULTILINE | re.DOTALL)
     ]
 

@@ -152,7 +152,7 @@ class CommandLine:
         for choice in self.choices:
             both = [option.flag for option in choice if option.flag in given]
             if len(both) > 1:
-                raise ToktoolsError(f"{' and '.join(both)} exclude each other")
+                raise ToktoolsError(f"{' and '.join(both)} cannot be used together")
 
     def _named(self, words: list[str]) -> dict[str, Any]:
         values: dict[str, Any] = {}

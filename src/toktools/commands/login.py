@@ -29,32 +29,32 @@ def _words(option: str, text: str) -> list[str]:
     except ValueError as error:
         raise ToktoolsError(f"{option}: {str(error).lower()}") from None
     if not words:
-        raise ToktoolsError(f"{option}: no command")
+        raise ToktoolsError(f"{option}: the command is empty")
     return words
 
 
 def _reply(text: str) -> tuple[str, passphrases.Secret]:
     question, _, source = text.rpartition("=")
     if not question.strip():
-        raise ToktoolsError("--answer: a question, = and a source: env:VAR, file:PATH or fd:N")
+        raise ToktoolsError("--answer: expected QUESTION=SOURCE, where SOURCE is env:VAR, file:PATH or fd:N")
     return question, passphrases.source("--answer", source)
 
 
 def _host(text: str) -> str:
     if not text or text.startswith("-") or not text.isprintable() or " " in text:
-        raise ToktoolsError("--host: [USER@]HOST, as ssh takes it")
+        raise ToktoolsError("--host: expected [USER@]HOST, as ssh takes it")
     return text
 
 
 def _seconds(text: str) -> float:
     if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text)):
-        raise ToktoolsError("--timeout: a number of seconds, 1 to 99999")
+        raise ToktoolsError("--timeout: expected a number of seconds from 1 to 99999")
     return float(text)
 
 
 def _cluster(text: str) -> str:
     if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
-        raise ToktoolsError("--cluster-id: a cluster's ID has letters, digits and hyphens")
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
     return text
 
 
@@ -64,7 +64,7 @@ COMMAND_LINE = CommandLine(
     "tok-login -k officer1.key --username officer1 --role admin",
     (
         Option("-k", "KEY", keys.KEY.about, also="--key"),
-        Option("--signer", "COMMAND", "the signer, as of tok-exec", convert=partial(_words, "--signer")),
+        Option("--signer", "COMMAND", "the signer: a command, as for tok-exec", convert=partial(_words, "--signer")),
     ),
     Option("--no-mfa", "", "log in a user who has no second factor"),
     Option("-b", "", "the signer writes base64, not raw bytes", also="--base64"),
@@ -81,17 +81,19 @@ COMMAND_LINE = CommandLine(
         convert=partial(passphrases.source, "--password"),
         default=passphrases.prompt("--password"),
     ),
-    Option("--cli", "COMMAND", f"the CLI, by default {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
+    Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
     Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
-    Option("--ssh", "COMMAND", "in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
-    Option("--cluster-id", "ID", "the cluster, where several are configured", convert=_cluster),
-    Option("--timeout", "SECONDS", "how long the CLI may be silent, by default 60", convert=_seconds, default=60.0),
-    Option("-c", "LINE", "run this command; -: those on standard input", also="--command", repeated=True),
-    Option("--answer", "QUESTION=SOURCE", "what answers a command's question", convert=_reply, repeated=True),
-    Option("--text", "", "pass on an answer that is not JSON"),
+    Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
+    Option("--cluster-id", "ID", "the cluster, if several are configured", convert=_cluster),
+    Option("--timeout", "SECONDS", "how long the CLI may be silent; the default is 60", convert=_seconds, default=60.0),
+    Option("-c", "LINE", "run this command; -: run the commands on standard input", also="--command", repeated=True),
+    Option(
+        "--answer", "QUESTION=SOURCE", "the answer to a question that a command asks", convert=_reply, repeated=True
+    ),
+    Option("--text", "", "accept an answer that is not JSON"),
     Operand(
         "COMMAND",
-        "the words of a command for the CLI; without any, the terminal is yours",
+        "a command for the CLI; without one, you get the CLI's prompt",
         many=True,
         usage="[-- COMMAND...]",
     ),
@@ -103,9 +105,9 @@ def _work(options: SimpleNamespace) -> int:
     given = [None if line == _STDIN else line for line in options.c]
     given += [" ".join(options.COMMAND)] if options.COMMAND else []
     if options.c and options.COMMAND:
-        raise ToktoolsError("-c and COMMAND exclude each other")
+        raise ToktoolsError("-c and COMMAND cannot be used together")
     if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
-        raise ToktoolsError("there is no terminal to hand over", "a command for the CLI stands after --")
+        raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
     from contextlib import ExitStack
 
     from toktools.login import dialogues, place
@@ -144,16 +146,16 @@ def _work(options: SimpleNamespace) -> int:
 def _signer(options: SimpleNamespace) -> Signer | None:
     if options.no_mfa:
         if options.k or options.signer:
-            raise ToktoolsError("--no-mfa and a key exclude each other")
+            raise ToktoolsError("--no-mfa cannot be used with -k or --signer")
         return None
     if options.k:
         if options.p or options.b:
-            raise ToktoolsError("-p and -b belong to --signer")
+            raise ToktoolsError("-p and -b go with --signer, not with -k")
         return keys.open_signer(options.k, options.passin, TOOL.warn)
     if not options.signer:
-        raise ToktoolsError("-k KEY, or --signer COMMAND, is missing", "try 'tok-login --help'")
+        raise ToktoolsError("-k KEY or --signer COMMAND is missing", "try 'tok-login --help'")
     if not options.p:
-        raise ToktoolsError("--signer needs -p PUB: a wrong signature would be counted as a wrong login")
+        raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
     from toktools.keys import public
     from toktools.keys.command import Command
 

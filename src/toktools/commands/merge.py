@@ -30,19 +30,19 @@ COMMAND_LINE = CommandLine(
         Option("-o", "OUT", "write to OUT, whole or not at all", also="--output"),
     ),
     TOKENS,
-    Option("-p", "PUB", "verify with this key first; USER=PUB: of USER", also="--verify-key", repeated=True),
+    Option("-p", "PUB", "verify with this key first; USER=PUB: the key of USER", also="--verify-key", repeated=True),
     (
         Option(
             "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
         ),
-        Option("--approvals", "", "take the approvals of copies, the SIGNATURE files"),
+        Option("--approvals", "", "take the approvals from copies of FILE, the SIGNATURE files"),
     ),
     Option(
         "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")
     ),
-    Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
+    Option("--public-key", "PUB", "fill in the public key in an authdata file", default=None),
     Operand("FILE", "the token file", required=True),
-    Operand("SIGNATURE", "a file with signatures, else standard input", many=True),
+    Operand("SIGNATURE", "a file with signatures; the default is standard input", many=True),
 )
 
 

@@ -46,7 +46,7 @@ class User:
             sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
             raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
         if any(byte < ord(" ") or byte == _DELETE for byte in secret):
-            raise ToktoolsError("a password with a control character cannot be typed")
+            raise ToktoolsError("the password has a control character, which cannot be typed")
         return secret
 
 
@@ -77,12 +77,12 @@ def sign(cli: Cli, place: Here, signer: Signer) -> None:
     """
     source, tokens = _token_file(cli, place)
     if tokens.shape.kind != "mfa":
-        raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
+        raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
     digests = tokens.digests
     if not 0 < len(digests) <= _MOST_HSMS:
-        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, and a cluster has 1 to {_MOST_HSMS} HSMs")
+        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MOST_HSMS} HSMs")
     if len({*digests}) < len(digests):
-        raise ToktoolsError("the CLI wrote the same token twice, and each HSM makes one of its own")
+        raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
         tokens.put(index, signer.sign(digest))
     verifier = signatures.Verifier([signer.public] if signer.public else [], digests)
@@ -131,9 +131,9 @@ class Commands:
 def refuse_command(command: str) -> None:
     """Raise ToktoolsError where a command is not one line of text that can be typed."""
     if not command.strip() or not command.isprintable() or command.endswith("\\"):
-        raise ToktoolsError("a command for the CLI is one line of text")
+        raise ToktoolsError("a command for the CLI must be one line of text")
     if len(command.encode(errors="replace")) > MAX_LINE:
-        raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
+        raise ToktoolsError(f"a command for the CLI must not have more than {MAX_LINE} bytes")
 
 
 def lines(cli: Cli) -> Iterator[str]:

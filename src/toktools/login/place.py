@@ -39,7 +39,8 @@ class Here:
         # How it would want that quoted is not documented.
         if not (self.path.isascii() and self.path.translate(_PLAIN).isalnum()):
             raise ToktoolsError(
-                f"{shown(self.path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder"
+                f"{shown(self.path)}: the CLI may misread this name",
+                "set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'",
             )
         return list(cli)
 
@@ -73,7 +74,7 @@ class There(Here):
             made = self._run("umask 077; d=$(mktemp -d) && echo toktools:$d", *master)
             found = _FOLDER.search(made)
             if not found:
-                raise ToktoolsError(f"{shown(host)}: no folder could be made there with mktemp -d")
+                raise ToktoolsError(f"{shown(host)}: cannot create a folder there with mktemp -d")
         except BaseException:
             self.close()
             raise
@@ -129,10 +130,10 @@ class There(Here):
                 argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=signals.let_through
             )
         except OSError:
-            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "--ssh names it") from None
+            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
         if done.returncode:
             place = f"{shown(self._host)}: "
-            what = "ssh has failed" if done.returncode == _LOST else signals.ending(done.returncode)
+            what = "ssh failed" if done.returncode == _LOST else signals.ending(done.returncode)
             raise ToktoolsError(f"{place}{what}")
         return done.stdout
 
