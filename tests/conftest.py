@@ -27,10 +27,14 @@ PASS_PHRASE = "correct horse"
 def need(*tools: str) -> None:
     """Skip the test where a tool is missing; in CI a missing tool is a failure."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        lack(*missing)
+
+
+def lack(*what: str) -> None:
+    """Skip the test for what is not installed; in CI that is a failure."""
+    reason = f"not installed: {', '.join(what)}"
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ __all__ = ["store"]  # a fixture
 USER = ["--username", "officer1", "--role", "admin"]
 ASKS_PASSWORD = b"Enter password for officer1: "
 READY = b"aws-cloudhsm > "
+ASKS_PLACE = b"\x1b[6n"  # of the cursor (ECMA-48, DSR), which a real terminal tells
 FOREVER = "time.sleep(300)"
 
 # A CLI in small steps, each of which a test can replace. It writes down who it is, what it was started with, and every
@@ -274,7 +275,8 @@ class Seat:
 
     def wait_for(self, *texts: str | bytes) -> None:
         for text in texts:
-            self.screen.expect_exact(text if isinstance(text, bytes) else text.encode())
+            while self.screen.expect_exact([text if isinstance(text, bytes) else text.encode(), ASKS_PLACE]):
+                self.screen.send(b"\x1b[20;1R")
 
     def log_in(self) -> None:
         """Give the password, and wait for the terminal to be the user's."""
