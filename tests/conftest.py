@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -31,10 +31,12 @@ def need(*tools: str) -> None:
         lack(*missing)
 
 
-def lack(*what: str) -> None:
+def lack(*what: str) -> NoReturn:
     """Skip the test for what is not installed; in CI that is a failure."""
     reason = f"not installed: {', '.join(what)}"
-    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass(frozen=True)
