@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -27,10 +27,16 @@ PASS_PHRASE = "correct horse"
 def need(*tools: str) -> None:
     """Skip the test where a tool is missing; in CI a missing tool is a failure."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        lack(*missing)
+
+
+def lack(*what: str) -> NoReturn:
+    """Skip the test for what is not installed; in CI that is a failure."""
+    reason = f"not installed: {', '.join(what)}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass(frozen=True)

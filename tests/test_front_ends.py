@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from shutil import copy, which
 
 import pytest
-from conftest import need
+from conftest import ROOT, lack, need
 from rehearsing import PASSWORD
 from test_login import Desk, Seat, answers, desk, enrolled, seat
 
@@ -173,9 +177,7 @@ def test_a_line_editor(desk: Desk, switch: str) -> None:
     assert desk.lines("heard")[1:] == [PASSWORD, "", "user list", "key list", "quit"]
 
 
-@pytest.mark.parametrize(
-    "switch", [s for s in SWITCHES if not s.startswith(("a question for the cursor", "what is typed"))]
-)
+@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if not switch.startswith("what is typed")])
 def test_a_line_editor_that_is_handed_over(desk: Desk, switch: str) -> None:
     """The user gets the editor's own prompt, with its switches, and the exit status."""
     desk.fake(EDITOR + SWITCHES[switch] + "\ndef end():\n    os._exit(5)\n")
@@ -185,8 +187,9 @@ def test_a_line_editor_that_is_handed_over(desk: Desk, switch: str) -> None:
         person.wait_for("logged in as officer1 (admin)")
         if "brackets" in switch:
             person.wait_for("\x1b[?2004h")
+        person.wait_for("> ")
         person.type("user list")
-        person.wait_for('"data": "user list"')
+        person.wait_for('"data": "user list"', "> ")
         person.type("quit")
         person.end(5)
 
@@ -391,16 +394,70 @@ const reply = (data) => console.log(JSON.stringify({error_code: 0, data}, null, 
 """
 
 
-@pytest.fixture(params=[*REAL, "node's readline"])
+FRONT_ENDS = ROOT / "tests" / "front_ends"
+CRATES = Path("/usr/share/cargo/registry")  # where Debian's packages of Rust have them
+CARGO = """
+[package]
+name = "cli"
+version = "0.0.0"
+edition = "2021"
+[[bin]]
+name = "cli"
+path = "rustyline.rs"
+[dependencies]
+rustyline = "9"
+[profile.dev]
+debug = false
+"""
+
+
+@pytest.fixture(scope="session")
+def rustyline(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A CLI on rustyline, built from Debian's packages."""
+    need("cargo")
+    versions = [*CRATES.glob("rustyline-*")]
+    if not versions:
+        lack("rustyline")
+    if not any(version.name.startswith("rustyline-9.") for version in versions):
+        pytest.skip("it is written for rustyline 9")
+    return once("rustyline", _build_rustyline) / "target" / "debug" / "cli"
+
+
+def _build_rustyline(folder: Path) -> None:
+    (folder / "Cargo.toml").write_text(CARGO)
+    copy(FRONT_ENDS / "rustyline.rs", folder)
+    source = ["source.crates-io.replace-with='debian'", f"source.debian.directory='{CRATES}'"]
+    words = ["cargo", "build", "--quiet", "--offline", "--target-dir", "target"]
+    subprocess.run([*words, "--config", source[0], "--config", source[1]], cwd=folder, check=True)
+
+
+def _node(desk: Desk, _: pytest.FixtureRequest) -> None:
+    need("node")
+    desk.write("fake.js", NODE.encode())
+    desk.script('exec node fake.js "$@"')
+
+
+def _reedline(desk: Desk, _: pytest.FixtureRequest) -> None:
+    need("nu")
+    run = f"--no-config-file --no-history --execute 'source {FRONT_ENDS}/reedline.nu'"
+    desk.script(f"echo $$ $PPID >pid; HOME=$PWD exec {which('nu')} {run}")
+
+
+def _rustyline(desk: Desk, request: pytest.FixtureRequest) -> None:
+    desk.script(f"exec {request.getfixturevalue('rustyline')}")
+
+
+OTHERS = {"node's readline": _node, "reedline": _reedline, "rustyline": _rustyline}
+
+
+@pytest.fixture(params=[*REAL, *OTHERS])
 def real(request: pytest.FixtureRequest, desk: Desk) -> Desk:
     """A desk where the CLI is drawn by a real line editor."""
     if request.param in REAL:
         desk.fake(REAL[request.param] + MAIN)
         desk.script(f'exec {sys.executable} fake.py "$@"')
     else:
-        need("node")
-        desk.write("fake.js", NODE.encode())
-        desk.script('exec node fake.js "$@"')
+        OTHERS[request.param](desk, request)
     return desk
 
 

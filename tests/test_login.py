@@ -35,6 +35,7 @@ __all__ = ["store"]  # a fixture
 USER = ["--username", "officer1", "--role", "admin"]
 ASKS_PASSWORD = b"Enter password for officer1: "
 READY = b"aws-cloudhsm > "
+ASKS_PLACE = b"\x1b[6n"  # of the cursor (ECMA-48, DSR), which a real terminal tells
 FOREVER = "time.sleep(300)"
 
 # A CLI in small steps, each of which a test can replace. It writes down who it is, what it was started with, and every
@@ -274,7 +275,8 @@ class Seat:
 
     def wait_for(self, *texts: str | bytes) -> None:
         for text in texts:
-            self.screen.expect_exact(text if isinstance(text, bytes) else text.encode())
+            while self.screen.expect_exact([text if isinstance(text, bytes) else text.encode(), ASKS_PLACE]):
+                self.screen.send(b"\x1b[20;1R")
 
     def log_in(self) -> None:
         """Give the password, and wait for the terminal to be the user's."""
@@ -581,6 +583,8 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         (["--username", "officer1", "-k", "k", "--", "x"], "--role"),
         ([*USER, "--", "x"], "-k"),
         ([*USER, "-k", "k", "--bogus", "--", "x"], "--bogus"),
+        (["-u", "officer1", "-k", "k", "--", "x"], "option -u not recognized\ntok-login: hint: --username?\n"),
+        (["--username", "officer1", "-R", "admin", "-k", "k"], "option -R not recognized\ntok-login: hint: --role?\n"),
         (["--username", "o r", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a" * 32, "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a;b", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
@@ -712,12 +716,38 @@ def test_a_password_that_is_not_ascii(desk: Desk) -> None:
 
 
 def test_nobody_to_ask(desk: Desk) -> None:
-    """Without a terminal and --password there is one line and a hint, and nothing is typed."""
-    desk.fake()
+    """Without a terminal and --password there is one line and a hint, and nothing is started."""
     done = desk.run(*desk.words("--", "user list"), start_new_session=True)
     assert_refused(done, 2, "officer1: there is no terminal to ask for the password\n", "hint: use --password")
-    assert len(desk.lines("heard")) == 1
+    assert desk.pids() == []
     desk.assert_tidy(done.err)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("env:MISSING", "there is no such environment variable\n"),
+        ("file:missing", "missing: no such file or directory\n"),
+        ("file:tmp", "tmp: is a directory\n"),
+        ("fd:77", "descriptor 77: bad file descriptor\n"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--password", "--answer"])
+def test_a_source_that_is_not_there(desk: Desk, option: str, source: str, said: str) -> None:
+    """A secret that cannot be fetched is told before anything is started."""
+    words = ["--password", source] if option == "--password" else ["--password", "file:password"]
+    words += ["--answer", f"Really?={source}"] if option == "--answer" else []
+    done = desk.run(*desk.words(*words, "--", "user list"), start_new_session=True)
+    assert_refused(done, 2, f"tok-login: {option}: {said}")
+    assert desk.pids() == []
+
+
+def test_a_source_that_is_a_pipe(desk: Desk) -> None:
+    """A pipe in the place of a file is read once, and not spoilt before."""
+    os.mkfifo(desk.cwd / "pipe")
+    words = shlex.join(desk.words("--password", "file:pipe", "--", "user list"))
+    done = desk.sh(f"cat password >pipe & {words}", env=desk.env, start_new_session=True).check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
 
 
 # Commands.
@@ -751,7 +781,7 @@ def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
     """A command that is refused ends it with 1, and those behind it are not run."""
     delete = "user delete --username nobody --role admin"
     done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
-    done.check(1, "tok-login: ./cli: refused: tok-rehearse: there is no such user\n")
+    done.check(1, "tok-login: command 2: ./cli: refused: tok-rehearse: there is no such user\n")
     assert len(answers(done.out)) == 1 + done.out.count(b'"error_code":1')
     assert b'"users"' not in done.out
 
@@ -768,7 +798,7 @@ def test_a_command_without_an_answer(desk: Desk, command: str) -> None:
 def test_nothing_is_typed_at_a_question(desk: Desk) -> None:
     """At a question of a command, neither the password nor the next command is typed."""
     desk.fake("def run(line):\n    ask_password()")
-    assert_refused(desk.login(commands=("one", "two")), 2, "it shows: Enter password:\n")
+    assert_refused(desk.login(commands=("one", "two")), 2, "tok-login: command 1: ", "it shows: Enter password:\n")
     assert desk.lines("heard")[1:] == [PASSWORD, "", "one"]
 
 

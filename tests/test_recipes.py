@@ -18,18 +18,23 @@ from threading import Thread
 from typing import ClassVar
 
 import pytest
-from conftest import ROOT, Shell, need
+from conftest import ROOT, Shell, lack, need
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, AsymmetricPadding, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from rehearsing import PASSWORD, enrol
 from servers import SSHD, answers, configure_sshd, free_port
 from test_manual import commands_in
+
+from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
+from toktools.rehearsal.state import State
 
 PAGE = (ROOT / "man" / "tok-recipes.7").read_text()
 RECIPES = dict(re.findall(r"^\.Ss (.*?)\n(.*?)(?=^\.S[sh] )", PAGE, re.MULTILINE | re.DOTALL))
 SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", *map(str, Path("/usr/lib").glob("*/softhsm/libsofthsm2.so")))
+CLIENTS = [*Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib64/pkcs11/p11-kit-client.so")]
 PIN = "1234"
 
 
@@ -231,6 +236,22 @@ def signing_host(desk: Desk) -> Iterator[str]:
         yield "officer1.pub"
 
 
+def forwarded(desk: Desk) -> Iterator[str]:
+    """A token here, and a host where p11-kit has its module."""
+    module = next((path for path in CLIENTS if path.exists()), None)
+    if module is None:
+        lack("p11-kit-client.so")
+    # A socket's name must be short, and pytest's folders have long names.
+    folder = Path(desk.sh("mktemp -d").decode().strip())
+    desk.env |= {"XDG_RUNTIME_DIR": str(folder), "SOCKET": str(folder / "there"), "CLIENT": str(module)}
+    try:
+        with contextmanager(token)(desk), contextmanager(signing_host)(desk) as public_key:
+            yield public_key
+            assert not (folder / "there").exists()
+    finally:
+        shutil.rmtree(folder)
+
+
 USUAL = ("openssl", "base64")
 TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "openssl, once for each digest": (USUAL, nothing),
@@ -250,9 +271,11 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "Several machines": (("parallel", "ssh", "ssh-keygen"), signing_host),
     "A signing host": (("ssh", "ssh-keygen"), signing_host),
     "A machine without a network": ((), stick),
+    "A token here, the work on a host": (("softhsm2-util", "p11-kit", "ssh", "ssh-keygen"), forwarded),
 }
-# Run elsewhere: by the test of the example.
-ELSEWHERE = {"A rule for make"}
+QUORUM = "A quorum token, from its making to its use"
+# Run elsewhere: by the test of the example, and by a test of its own.
+ELSEWHERE = {"A rule for make", QUORUM}
 
 
 @pytest.fixture
@@ -269,7 +292,7 @@ def test_what_is_not_run_says_so() -> None:
     """Each recipe of the page is run by a test, or is marked as not run and has no commands."""
     unmarked = {title for title, text in RECIPES.items() if not text.startswith("Not run:")}
     assert unmarked == TESTED.keys() | ELSEWHERE
-    assert not [title for title in RECIPES.keys() - TESTED.keys() if commands_in(RECIPES[title])]
+    assert not [title for title in RECIPES.keys() - TESTED.keys() - ELSEWHERE if commands_in(RECIPES[title])]
 
 
 @pytest.mark.parametrize("title", TESTED)
@@ -283,6 +306,31 @@ def test_recipe(desk: Desk, title: str) -> None:
         script = "\n".join(command for command, _ in found)
         assert desk.sh(script).decode() == "".join(output for _, output in found)
     desk.shell.run("tok-verify", "-q", "-p", public_key, "signed-tokens.json").check(0)
+
+
+def test_a_quorum_in_one_session(desk: Desk, keys: Path) -> None:
+    """A quorum token is generated, approved and used by commands that come one by one, and alice is gone."""
+    need("jq")
+    state = desk.shell.cwd / "state.sqlite"
+    enrol(state, "officer1", desk.shell.cwd / "officer1.key")
+    desk.shell.write("password", f"{PASSWORD}\n".encode())
+    with State(str(state)).cluster(3) as cluster:
+        session = Session()
+        cluster.login(session, ("admin", ADMIN), PASSWORD)
+        for name, key in (("admin2", "pkcs8"), ("admin3", "other")):
+            shutil.copy(keys / f"{key}.pem", desk.shell.cwd / f"{name}.key")
+            cluster.create(session, (name, ADMIN), PASSWORD)
+            cluster.users[name, ADMIN].public_key = desk.sh(f"openssl pkey -in {name}.key -pubout").decode()
+            cluster.users[name, ADMIN].quorum = True
+        cluster.create(session, ("alice", CRYPTO_USER), PASSWORD)
+        cluster.values["user"] = 2
+    desk.wrap("tok-login", f"exec {desk.shell.bin}/tok-login --cli 'tok-rehearse --state {state}' \"$@\"")
+    (desk.shell.cwd / "admin.token").unlink()
+    ((command, printed),) = commands_in(RECIPES[QUORUM])
+    assert desk.sh(command).decode() == printed
+    with State(str(state)).cluster(3) as cluster:
+        assert ("alice", CRYPTO_USER) not in cluster.users
+        assert ("admin2", ADMIN) in cluster.users
 
 
 def test_several_machines_keep_the_order(desk: Desk) -> None:

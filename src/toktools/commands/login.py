@@ -117,10 +117,10 @@ def _work(options: SimpleNamespace) -> int:
         if command is not None:
             dialogues.refuse_command(command)
     passphrases.warn_of_exposure(options.password, TOOL.warn)
-    user = dialogues.User(options.username, options.role, options.password)
     commands = dialogues.Commands(dict(options.answer), compact=bool(options.c), text=options.text)
     undo = ExitStack()
     signer = _signer(options)
+    user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     with signals.tidied(tidy=undo.close), undo:
         if signer:
@@ -136,9 +136,7 @@ def _work(options: SimpleNamespace) -> int:
         if not given:
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
-        for command in given:
-            for line in dialogues.lines(cli) if command is None else [command]:
-                commands.run(cli, line, files.write_stdout)
+        commands.run(cli, given, files.write_stdout)
         dialogues.leave(cli)
     return 0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from toktools import files, prompts, replacing, signatures, tokenfile
+from toktools import files, passphrases, prompts, replacing, signatures, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.login.driver import MAX_LINE, plain
 
@@ -31,9 +32,13 @@ _BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 
 
 class User:
-    """Who logs in: the name, the role, and where the password comes from when it is asked for."""
+    """Who logs in: the name, the role, and where the password comes from when it is asked for.
+
+    Raises ToktoolsError where it cannot come from there.
+    """
 
     def __init__(self, name: str, role: str, password: Secret) -> None:
+        passphrases.require(password, name, "password")
         self.name = name
         self.role = role
         self._password = password
@@ -108,24 +113,45 @@ def _token_file(cli: Cli, place: Here) -> tuple[files.Snapshot, tokenfile.TokenF
 
 
 class Commands:
-    """How commands are run: what answers their questions, and in what shape their answers are written."""
+    """How commands are run: what answers their questions, and in what shape their answers are written.
+
+    Raises ToktoolsError where an answer cannot come from its source.
+    """
 
     def __init__(self, replies: Mapping[str, Secret], *, compact: bool, text: bool) -> None:
+        for question, secret in replies.items():
+            passphrases.require(secret, question, "answer")
         self._replies = {plain(question): secret for question, secret in replies.items()}
         self._compact = compact
         self._text = text
 
-    def run(self, cli: Cli, command: str, write: Callable[[bytes], None]) -> None:
-        """Have the CLI run a command, and write its answer and a line feed: JSON as it came, or in one line.
+    def run(self, cli: Cli, commands: Sequence[str | None], write: Callable[[bytes], None]) -> None:
+        """Have the CLI run commands, and write each answer and a line feed: JSON as it came, or in one line.
 
-        Raises ToktoolsError, with the status 1 where the CLI refuses.
+        None stands for the lines of standard input. Raises ToktoolsError, with the status 1 where the CLI refuses,
+        which says of several commands which one it was.
         """
-        cli.type(command.encode())
-        answer = cli.answer(self._replies, text=self._text)
-        if self._compact and answer.startswith("{"):
-            answer = _BETWEEN.sub(r"\1", answer)
-        write(f"{answer}\n".encode())
-        cli.accept(answer)
+        for number, command in enumerate(commands, 1):
+            place = f"command {number}" if len(commands) > 1 else ""
+            for where, line in _lines(cli) if command is None else [(place, command)]:
+                self._run(cli, where, line, write)
+
+    def _run(self, cli: Cli, place: str, command: str, write: Callable[[bytes], None]) -> None:
+        with _at(place):
+            cli.type(command.encode())
+            answer = cli.answer(self._replies, text=self._text)
+        shown = _BETWEEN.sub(r"\1", answer) if self._compact and answer.startswith("{") else answer
+        write(f"{shown}\n".encode())
+        with _at(place):
+            cli.accept(answer)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except ToktoolsError as error:
+        raise error.at(place) if place else error from None
 
 
 def refuse_command(command: str) -> None:
@@ -136,8 +162,8 @@ def refuse_command(command: str) -> None:
         raise ToktoolsError(f"a command for the CLI must not have more than {MAX_LINE} bytes")
 
 
-def lines(cli: Cli) -> Iterator[str]:
-    """Read commands from standard input, each as soon as it is there; the CLI may end meanwhile.
+def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
+    """Read commands from standard input, each as soon as it is there, with its place; the CLI may end meanwhile.
 
     Raises ToktoolsError, which names the line.
     """
@@ -152,12 +178,11 @@ def lines(cli: Cli) -> Iterator[str]:
         line, _, ahead = ahead.partition(b"\n")
         number += 1
         if line.strip():
-            try:
-                command = line.decode(errors="surrogateescape").rstrip("\r")
+            place = f"{files.STDIN_NAME}: line {number}"
+            command = line.decode(errors="surrogateescape").rstrip("\r")
+            with _at(place):
                 refuse_command(command)
-            except ToktoolsError as error:
-                raise error.at(f"{files.STDIN_NAME}: line {number}") from None
-            yield command
+            yield place, command
 
 
 def leave(cli: Cli) -> None:

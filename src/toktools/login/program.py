@@ -15,6 +15,8 @@ from toktools import files, signals, terminal
 from toktools.errors import ToktoolsError
 
 _CHUNK = 1 << 16
+_BURST = 16
+"""Chunks, of 4 KiB as Linux has them, that are passed on between looks at the keys: a look takes as long as a chunk."""
 _LOOK_UP = 0.5
 """Seconds after which a silent terminal's program is looked at: another may hold the terminal open."""
 _SOON = 5.0
@@ -143,7 +145,7 @@ class Program:
             ready, writable, _ = select.select([self._fd, *keys], [self._fd] if typed else [], [], _LOOK_UP)
             try:
                 if self._fd in ready:
-                    files.write_stdout(os.read(self._fd, _CHUNK))
+                    self._show()
                 elif self.has_ended():
                     return
                 if writable:
@@ -154,6 +156,14 @@ class Program:
                 return
             if files.STDIN in ready:
                 typed += _typed()
+
+    def _show(self) -> None:
+        """Pass on what the program has written; when that is much, keys are looked at between."""
+        try:
+            for _ in range(_BURST):
+                files.write_stdout(os.read(self._fd, _CHUNK))
+        except BlockingIOError:
+            pass
 
 
 def _typed() -> bytes:
