@@ -121,8 +121,10 @@ def factors(desk: Desk, key: Path | None, username: str = "officer1") -> tuple[i
 # With the stand-in.
 
 
-def test_a_first_key(desk: Desk) -> None:
+@pytest.mark.parametrize("prompt", [[], ["--prompt-after-login"]])
+def test_a_first_key(desk: Desk, prompt: list[str]) -> None:
     """A user without a second factor gets one: every step is told, and the user is an approver."""
+    desk.stand_in(*prompt)
     done = enroll(desk, user=ADMIN).check(0)
     assert journal(done) == [line.replace("officer1", "admin") for line in WHOLE]
     assert factors(desk, other(desk), "admin") == (1, 1)
@@ -262,8 +264,10 @@ def test_a_signer(desk: Desk, base64: bool) -> None:  # noqa: FBT001 - a paramet
 def test_a_signer_of_another_key(desk: Desk) -> None:
     """A key whose public half is another is not registered: nothing has changed."""
     signer = ["--signer", f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256", "-p", str(other(desk))]
-    done = enroll(desk, *signer, user=ADMIN).check(1, "; nothing changed\n")
-    assert journal(done)[0] == "logged in as admin (admin)"
+    done = enroll(desk, *signer, user=ADMIN).check(1)
+    told, fault = journal(done)
+    assert told == "logged in as admin (admin)"
+    assert fault.endswith("; nothing changed")
     assert factors(desk, None, "admin") == (0, 0)
 
 
@@ -378,9 +382,25 @@ def test_a_step_that_fails(desk: Desk, steps: str, status: int, told: int, said:
     lines = [line for line in journal(done) if not line.startswith("hint: ")]
     assert lines[:-1] == WHOLE[:told]
     assert lines[-1].endswith(said)
-    assert len(journal(done)) - len(lines) == (status == 1)
+    assert len(journal(done)) - len(lines) == (status == 1 and told in {0, 2})
     assert desk.heard() <= 4
     assert ("logout" in desk.lines("heard")) == (told > 2)
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "said"),
+    [
+        ("def ask_again():\n    show(READY)\n    hear()", 2, "; nothing changed"),
+        ("def accept():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI tells"),
+        ("def accept():\n    raise SystemExit", 2, "; whether the second factor is taken away is not known"),
+        ("def prove(line):\n    reply('no', 1)", 2, ", but no login has proved it: ./cli: refused: no"),
+    ],
+)
+def test_a_removal_that_fails(desk: Desk, steps: str, status: int, said: str) -> None:
+    """The same is said where the second factor is to be taken away."""
+    desk.fake(f"{SET_UP}\n{steps}")
+    done = enroll(desk, "--deregister", "--old-key", desk.key).check(status)
+    assert [line for line in journal(done) if not line.startswith("hint: ")][-1].endswith(said)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def _work(options: SimpleNamespace) -> int:
         with _left("nothing changed", _hint_of_login(options)):
             dialogues.log_in(cli, user, place.file("login.json"), old)
         TOOL.say(f"logged in as {who}")
-        with _left("nothing changed", _hint_of_change(options)):
+        with _left("nothing changed"):
             dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
         TOOL.say("registering the new key" if new else "taking the second factor away")
         with _left(
@@ -80,14 +80,14 @@ def _old(options: SimpleNamespace) -> Signer | None:
 
 
 @contextmanager
-def _left(refused: str, hint: str, gone: str = "") -> Iterator[None]:
-    """Say after an error how things are left: where the CLI has refused, or else."""
+def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
+    """Say after an error how things are left: where the answer was no, with a hint, or otherwise."""
     try:
         yield
     except ToktoolsError as error:
         if error.status == 1:
             raise ToktoolsError(f"{error.message}; {refused}", error.hint or hint, 1) from None
-        raise error.also(gone or refused) from None
+        raise error.also(otherwise or refused) from None
 
 
 def _hint_of_login(options: SimpleNamespace) -> str:
