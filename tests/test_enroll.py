@@ -14,6 +14,7 @@ import pexpect
 import pytest
 from conftest import PASS_PHRASE, Done
 from rehearsing import PASSWORD
+from test_front_ends import EDITOR, SWITCHES
 from test_host import Host, fake, host
 from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk, enrolled, wait_until
 from test_pkcs11 import Store, store
@@ -57,9 +58,9 @@ def change(line):
         write_tokens(path)
         ask_file(path)
         ask_key()
-    accept()
+    approve()
 
-def accept():
+def approve():
     reply({"username": "officer1", "role": "admin"})
 
 def log_out(line):
@@ -68,15 +69,29 @@ def log_out(line):
 def prove(line):
     log_in(line)
 
+def prompted():
+    show(READY)
+    return command()
+
 def main():
     note("pid", f"{os.getpid()} {PARENT}")
     start()
-    show(READY)
     for step in (log_in, change, log_out, prove):
-        globals()[step.__name__](command())
-        show(READY)
-    assert command() == "quit"
+        globals()[step.__name__](prompted())
+    assert prompted() == "quit"
     end()
+"""
+
+# The same with the line editor of EDITOR.
+EDITED = r"""
+def ask_again():
+    edit("Confirm password:", "")
+
+def ask_key():
+    edit("Enter public key PEM file path:")
+
+def prompted():
+    return command()
 """
 
 
@@ -329,6 +344,17 @@ def test_what_is_typed(desk: Desk) -> None:
     assert "\n".join(desk.lines("key")) == other(desk).with_suffix(".pub").read_text() + modes
 
 
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_line_editor(desk: Desk, switch: str) -> None:
+    """Whatever the habits of the CLI's line editor, each answer is typed once, and where it belongs."""
+    desk.fake(EDITOR + SET_UP + EDITED + SWITCHES[switch])
+    assert journal(enroll(desk).check(0)) == WHOLE
+    firsts = [line.split(None, 1)[0] if line else "" for line in desk.lines("heard")]
+    typed = ["login", PASSWORD, "user", PASSWORD, PASSWORD, "", firsts[6], "logout", "login", PASSWORD, "", "quit"]
+    assert firsts == typed
+    assert firsts[6].endswith("/new-key.pub")
+
+
 @pytest.mark.parametrize(
     ("steps", "status", "told", "said"),
     [
@@ -357,13 +383,13 @@ def test_what_is_typed(desk: Desk) -> None:
             "'Enter public key PEM file path:' was expected; it shows: Enter password:; nothing changed",
         ),
         (
-            "def accept():\n    raise SystemExit",
+            "def approve():\n    raise SystemExit",
             2,
             2,
             "./cli: it ended (exit status 0); it shows: nothing; whether the new key is registered is not known",
         ),
-        ("def accept():\n    show('done\\n')", 2, 2, "it shows: done; whether the new key is registered is not known"),
-        ("def accept():\n    reply('no', 1)", 1, 2, "./cli: refused: no; nothing changed, as far as the CLI tells"),
+        ("def approve():\n    show('done\\n')", 2, 2, "it shows: done; whether the new key is registered is not known"),
+        ("def approve():\n    reply('no', 1)", 1, 2, "./cli: refused: no; nothing changed, as far as the CLI tells"),
         ("def log_out(line):\n    reply('no', 1)", 2, 3, f"{UNPROVED}./cli: refused: no"),
         ("def prove(line):\n    reply('no', 1)", 2, 3, f"{UNPROVED}./cli: refused: no"),
         (
@@ -391,8 +417,8 @@ def test_a_step_that_fails(desk: Desk, steps: str, status: int, told: int, said:
     ("steps", "status", "said"),
     [
         ("def ask_again():\n    show(READY)\n    hear()", 2, "; nothing changed"),
-        ("def accept():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI tells"),
-        ("def accept():\n    raise SystemExit", 2, "; whether the second factor is taken away is not known"),
+        ("def approve():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI tells"),
+        ("def approve():\n    raise SystemExit", 2, "; whether the second factor is taken away is not known"),
         ("def prove(line):\n    reply('no', 1)", 2, ", but no login has proved it: ./cli: refused: no"),
     ],
 )
@@ -411,7 +437,7 @@ def test_a_removal_that_fails(desk: Desk, steps: str, status: int, said: str) ->
         ("ask_again", signal.SIGINT, 1),
         ("write_tokens", signal.SIGHUP, 1),
         ("ask_key", signal.SIGTERM, 1),
-        ("accept", signal.SIGINT, 2),
+        ("approve", signal.SIGINT, 2),
         ("log_out", signal.SIGTERM, 3),
         ("prove", signal.SIGINT, 3),
         ("end", signal.SIGINT, 4),
@@ -473,7 +499,7 @@ def test_the_public_key_there(host: Host) -> None:
     ("step", "told", "said"),
     [
         ("ask_key", 1, "; nothing changed"),
-        ("accept", 2, "; whether the new key is registered is not known"),
+        ("approve", 2, "; whether the new key is registered is not known"),
         ("prove", 3, ""),
     ],
 )
