@@ -216,6 +216,17 @@ def test_a_login_takes_it_too(shell: Shell) -> None:
     shell.run("tok-login", "-k", "awskms://x/y", *words, env=env).check(2, "not the URI of a key in AWS KMS")
 
 
+def test_it_is_enrolled(shell: Shell, kms: Any, endpoint: str) -> None:
+    """A key in KMS becomes a second factor, and logs in."""
+    uri = f"awskms:///{made(kms)}?endpoint={quote(endpoint, safe='')}"
+    cli = "tok-rehearse --state state.sqlite"
+    shell.write("password", b"for-practice\n")
+    shell.sh(f"printf '%s\\n' 'cluster activate' for-practice for-practice | {cli} interactive").check(0)
+    env = {**shell.env, "HOME": str(shell.cwd), **CREDENTIALS}
+    words = ["-k", uri, "--username", "admin", "--role", "admin", "--password", "file:password", "--cli", cli]
+    shell.run("tok-enroll", *words, env=env).check(0, "tok-enroll: logged in with the new key as admin (admin)\n")
+
+
 def test_without_boto3(shell: Shell) -> None:
     """Where the package is missing, the message names the extra."""
     shell.write("boto3.py", b"raise ImportError")

@@ -27,6 +27,7 @@ OFFERED = [
     ("tok-sign -k ", PRIVATE | SIGNERS),
     ("tok-sign --key ", PRIVATE | SIGNERS),
     ("tok-login --username officer1 -k ", PRIVATE | SIGNERS),
+    ("tok-enroll --username officer1 --old-key ", PRIVATE | SIGNERS),
     ("tok-sign -k p", {"pkcs11:"}),
     ("tok-sign -k a", {"awskms:///"}),
     ("tok-sign -k off", {"officer1.key", "officer1.pem"}),

@@ -131,7 +131,7 @@ def accept(prompt, line):
     "dots": 'def ask_password():\n    edit(PASSWORD, "•")',
     "no new line after the password": r"""
 def accept(prompt, line):
-    if not prompt.startswith("Enter p"):
+    if "password" not in prompt:
         show("\r\n")
 """,
     "another prompt after the login": r"""

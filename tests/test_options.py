@@ -253,6 +253,7 @@ def test_both_forms_are_one_option(tool: Tool) -> None:
 
 # The long options that there were before every letter had one.
 OLD = {
+    "tok-enroll": ["--help", "--version"],
     "tok-exec": ["--help", "--version"],
     "tok-extract": ["--help", "--version"],
     "tok-inspect": ["--json", "--hex", "--help", "--version"],

@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli
-    from toktools.login.place import Here
+    from toktools.login.place import File, Here
     from toktools.passphrases import Secret
 
 _DELETE = 0x7F
@@ -27,6 +27,8 @@ _MOST_HSMS = 28
 _LATE = 3.0
 """Seconds that the token file may come after the question for it."""
 _LOOK_UP = 0.01
+_SET_UP = "set-up.json"
+_NEW_KEY = "new-key.pub"
 _BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 """A string of JSON, which stays, or white space between."""
 
@@ -42,9 +44,18 @@ class User:
         self.name = name
         self.role = role
         self._password = password
+        self._known: bytes | None = None
 
     def password(self) -> bytes:
-        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other."""
+        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other.
+
+        Nobody is asked twice.
+        """
+        if self._known is None:
+            self._known = self._fetched()
+        return self._known
+
+    def _fetched(self) -> bytes:
         secret = self._password(self.name, "password")
         if len(secret.decode(errors="replace")) not in _PASSWORD_SIZES:
             # The HSM would count it as a wrong one.
@@ -55,13 +66,13 @@ class User:
         return secret
 
 
-def log_in(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
-    """Log in with a second factor, for which the CLI writes its token file at the place; or, with no signer, without.
+def log_in(cli: Cli, user: User, tokens: File, signer: Signer | None) -> None:
+    """Log in with a second factor, for which the CLI writes the token file; or, with no signer, without.
 
     Raises ToktoolsError, with the status 1 where the CLI refuses.
     """
     cli.wait_for(prompts.READY)
-    second = f" mfa-token-sign --token {place.path}" if signer else ""
+    second = f" mfa-token-sign --token {tokens.path}" if signer else ""
     cli.type(f"login --username {user.name} --role {user.role}{second}".encode())
     cli.wait_for(prompts.PASSWORD)
     secret = cli.meanwhile(user.password)
@@ -70,17 +81,62 @@ def log_in(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
     cli.type_secret(secret)
     if signer:
         cli.wait_for(prompts.SIGNED_FILE)
-        sign(cli, place, signer)
+        sign(cli, tokens, signer)
         cli.type(b"")
     cli.accept(cli.answer())
 
 
-def sign(cli: Cli, place: Here, signer: Signer) -> None:
+def begin_change(cli: Cli, user: User, place: Here, signer: Signer | None, *, quorum: bool) -> None:
+    """Begin to give the second factor of who is logged in a new key, or, with no signer, to take the factor away.
+
+    All is answered but the last question, so nothing is changed yet. The password is set to what it is. With quorum,
+    the key of the approver goes with it. Raises ToktoolsError, with the status 1 where the CLI refuses.
+    """
+    tokens = place.file(_SET_UP)
+    what = f"--token {tokens.path}" if signer else "--deregister"
+    more = " --change-quorum" if quorum else ""
+    cli.type(f"user change-mfa token-sign {what} --username {user.name} --role {user.role}{more}".encode())
+    cli.wait_for(prompts.PASSWORD)
+    cli.type_secret(user.password())
+    cli.wait_for(prompts.PASSWORD_AGAIN)
+    if signer:
+        cli.type_secret(user.password())
+        cli.wait_for(prompts.SIGNED_FILE)
+        sign(cli, tokens, signer)
+        place.file(_NEW_KEY).write(_public_half(signer))
+        cli.type(b"")
+        cli.wait_for(prompts.PUBLIC_KEY)
+
+
+def end_change(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
+    """Answer the last question, and make sure that the change is accepted. Raises as begin_change() does."""
+    if signer:
+        cli.type(place.file(_NEW_KEY).path.encode())
+    else:
+        cli.type_secret(user.password())
+    cli.accept(cli.answer())
+
+
+def _public_half(signer: Signer) -> bytes:
+    from toktools.keys import public
+
+    if signer.public is None:
+        raise ToktoolsError("a signer without its public key")
+    return public.pem(signer.public).encode()
+
+
+def log_out(cli: Cli) -> None:
+    """Log out. Raises ToktoolsError, with the status 1 where the CLI refuses."""
+    cli.type(b"logout")
+    cli.accept(cli.answer())
+
+
+def sign(cli: Cli, file: File, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature.
 
     Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle.
     """
-    source, tokens = _token_file(cli, place)
+    source, tokens = _token_file(cli, file)
     if tokens.shape.kind != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
     digests = tokens.digests
@@ -95,17 +151,17 @@ def sign(cli: Cli, place: Here, signer: Signer) -> None:
         fault = verifier.fault(signature.index, signature.text)
         if fault:
             raise ToktoolsError(f"{signature.name}: {fault}")
-    replacing.replace({place.local: tokens.dump()}, seen=source)
-    place.send()
+    replacing.replace({file.local: tokens.dump()}, seen=source)
+    file.send()
 
 
-def _token_file(cli: Cli, place: Here) -> tuple[files.Snapshot, tokenfile.TokenFile]:
+def _token_file(cli: Cli, file: File) -> tuple[files.Snapshot, tokenfile.TokenFile]:
     deadline = time.monotonic() + _LATE
     while True:
         try:
-            place.fetch()
-            files.refuse_irregular(place.local)
-            return tokenfile.read(place.local)
+            file.fetch()
+            files.refuse_irregular(file.local)
+            return tokenfile.read(file.local)
         except ToktoolsError:
             if time.monotonic() > deadline:
                 raise

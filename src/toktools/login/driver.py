@@ -116,6 +116,7 @@ class Cli:
             return len(answers) == 1 or (text and not answers)
 
         self._wait(prompts.READY, is_there, dict(replies or {}))
+        self._told = self._screen.row
         if not answers:
             return "\n".join(noise).strip("\n")
         self._tell(noise)
