@@ -59,18 +59,8 @@ class Terminal:
 def terminal(shell: Shell, *command: str | Path, stdin: bytes = b"") -> Iterator[Terminal]:
     """Run a command in a session whose terminal is a new one, with pipes as its standard streams."""
     screen, line = pty.openpty()
-    # The leader of a session without a terminal gets the one that it opens first.
-    script = ["sh", "-c", ': <>"$0"; exec "$@"', os.ttyname(line)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*script, *map(str, command)],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        cwd=shell.cwd,
-        env=shell.env,
-        start_new_session=True,
-    ) as process:
+    with shell.start(*command, terminal=os.ttyname(line), stdin=pipe, stdout=pipe, stderr=pipe) as process:
         try:
             assert process.stdin is not None
             process.stdin.write(stdin)

@@ -49,8 +49,7 @@ def merged(shell: Shell, *options: str, stdin: bytes = STREAM) -> bytes:
 def start(shell: Shell, *command: str | Path, fed: bytes) -> subprocess.Popen[bytes]:
     """Start a command and return once it has taken from standard input what it is fed, and waits for more."""
     pipe = subprocess.PIPE
-    words = [str(word) for word in command]
-    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=shell.cwd, env=shell.env, bufsize=0)
+    process = shell.start(*command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
     assert process.stdin is not None
     process.stdin.write(fed)
     deadline = time.monotonic() + 30

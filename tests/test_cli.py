@@ -254,9 +254,9 @@ def test_the_reader_does_not_wait_for_the_end_of_the_process(shell: Shell) -> No
     """The end of the stream comes when the work is done, while the process is still there; a caller keeps its own."""
     script = "import sys; from toktools.commands.extract import main; {}; sys.stdin.read(); sys.stdout.write('more')"
     for call, more in (("main()", b""), ("main(sys.argv[1:])", b"more")):
-        command = [str(shell.bin / "python"), "-c", script.format(call), "f.json"]
+        command = (shell.bin / "python", "-c", script.format(call), "f.json")
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=shell.cwd, env=shell.unmeasured) as process:
+        with shell.start(*command, stdin=pipe, stdout=pipe, env=shell.unmeasured) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             if more:

@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Done, Shell, need
@@ -64,7 +65,7 @@ class Bench(Desk):
         self.folder.mkdir()
         self.env = {**shell.unmeasured, "KEY": str(key), "TMPDIR": str(self.folder)}
 
-    def exec(self, *words: str | Path, stdin: bytes = stream(*DIGESTS[:3]), **more: object) -> Done:
+    def exec(self, *words: str | Path, stdin: bytes = stream(*DIGESTS[:3]), **more: Any) -> Done:
         return self.shell.run("tok-exec", *words, stdin=stdin, **{"env": self.env, **more})
 
     def runs(self) -> int:
@@ -93,8 +94,8 @@ class Bench(Desk):
     def started(self, *words: str, stdin: bytes = stream(*DIGESTS[:3])) -> Iterator[subprocess.Popen[bytes]]:
         """Start tok-exec and give it digests, without an end; kill it where the test did not get so far."""
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            ["tok-exec", *words], stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.shell.cwd, env=self.env, bufsize=0
+        with self.shell.start(
+            "tok-exec", *words, stdin=pipe, stdout=pipe, stderr=pipe, env=self.env, bufsize=0
         ) as tool:
             try:
                 assert tool.stdin is not None
@@ -597,9 +598,7 @@ def test_a_signal_while_the_command_is_being_started(bench: Bench) -> None:
     body = f"echo $$ >>pids; exec {FOREVER}"
     for delay in (0.02, 0.04, 0.06, 0.08, 0.1, 0.12):
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            [command, "sh", "-c", body], stdin=pipe, stderr=pipe, cwd=bench.shell.cwd, env=bench.env
-        ) as tool:
+        with bench.shell.start(command, "sh", "-c", body, stdin=pipe, stderr=pipe, env=bench.env) as tool:
             time.sleep(0.5)  # until it waits for a digest
             assert tool.stdin is not None
             tool.stdin.write(stream(DIGESTS[0]))
@@ -631,19 +630,10 @@ def test_ctrl_c(bench: Bench, signer: str, jobs: int) -> None:
     """Ctrl-C on a terminal, which reaches the whole foreground group, ends tok-exec by SIGINT and leaves nobody."""
     body, count = HANGING[signer]
     screen, line = pty.openpty()
-    # The leader of a session without a terminal gets the one that it opens first.
-    script = ("sh", "-c", ': <>"$0"; exec "$@"', os.ttyname(line))
     words = ("tok-exec", "-j", str(jobs), "--", "sh", "-c", body, *WITH_FILE)
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*script, *words],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        cwd=bench.shell.cwd,
-        env=bench.env,
-        bufsize=0,
-        start_new_session=True,
+    with bench.shell.start(
+        *words, terminal=os.ttyname(line), stdin=pipe, stdout=pipe, stderr=pipe, env=bench.env, bufsize=0
     ) as tool:
         try:
             assert tool.stdin is not None

@@ -52,8 +52,8 @@ def stream(*digests: bytes) -> bytes:
 def signer(shell: Shell, keys: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start tok-sign with pipes on all sides; kill it where the test did not get so far."""
     pipe = subprocess.PIPE
-    command = [str(shell.bin / "tok-sign"), "-k", str(keys / "pkcs8.pem"), *words]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=shell.unmeasured, bufsize=0) as tool:
+    command = ("tok-sign", "-k", str(keys / "pkcs8.pem"), *words)
+    with shell.start(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=shell.unmeasured, bufsize=0) as tool:
         try:
             yield tool
         finally:
@@ -143,8 +143,8 @@ def test_signals(shell: Shell, keys: Path, jobs: str) -> None:
         # Without an end, as from yes(1).
         with (
             subprocess.Popen(["yes", stream(DIGESTS[0]).decode().strip()], stdout=subprocess.PIPE) as endless,
-            subprocess.Popen(
-                [shell.bin / "tok-sign", "-j", jobs, "-k", keys / "pkcs8.pem"],
+            shell.start(
+                *("tok-sign", "-j", jobs, "-k", keys / "pkcs8.pem"),
                 stdin=endless.stdout,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

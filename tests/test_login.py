@@ -779,7 +779,7 @@ def test_commands_on_standard_input(desk: Desk) -> None:
     desk.fake("def run(line):\n    reply({'line': line, 'a \\\\ \\\" b': [1.0, 1e5]})")
     words = desk.words("--password", "file:password", "-c", "-")
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, cwd=desk.cwd, env=desk.env, start_new_session=True) as child:
+    with desk.start(*words, stdin=pipe, stdout=pipe, start_new_session=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         for line in (b"one\n", b"\ntwo\r\n"):
@@ -809,9 +809,7 @@ def test_the_cli_ends_while_commands_are_waited_for(desk: Desk) -> None:
     desk.fake("def run(line):\n    reply(line)\n    show(READY)\n    raise SystemExit")
     words = desk.words("--password", "file:password", "-c", "-")
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env, start_new_session=True
-    ) as child:
+    with desk.start(*words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as child:
         assert child.stdin is not None
         assert child.stderr is not None
         child.stdin.write(b"one\n")
@@ -1231,9 +1229,9 @@ def test_a_closed_pipe(desk: Desk, stream: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
-    done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, start_new_session=True, **streams)
-    os.close(writing)
-    assert done.returncode == -signal.SIGPIPE
+    with desk.start(*words, start_new_session=True, **streams) as child:
+        os.close(writing)
+        assert child.wait(60) == -signal.SIGPIPE
     desk.assert_tidy("")
 
 
@@ -1242,9 +1240,8 @@ def test_a_full_disk(desk: Desk) -> None:
     desk.fake()
     with Path("/dev/full").open("wb") as full:
         words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
-        pipe = subprocess.PIPE
-        done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, stdout=full, stderr=pipe)
-    assert (done.returncode, done.stderr) == (2, b"tok-login: standard output: no space left on device\n")
+        done = desk.run(*words, stdout=full)
+    assert (done.status, done.err) == (2, "tok-login: standard output: no space left on device\n")
     desk.assert_tidy("")
 
 

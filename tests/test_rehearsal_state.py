@@ -74,14 +74,9 @@ def users_in(path: Path) -> list[str]:
 def interactive(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     """Start a shell at pipes, with its messages among its answers, and kill it in the end."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        ["tok-rehearse", "--state", STATE, "interactive"],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=subprocess.STDOUT,
-        cwd=shell.cwd,
-        env=shell.unmeasured,
-        bufsize=0,
+    command = ("tok-rehearse", "--state", STATE, "interactive")
+    with shell.start(
+        *command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, env=shell.unmeasured, bufsize=0
     ) as process:
         try:
             yield process
@@ -658,13 +653,8 @@ def held(path: Path) -> Iterator[None]:
 def test_a_shell_that_starts_waits_for_another(desk: Shell) -> None:
     """A shell that starts while another is in the middle of a command waits for it, and then works."""
     with held(desk.cwd / STATE):
-        process = subprocess.Popen(
-            ["tok-rehearse", "--state", STATE, "user", "list"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=desk.cwd,
-            env=desk.unmeasured,
-        )
+        command = ("tok-rehearse", "--state", STATE, "user", "list")
+        process = desk.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=desk.unmeasured)
         assert is_silent(process)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, b"Traceback" in err) == (0, False)

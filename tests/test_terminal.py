@@ -8,7 +8,6 @@ import random
 import select
 import signal
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -82,12 +81,9 @@ class Desk:
 
     def ask(self, kind: str) -> subprocess.Popen[bytes]:
         """Put a question, by a process that is the leader itself."""
-        script = 'exec 3<>"$0" <&3 >&3 2>&3 3>&-; exec "$@"'
-        program = subprocess.Popen(
-            ["sh", "-c", script, os.ttyname(self.line), sys.executable, "-c", PROGRAM + KINDS[kind]],
-            start_new_session=True,
-            env=self.shell.unmeasured,
-        )
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), self.line)
+        command = (self.shell.bin / "python", "-c", PROGRAM + KINDS[kind])
+        program = self.shell.start(*command, terminal=os.ttyname(self.line), env=self.shell.unmeasured, **streams)
         self.programs.append(program)
         return program
 
@@ -312,7 +308,7 @@ def test_a_signal_that_stops(desk: Desk, kind: str, number: int) -> None:
     before = desk.modes()
     # A job of a shell: where nobody could wake it up, the system would not stop it.
     script = 'set -m; "$@"; echo stopped; read -r go; fg; echo "ended $?"'
-    desk.start("sh", "-c", script, "sh", sys.executable, "-c", PROGRAM + KINDS[kind])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", PROGRAM + KINDS[kind])
     desk.wait_for(QUESTION)
     asked = desk.modes()
     os.kill(os.tcgetpgrp(desk.screen), number)
@@ -336,7 +332,7 @@ def test_a_job_in_the_background(desk: Desk, kind: str) -> None:
     """A question from the background stops the job and leaves the terminal alone, until it is called."""
     before = desk.modes()
     script = 'set -m; "$@" <&0 & sleep 0.5; jobs; echo waits; read -r go; fg; echo "ended $?"'
-    desk.start("sh", "-c", script, "sh", sys.executable, "-c", PROGRAM + KINDS[kind])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", PROGRAM + KINDS[kind])
     desk.wait_for(b"waits")
     assert QUESTION not in desk.shown
     assert desk.modes() == before
@@ -365,9 +361,8 @@ def test_a_signal_while_handlers_are_installed(shell: Shell) -> None:
     script = PROGRAM.replace("import terminal", "import signals") + STRUCK
     for turn in range(60):
         number = numbers[turn % len(numbers)]
-        with subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.unmeasured
-        ) as program:
+        pipe = subprocess.PIPE
+        with shell.start(shell.bin / "python", "-c", script, stdout=pipe, stderr=pipe, env=shell.unmeasured) as program:
             assert program.stdout is not None
             assert program.stdout.read(5) == b"ready"
             time.sleep(chance.random() / 200)
@@ -428,7 +423,7 @@ def pair(desk: Desk, first: str, second: str) -> tuple[int, int]:
     script = (
         'exec 3<&0; "$1" -c "$2" <&3 & echo "<$!>"; read -r go < gate; "$1" -c "$3" <&3 & echo "<$!>"; wait; echo both'
     )
-    desk.start("sh", "-c", script, "sh", sys.executable, PROGRAM + KINDS[first], PROGRAM + KINDS[second])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", PROGRAM + KINDS[first], PROGRAM + KINDS[second])
     desk.wait_for(QUESTION)
     desk.wait_for(b">")
     (desk.shell.cwd / "gate").write_bytes(b"\n")
@@ -487,7 +482,7 @@ def test_another_users_terminal(desk: Desk) -> None:
     nobody = "import fcntl, select, termios\nos.setgid(65534); os.setuid(65534)\n"
     os.chmod(os.ttyname(desk.line), 0o620)
     script = '"$1" -c "$2" & "$1" -c "$2" & wait; echo both'
-    desk.start("sh", "-c", script, "sh", sys.executable, PROGRAM + nobody + KINDS["hidden"])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", PROGRAM + nobody + KINDS["hidden"])
     for count in (1, 2):
         desk.wait_for(QUESTION, count)
         desk.read_on(0.4)
