@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,14 @@ def need(*tools: str) -> None:
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes of itself: on a machine with much to do, after a while."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class Shell:
             words = ["sh", "-c", ': <>"$0"; exec "$@"', terminal, *words]
         return subprocess.Popen(words, **options)
 
-    def run(self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 60, **more: Any) -> Done:
+    def run(self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, **more: Any) -> Done:
         """Run a command with its arguments."""
         pipe = subprocess.PIPE
         given, fed = (stdin, None) if isinstance(stdin, int) else (pipe, stdin)

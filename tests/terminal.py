@@ -31,13 +31,13 @@ class Terminal:
     def wait_for(self, text: bytes) -> None:
         """Wait until a text is on the screen."""
         while text not in self.shown:
-            assert select.select([self._screen], [], [], 30)[0], self.shown
+            assert select.select([self._screen], [], [], 120)[0], self.shown
             self.shown += os.read(self._screen, 1024)
 
     def type(self, keys: bytes) -> None:
         """Type once there is a prompt and nobody sees it."""
         self.wait_for(b"Enter ")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.echoes():
             assert time.monotonic() < deadline, "the echo stays on"
             time.sleep(0.002)
@@ -49,7 +49,7 @@ class Terminal:
 
     def end(self) -> Done:
         """Wait for the command's end, and keep what else the screen shows."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=120)
         while select.select([self._screen], [], [], 0)[0]:
             self.shown += os.read(self._screen, 1024)
         return Done(self.process.returncode, out, err.decode())

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Done, need
+from conftest import Done, need, wait_until
 from rehearsing import PASSWORD
 from servers import SSHD, configure_sshd
 from servers import answers as answers_at
-from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled, wait_until
+from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled
 
 __all__ = ["desk", "enrolled"]  # fixtures
 

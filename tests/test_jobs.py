@@ -133,7 +133,7 @@ def test_a_signature_does_not_wait_for_the_next_digest(shell: Shell, keys: Path,
             tool.stdin.write(stream(*some))
             assert lines(tool, len(some)) == len(some)
         tool.stdin.close()
-        assert tool.wait(timeout=20) == 0
+        assert tool.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -157,7 +157,7 @@ def test_signals(shell: Shell, keys: Path, jobs: str) -> None:
                     tool.send_signal(number)
                 elif tool.stdout is not None:
                     tool.stdout.close()
-                assert tool.wait(timeout=20) == -number
+                assert tool.wait(timeout=120) == -number
                 assert tool.stderr is not None
                 assert tool.stderr.read() == b""
             finally:

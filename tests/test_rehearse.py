@@ -265,7 +265,7 @@ def test_login_at_a_pipe(desk: Shell) -> None:
             assert chunk, shown
             shown += chunk
         sign(desk)
-        out, err = process.communicate(b"./unsigned-tokens.json\nquit\n", timeout=60)
+        out, err = process.communicate(b"./unsigned-tokens.json\nquit\n", timeout=120)
     answer = json.dumps({"error_code": 0, "data": OFFICER}, indent=2).splitlines()
     lines = [f"{READY}{MFA_LOGIN}", ENTER, f"{SIGNED}./unsigned-tokens.json", *answer, f"{READY}quit"]
     assert (shown + out).decode() == "".join(f"{line}\n" for line in lines)
@@ -852,7 +852,7 @@ def test_reader_gone_at_a_hidden_question(desk: Shell) -> None:
             stderr=subprocess.PIPE,
             cwd=desk.cwd,
             env=desk.env,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == -signal.SIGPIPE

@@ -84,7 +84,7 @@ class _Warm:
     def close(self) -> None:
         self._socket.sendall(_NUMBER.pack(0))
         self._socket.close()
-        self._server.wait(30)
+        self._server.wait(120)
 
 
 _WARM: dict[Path, _Warm] = {}
