@@ -706,14 +706,9 @@ def killed_at(shell: Shell, number: int, code: str, *words: str) -> bool:
     inject = f"{WRITES}:signal=KILL:when={number}"
     strace = ("strace", "-f", "-o", os.devnull, "-e", f"trace={WRITES}", "-e", f"inject={inject}")
     pipe = subprocess.PIPE
-    waits = f"import os\nos.read(0, 1)\n{code}"
+    command = (str(shell.bin / "python"), "-c", f"import os\nos.read(0, 1)\n{code}", *words)
     with (
-        shell.start(
-            *(str(shell.bin / "python"), "-c", waits, *words),
-            stdin=pipe,
-            stdout=subprocess.DEVNULL,
-            env=shell.unmeasured,
-        ) as process,
+        shell.start(*command, stdin=pipe, stdout=subprocess.DEVNULL, env=shell.unmeasured) as process,
         subprocess.Popen([*strace, "-p", str(process.pid)], stderr=pipe) as tracer,
     ):
         assert tracer.stderr is not None
