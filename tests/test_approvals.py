@@ -512,7 +512,7 @@ def test_many_approvals(quorum: Shell) -> None:
     many = [entry(quorum, "admin2") | {"username": f"u{number}", "signature": NOBODY} for number in range(5000)]
     approved(quorum, "many.token", *many[:1])
     approved(quorum, "copy", *many)
-    done = quorum.run("tok-merge", "--approvals", "many.token", "copy", timeout=20)
+    done = quorum.run("tok-merge", "--approvals", "many.token", "copy", timeout=120)
     done.check(2, "have one and the same signature")
 
 

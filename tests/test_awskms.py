@@ -35,7 +35,7 @@ def endpoint() -> Iterator[str]:
         [*kms_words(), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as server:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not answers(port):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)

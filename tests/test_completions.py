@@ -100,7 +100,7 @@ def _inserted(shell: str, share: Path, folder: Path, line: str, environment: dic
     """Have a shell on a terminal insert all that it offers, and print the words of the line."""
     program = ["zsh", "-f", "-i"] if shell == "zsh" else ["bash", "--norc", "--noprofile", "-i"]
     terminal = pexpect.spawn(
-        program[0], program[1:], cwd=str(folder), env=environment, encoding="utf-8", timeout=30, dimensions=(50, 500)
+        program[0], program[1:], cwd=str(folder), env=environment, encoding="utf-8", timeout=120, dimensions=(50, 500)
     )
     try:
         if shell == "zsh":

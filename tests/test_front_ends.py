@@ -272,11 +272,11 @@ def test_a_password_on_the_screen(desk: Desk) -> None:
 def test_an_unknown_question_is_shown(desk: Desk) -> None:
     """A question that is not known is shown after three seconds, and given up after --timeout."""
     desk.fake('def ask_password():\n    show("Enter \\x1b[1mPIN\\x1b[0m: ")\n    hear()')
-    done = desk.login("--timeout", "4")
+    done = desk.login("--timeout", "8")
     assert done.status == 2
     assert done.err.splitlines() == [
         "tok-login: ./cli: it asks: Enter PIN:",
-        "tok-login: ./cli: no 'Enter password:' in 4 seconds; it shows: Enter PIN:",
+        "tok-login: ./cli: no 'Enter password:' in 8 seconds; it shows: Enter PIN:",
     ]
     assert desk.heard() == 0
 

@@ -252,9 +252,9 @@ def test_login_with_the_documented_tools(start: Start, desk: Shell) -> None:
 
 def test_login_at_a_pipe(desk: Shell) -> None:
     """A program at pipes reads the same session as a person, less the password and the notice."""
-    command = [str(desk.bin / "tok-rehearse"), "--state", "state", "interactive"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env) as process:
+    command = ("tok-rehearse", "--state", "state", "interactive")
+    with desk.start(*command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(f"{MFA_LOGIN}\n{PASSWORD}\n".encode())
@@ -265,7 +265,7 @@ def test_login_at_a_pipe(desk: Shell) -> None:
             assert chunk, shown
             shown += chunk
         sign(desk)
-        out, err = process.communicate(b"./unsigned-tokens.json\nquit\n", timeout=60)
+        out, err = process.communicate(b"./unsigned-tokens.json\nquit\n", timeout=120)
     answer = json.dumps({"error_code": 0, "data": OFFICER}, indent=2).splitlines()
     lines = [f"{READY}{MFA_LOGIN}", ENTER, f"{SIGNED}./unsigned-tokens.json", *answer, f"{READY}quit"]
     assert (shown + out).decode() == "".join(f"{line}\n" for line in lines)
@@ -852,7 +852,7 @@ def test_reader_gone_at_a_hidden_question(desk: Shell) -> None:
             stderr=subprocess.PIPE,
             cwd=desk.cwd,
             env=desk.env,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == -signal.SIGPIPE
@@ -1015,10 +1015,8 @@ def test_shells_at_once(desk: Shell) -> None:
     """Shells that change one state at the same time lose nothing, and leave it whole."""
     names = [f"user{number}" for number in range(6)]
     pipe = subprocess.PIPE
-    command = [str(desk.bin / "tok-rehearse"), "--state", "state", "interactive"]
-    shells = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env) for _ in names
-    ]
+    command = ("tok-rehearse", "--state", "state", "interactive")
+    shells = [desk.start(*command, stdin=pipe, stdout=pipe, stderr=pipe) for _ in names]
     for name, process in zip(names, shells):
         assert process.stdin is not None
         lines = [ADMIN_LOGIN, PASSWORD, f"user create --username {name} --role crypto-user", PASSWORD, PASSWORD]
