@@ -192,9 +192,9 @@ def test_two_pass_phrases(desk: Desk) -> None:
 
 def test_no_change_of_the_quorum_key(desk: Desk) -> None:
     """An approver's key is changed with --change-quorum alone; else nothing has changed, which is said."""
-    done = enroll(desk, "--old-key", desk.key).check(1, "; nothing changed, as far as the CLI tells\n")
+    done = enroll(desk, "--old-key", desk.key).check(1, "; nothing changed, as far as the CLI knows\n")
     assert journal(done)[:2] == [IN, REGISTERING]
-    assert journal(done)[3:] == ["hint: an approver's quorum key is the same: --change-quorum changes it too"]
+    assert journal(done)[3:] == ["hint: if the user is an approver, the same key approves: --change-quorum changes it too"]
     assert factors(desk, desk.key) == (1, 1)
 
 
@@ -224,12 +224,12 @@ def test_a_login_that_is_refused(desk: Desk, user: list[str], key: str | None, s
     """A missing, a wrong and a needless old key end it at the first login, and nothing has changed."""
     more = ["--deregister"] if deregister else []
     if key is None:
-        hint = "hint: a user who has a second factor needs --old-key"
+        hint = "hint: if the user has a second factor, give its key with --old-key"
     else:
-        hint = "hint: --old-key is the registered key of a user who has a second factor"
+        hint = "hint: --old-key must be the registered key of this user"
         more += ["--old-key", str(desk.key.with_name(key))]
     if deregister and not key:
-        assert journal(enroll(desk, *more).check(2)) == ["--deregister needs --old-key KEY, which logs in"]
+        assert journal(enroll(desk, *more).check(2)) == ["--deregister needs --old-key KEY to log in"]
         return
     done = enroll(desk, *more, user=user).check(1, f"./cli: refused: tok-rehearse: {said}")
     assert journal(done)[-2].endswith("; nothing changed")
@@ -299,13 +299,13 @@ def test_both_keys_on_one_token(desk: Desk, store: Store) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["-k", "x", "--deregister"], "-k and --deregister exclude each other"),
-        (["-k", "x", "--signer", "x"], "-k and --signer exclude each other"),
-        (["-k", "x", "-p", "x"], "-p and -b belong to --signer"),
-        (["--signer", "x"], "--signer needs -p PUB: a wrong signature would be counted as a wrong login"),
+        (["-k", "x", "--deregister"], "-k and --deregister cannot be used together"),
+        (["-k", "x", "--signer", "x"], "-k and --signer cannot be used together"),
+        (["-k", "x", "-p", "x"], "-p and -b go with --signer, not with -k"),
+        (["--signer", "x"], "--signer needs -p PUB: the HSM counts a wrong signature as a wrong login"),
         (["--deregister", "--old-key", "missing.pem"], "missing.pem: no such file or directory"),
         (["--old-passin", "hunter22"], "--old-passin: not a source of a secret"),
-        (["--host", "-x"], "--host: [USER@]HOST, as ssh takes it"),
+        (["--host", "-x"], "--host: expected [USER@]HOST, as ssh takes it"),
     ],
 )
 def test_usage_errors(desk: Desk, more: list[str], said: str) -> None:
@@ -386,10 +386,10 @@ def test_a_line_editor(desk: Desk, switch: str) -> None:
             "def approve():\n    raise SystemExit",
             2,
             2,
-            "./cli: it ended (exit status 0); it shows: nothing; whether the new key is registered is not known",
+            "./cli: it ended (exit status 0); it shows: nothing; it is not known whether the new key is registered",
         ),
-        ("def approve():\n    show('done\\n')", 2, 2, "it shows: done; whether the new key is registered is not known"),
-        ("def approve():\n    reply('no', 1)", 1, 2, "./cli: refused: no; nothing changed, as far as the CLI tells"),
+        ("def approve():\n    show('done\\n')", 2, 2, "it shows: done; it is not known whether the new key is registered"),
+        ("def approve():\n    reply('no', 1)", 1, 2, "./cli: refused: no; nothing changed, as far as the CLI knows"),
         ("def log_out(line):\n    reply('no', 1)", 2, 3, f"{UNPROVED}./cli: refused: no"),
         ("def prove(line):\n    reply('no', 1)", 2, 3, f"{UNPROVED}./cli: refused: no"),
         (
@@ -417,8 +417,8 @@ def test_a_step_that_fails(desk: Desk, steps: str, status: int, told: int, said:
     ("steps", "status", "said"),
     [
         ("def ask_again():\n    show(READY)\n    hear()", 2, "; nothing changed"),
-        ("def approve():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI tells"),
-        ("def approve():\n    raise SystemExit", 2, "; whether the second factor is taken away is not known"),
+        ("def approve():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI knows"),
+        ("def approve():\n    raise SystemExit", 2, "; it is not known whether the second factor is taken away"),
         ("def prove(line):\n    reply('no', 1)", 2, ", but no login has proved it: ./cli: refused: no"),
     ],
 )
@@ -499,7 +499,7 @@ def test_the_public_key_there(host: Host) -> None:
     ("step", "told", "said"),
     [
         ("ask_key", 1, "; nothing changed"),
-        ("approve", 2, "; whether the new key is registered is not known"),
+        ("approve", 2, "; it is not known whether the new key is registered"),
         ("prove", 3, ""),
     ],
 )

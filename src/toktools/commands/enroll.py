@@ -31,11 +31,11 @@ COMMAND_LINE = CommandLine(
     Option(
         "--old-passin",
         "SOURCE",
-        "where the pass phrase or PIN of --old-key is, as of --passin",
+        "where the pass phrase or PIN of --old-key is",
         convert=partial(passphrases.source, "--old-passin"),
         default=passphrases.prompt("--old-passin"),
     ),
-    Option("--change-quorum", "", "change the quorum key too, since there is one key for both"),
+    Option("--change-quorum", "", "change the quorum key too: there is one key for both"),
     *session.LOGIN,
 )
 
@@ -44,7 +44,7 @@ def _work(options: SimpleNamespace) -> int:
     new = None if options.deregister else session.signer(options, TOOL)
     old = _old(options)
     if new and old and new.public == old.public:
-        raise ToktoolsError("the new key is the old one", "a second factor that stays needs no registration")
+        raise ToktoolsError("the new key is the old one", "to keep a key, nothing needs to be registered")
     from toktools.login import dialogues
 
     who = f"{options.username} ({options.role})"
@@ -57,7 +57,7 @@ def _work(options: SimpleNamespace) -> int:
             dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
         TOOL.say("registering the new key" if new else "taking the second factor away")
         with _left(
-            "nothing changed, as far as the CLI tells", _hint_of_change(options), f"whether {change} is not known"
+            "nothing changed, as far as the CLI knows", _hint_of_change(options), f"it is not known whether {change}"
         ):
             dialogues.end_change(cli, user, place, new)
         TOOL.say(change)
@@ -75,7 +75,7 @@ def _old(options: SimpleNamespace) -> Signer | None:
     if options.old_key:
         return keys.open_signer(options.old_key, options.old_passin, TOOL.warn)
     if options.deregister:
-        raise ToktoolsError("--deregister needs --old-key KEY, which logs in")
+        raise ToktoolsError("--deregister needs --old-key KEY to log in")
     return None
 
 
@@ -92,12 +92,16 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
 
 def _hint_of_login(options: SimpleNamespace) -> str:
     if options.old_key:
-        return "--old-key is the registered key of a user who has a second factor"
-    return "a user who has a second factor needs --old-key"
+        return "--old-key must be the registered key of this user"
+    return "if the user has a second factor, give its key with --old-key"
 
 
 def _hint_of_change(options: SimpleNamespace) -> str:
-    return "" if options.change_quorum else "an approver's quorum key is the same: --change-quorum changes it too"
+    return (
+        ""
+        if options.change_quorum
+        else "if the user is an approver, the same key approves: --change-quorum changes it too"
+    )
 
 
 TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
