@@ -78,16 +78,18 @@ class Shell:
         """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
         return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
 
-    def start(self, *command: str | Path, terminal: str = "", **more: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, *command: str | Path, terminal: str = "", fresh: bool = False, **more: Any
+    ) -> subprocess.Popen[bytes]:
         """Start a command with its arguments: as a fork of a warm Python, where that makes no difference.
 
-        With the name of a terminal it is the leader of a session, which has that terminal.
+        A fresh one is no fork. With the name of a terminal it is the leader of a session, which has that terminal.
         """
         words = [str(word) for word in command]
         options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, **more}
         if terminal:
             options["start_new_session"] = True
-        if (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})) is not None:
+        if not fresh and (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})):
             return fork
         if terminal:  # the leader of a session without one gets the one that it opens first
             words = ["sh", "-c", ': <>"$0"; exec "$@"', terminal, *words]
