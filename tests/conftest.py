@@ -142,11 +142,15 @@ def warm_ends() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run, which is the same for all workers."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if worker else base
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def once(shared: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
 
     def folder_of(name: str, make: Callable[[Path], None]) -> Path:
         folder = shared / f"once-{name}"
