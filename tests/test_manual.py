@@ -129,7 +129,7 @@ def test_readme_demo_runs(shell: Shell) -> None:
 
 
 def test_readme_install_runs(shell: Shell, keys: Path) -> None:
-    """The README's install command works twice, also for a relative folder: commands and pages are there, until make uninstall."""
+    """The README's install command works twice, also for a relative folder; what it has installed is used, and goes."""
     need("make", "man")
     if not os.environ.get("CI"):
         pytest.skip("pip would fetch the libraries; that is for CI")
