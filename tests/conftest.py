@@ -84,16 +84,18 @@ class Shell:
         """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
         return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
 
-    def start(self, *command: str | Path, terminal: str = "", **more: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, *command: str | Path, terminal: str = "", fresh: bool = False, **more: Any
+    ) -> subprocess.Popen[bytes]:
         """Start a command with its arguments: as a fork of a warm Python, where that makes no difference.
 
-        With the name of a terminal it is the leader of a session, which has that terminal.
+        A fresh one is no fork. With the name of a terminal it is the leader of a session, which has that terminal.
         """
         words = [str(word) for word in command]
         options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, **more}
         if terminal:
             options["start_new_session"] = True
-        if (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})) is not None:
+        if not fresh and (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})):
             return fork
         if terminal:  # the leader of a session without one gets the one that it opens first
             words = ["sh", "-c", ': <>"$0"; exec "$@"', terminal, *words]
@@ -146,11 +148,15 @@ def warm_ends() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run, which is the same for all workers."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if worker else base
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def once(shared: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
 
     def folder_of(name: str, make: Callable[[Path], None]) -> Path:
         folder = shared / f"once-{name}"

@@ -12,7 +12,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
+import ptyprocess  # type: ignore[import-untyped]
 from conftest import Done, Shell
+
+
+class Spawn(pexpect.spawn):  # type: ignore[type-arg] # of text
+    """A command that pexpect talks to, at a terminal of its own."""
+
+    def __init__(self, shell: Shell, *command: str | Path) -> None:
+        self._shell = shell
+        self._command = command
+        program, *words = map(str, command)
+        super().__init__(program, words, 120, cwd=shell.cwd, env=shell.env, encoding="utf-8")
+
+    def _spawnpty(self, _args: object, **_: object) -> ptyprocess.PtyProcess:
+        screen, line = pty.openpty()
+        process = self._shell.start(*self._command, terminal=os.ttyname(line), stdin=line, stdout=line, stderr=line)
+        os.close(line)
+        process.returncode = 0  # as far as Popen is concerned; it is pexpect that waits
+        return ptyprocess.PtyProcess(process.pid, screen)
 
 
 class Terminal:

@@ -142,8 +142,8 @@ def test_readme_demo_runs(shell: Shell) -> None:
     assert "broken.json: token 1: FAILED" in out
 
 
-def test_readme_install_runs(shell: Shell) -> None:
-    """The README's install command works twice, also for a relative folder; commands and pages are then to be found."""
+def test_readme_install_runs(shell: Shell, keys: Path) -> None:
+    """The README's install command works twice, also for a relative folder; what it has installed is used, and goes."""
     need("make", "man")
     if not os.environ.get("CI"):
         pytest.skip("pip would fetch the libraries; that is for CI")
@@ -163,6 +163,10 @@ def test_readme_install_runs(shell: Shell) -> None:
         assert found_page == str(path.resolve())
     for name, text in completions.files().items():
         assert (shell.cwd / ".local/share" / name).read_text() == text
+    shutil.copy(keys / "pkcs8.pem", shell.cwd / "key.pem")
+    assert len(shell.sh(f"echo {'A' * 43}= | tok-sign -k key.pem", env=found).check(0).out) == 345
+    shell.run("make", "uninstall", f"PREFIX={relative}", cwd=ROOT, env=environment).check(0)
+    assert not [path for path in (shell.cwd / ".local").rglob("*") if not path.is_dir()]
 
 
 def test_install_refuses_a_blank(shell: Shell) -> None:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.request import Request, urlopen
 
 import pytest
 from conftest import ROOT, Shell, lack, need
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from rehearsing import PASSWORD, enrol
-from servers import SSHD, answers, configure_sshd, free_port
+from servers import SSHD, answers, configure_sshd, shared_kms
 from test_manual import commands_in
 
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
@@ -41,8 +42,9 @@ PIN = "1234"
 class Desk:
     """A folder as the page supposes it, and the environment that a signer needs."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, shared: Path) -> None:
         self.shell = shell
+        self.shared = shared
         self.env = shell.unmeasured
 
     def sh(self, script: str) -> bytes:
@@ -107,28 +109,35 @@ def server(desk: Desk, command: list[str], ready: Callable[[], bool]) -> Iterato
         log.close()
 
 
-def kms_words() -> list[str]:
-    """Return the words that start a stand-in for KMS, all but the port."""
-    need("moto_server")
-    folder = Path(str(shutil.which("moto_server"))).resolve().parent
-    return [str(folder / "python3"), str(Path(__file__).with_name("kms_stand_in.py"))]
-
-
 def kms(desk: Desk) -> Iterator[str]:
     """A moto server on this machine, with a key of its own."""
-    port = free_port()
-    desk.env |= {
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }
-    with server(desk, [*kms_words(), str(port)], lambda: answers(port)):
-        create = (
-            "aws kms create-key --key-spec RSA_2048 --key-usage SIGN_VERIFY --query KeyMetadata.KeyId --output text"
-        )
-        desk.env["KEY"] = desk.sh(create).decode().strip()
+    with shared_kms(desk.shared) as url:
+        desk.env |= {
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": url,
+        }
+        made = ask_kms(desk, "CreateKey", KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
+        desk.env["KEY"] = made["KeyMetadata"]["KeyId"]
         yield "kms.der"
+
+
+def ask_kms(desk: Desk, action: str, **asked: str) -> dict[str, Any]:
+    """Ask the moto server, which takes any credentials, without a program that takes a second to start."""
+    headers = {
+        "X-Amz-Target": f"TrentService.{action}",
+        "Content-Type": "application/x-amz-json-1.1",
+        "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/kms/aws4_request",
+    }
+    with urlopen(Request(desk.env["AWS_ENDPOINT_URL"], json.dumps(asked).encode(), headers)) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def write_public_key(desk: Desk) -> None:
+    """Write the public key of the key in KMS into kms.der."""
+    desk.shell.write("kms.der", b64decode(ask_kms(desk, "GetPublicKey", KeyId=desk.env["KEY"])["PublicKey"]))
 
 
 def tpm(desk: Desk) -> Iterator[str]:
@@ -156,7 +165,7 @@ def kms_alone(desk: Desk) -> Iterator[str]:
     """The same, and its public key."""
     pytest.importorskip("boto3")
     for public_key in kms(desk):
-        desk.sh(f'aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | base64 -d > {public_key}')
+        write_public_key(desk)
         yield public_key
 
 
@@ -279,13 +288,13 @@ ELSEWHERE = {"A rule for make", QUORUM}
 
 
 @pytest.fixture
-def desk(shell: Shell, keys: Path) -> Desk:
+def desk(shell: Shell, keys: Path, shared: Path) -> Desk:
     """The officer's key pair and the unsigned file."""
     (shell.cwd / "f.json").rename(shell.cwd / "unsigned-tokens.json")
     shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / "admin.token")
     shutil.copy(keys / "pkcs8.pem", shell.cwd / "officer1.key")
     shutil.copy(keys / "spki.pem", shell.cwd / "officer1.pub")
-    return Desk(shell)
+    return Desk(shell, shared)
 
 
 def test_what_is_not_run_says_so() -> None:
@@ -351,9 +360,7 @@ def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:
     (_, _), (sign, _) = commands_in(RECIPES["AWS KMS"])
     wrong = sign.replace("DIGEST", "RAW").partition("|\n    tok-merge")[0]
     with contextmanager(kms)(desk):
-        desk.sh(
-            'aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | openssl base64 -d -A > kms.der'
-        )
+        write_public_key(desk)
         done = desk.shell.sh(f"set -o pipefail\n{wrong}", shell="bash", env=desk.env)
     done.check(1, "standard input: line 1: the digest was hashed once more before it was signed")
     assert done.out == b""

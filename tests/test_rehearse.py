@@ -22,6 +22,7 @@ import pexpect
 import pytest
 from conftest import ROOT, Done, Shell, need
 from rehearsing import PASSWORD, enrol
+from terminal import Spawn
 
 from toktools import __version__
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
@@ -146,7 +147,9 @@ def users(desk: Shell) -> dict[str, dict[str, Any]]:
 
 def sign(desk: Shell, file: str = "unsigned-tokens.json", key: str = "officer1.key") -> None:
     """Sign a token file with the filters, in a terminal of their own."""
-    desk.sh(f"set -e; tok-extract {file} | tok-sign -k {key} | tok-merge -i {file}").check(0)
+    digests = desk.run("tok-extract", file).check(0).out
+    signatures = desk.run("tok-sign", "-k", key, stdin=digests).check(0).out
+    desk.run("tok-merge", "-i", file, stdin=signatures).check(0)
 
 
 def mfa_login(cli: Cli, desk: Shell, key: str = "officer1.key") -> tuple[int, Any]:
@@ -200,8 +203,7 @@ def start(desk: Shell) -> Iterator[Start]:
 
     def start(*options: str) -> Cli:
         words = list(options) or ["--state", "state", "interactive"]
-        program = str(desk.bin / "tok-rehearse")
-        opened.append(Cli(pexpect.spawn(program, words, 60, cwd=desk.cwd, env=desk.env, encoding="utf-8")))
+        opened.append(Cli(Spawn(desk, desk.bin / "tok-rehearse", *words)))
         opened[-1].until(READY)
         return opened[-1]
 
@@ -821,7 +823,7 @@ def test_ctrl_z_at_a_hidden_question(desk: Shell) -> None:
     """Ctrl-Z at a hidden question gives the echo back, and after fg the question is put again, without echo."""
     need("sh", "stty")
     script = "set -m; tok-rehearse --state state interactive; stty -a; echo stopped; read -r go; fg; echo ended $?"
-    cli = Cli(pexpect.spawn("sh", ["-c", script], 60, cwd=desk.cwd, env=desk.env, encoding="utf-8"))
+    cli = Cli(pexpect.spawn("sh", ["-c", script], 120, cwd=desk.cwd, env=desk.env, encoding="utf-8"))
     cli.until(READY)
     cli.type(CLERK_LOGIN)
     cli.until(ENTER)

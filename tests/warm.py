@@ -47,9 +47,19 @@ def start(
         or _read_at_the_start(options["env"]) != _read_at_the_start(env)
     ):
         return None
+    return _Started(_of(folder, env), [str(folder / name), *words[1:]], **options)
+
+
+def _of(folder: Path, env: Mapping[str, str]) -> _Warm:
     if folder not in _WARM:
         _WARM[folder] = _Warm(folder, env)
-    return _Started(_WARM[folder], [str(folder / name), *words[1:]], **options)
+    return _WARM[folder]
+
+
+def load(folder: Path, env: Mapping[str, str], *modules: str) -> None:
+    """Load more of what commands import."""
+    if _SYS_CLONE is not None and "COVERAGE_PROCESS_START" not in env:
+        _of(folder, env).load(modules)
 
 
 def end() -> None:
@@ -72,10 +82,16 @@ class _Warm:
                 env=dict(env),
             )
 
+    def load(self, modules: Sequence[str]) -> None:
+        self._ask([], {"load": modules})
+
     def fork(self, descriptors: Sequence[int], **how: Any) -> int:
         """Fork what has three descriptors; return its number."""
-        content = json.dumps(how).encode()
-        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        return self._ask(descriptors, how)
+
+    def _ask(self, descriptors: Sequence[int], what: dict[str, Any]) -> int:
+        content = json.dumps(what).encode()
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         self._socket.sendmsg([_NUMBER.pack(len(content))], passed)
         self._socket.sendall(content)
         number: int = _NUMBER.unpack(self._socket.recv(_NUMBER.size, socket.MSG_WAITALL))[0]
@@ -149,9 +165,14 @@ def _serve(connection: socket.socket) -> None:
         descriptors = array.array("i")
         for _, _, packed in passed:
             descriptors.frombytes(packed)
-        number = _fork_for_the_parent()
-        if not number:
-            _become(descriptors, json.loads(content))
+        what = json.loads(content)
+        number = 0
+        for name in what.get("load", ()):
+            import_module(name)
+        if "words" in what:
+            number = _fork_for_the_parent()
+            if not number:
+                _become(descriptors, what)
         for fd in descriptors:
             os.close(fd)
         connection.sendall(_NUMBER.pack(number))
