@@ -13,7 +13,7 @@ from shutil import copy, which
 import pytest
 from conftest import ROOT, lack, need
 from rehearsing import PASSWORD
-from test_login import Desk, Seat, answers, desk, enrolled, seat
+from test_login import Desk, Seat, answers, desk, enrolled, seat, wait_until
 
 __all__ = ["desk", "enrolled"]  # fixtures
 
@@ -192,6 +192,46 @@ def test_a_line_editor_that_is_handed_over(desk: Desk, switch: str) -> None:
         person.wait_for('"data": "user list"', "> ")
         person.type("quit")
         person.end(5)
+
+
+ASKS_WHEN_RESIZED = r"""
+def redraw(*_):
+    show("\x1b[6n")
+    answer = ""
+    while not answer.endswith("R"):
+        answer += os.read(0, 1).decode()
+    note("answer", repr(answer))
+    show("drawn")
+signal.signal(signal.SIGWINCH, redraw)
+"""
+PATIENT = """
+from toktools.login import program
+program._REDRAWN = 300.0
+from toktools.commands import login
+raise SystemExit(login.main())
+"""
+
+
+def test_an_editor_that_redraws_for_the_new_size(desk: Desk) -> None:
+    """Before it is given an Enter, an editor may ask the terminal where the cursor is, and draw its prompt."""
+    desk.fake(EDITOR + ASKS_WHEN_RESIZED)
+    _, *rest = desk.words("--password", "file:password")
+    person = Seat(desk, [f"{desk.bin}/python", "-c", PATIENT, *rest])
+    with closing(person.screen):
+        person.wait_for("logged in as officer1 (admin)", "drawn")
+        assert desk.lines("answer") == [repr("\x1b[20;1R")]
+
+
+def test_what_is_typed_at_once(desk: Desk) -> None:
+    """What the user types while the prompt is drawn comes behind it."""
+    desk.fake(EDITOR)
+    with seat(desk, "--password", "file:password") as person:
+        person.wait_for("logged in as officer1 (admin)")
+        person.type("user list")
+        person.wait_for('"data": "user list"')
+        person.type("quit")
+        person.end(0)
+    assert desk.lines("heard")[1:] == [PASSWORD, "", "", "user list", "quit"]
 
 
 NOISE = r"""
@@ -475,6 +515,8 @@ def test_a_real_editor_that_is_handed_over(real: Desk) -> None:
         person.wait_for("Enter password for officer1: ")
         person.type(PASSWORD)
         person.wait_for("logged in as officer1 (admin)", "cloudhsm")
+        if "reedline" not in real.read("cli").decode():
+            wait_until(lambda: len(real.lines("heard")) == 4)  # so many lines and no more may be typed at once
         person.type("user list")
         person.wait_for('"data": "user list"')
         person.type("quit")
