@@ -3,6 +3,7 @@
 # check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
+# picture: draw the README's picture, docs/login.svg, from a login to the stand-in.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
@@ -45,6 +46,9 @@ check: $(VENV)/ready-to-test
 bench: $(VENV)/ready-to-bench
 	@$(VENV)/bin/python bench/bench.py $(BENCH)
 
+picture: $(VENV)/ready-to-test
+	@$(VENV)/bin/python tests/picture.py
+
 install uninstall:
 	@packaging/install.sh --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' \
 	    --extras '$(or $(EXTRAS:[%]=%),none)' $(if $(filter uninstall,$@),--uninstall)
@@ -82,4 +86,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover lowest check bench install uninstall bundle deb html
+.PHONY: demo test quick cover lowest check bench picture install uninstall bundle deb html

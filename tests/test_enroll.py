@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import pexpect
 import pytest
-from conftest import PASS_PHRASE, Done
+from conftest import PASS_PHRASE, Done, wait_until
 from rehearsing import PASSWORD
 from test_front_ends import EDITOR, SWITCHES
 from test_host import Host, fake, host
-from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk, enrolled, wait_until
+from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk, enrolled
 from test_pkcs11 import Store, store
 
 __all__ = ["desk", "enrolled", "host", "store"]  # fixtures
@@ -194,7 +194,8 @@ def test_no_change_of_the_quorum_key(desk: Desk) -> None:
     """An approver's key is changed with --change-quorum alone; else nothing has changed, which is said."""
     done = enroll(desk, "--old-key", desk.key).check(1, "; nothing changed, as far as the CLI knows\n")
     assert journal(done)[:2] == [IN, REGISTERING]
-    assert journal(done)[3:] == ["hint: if the user is an approver, the same key approves: --change-quorum changes it too"]
+    hint = "hint: if the user is an approver, the same key approves: --change-quorum changes it too"
+    assert journal(done)[3:] == [hint]
     assert factors(desk, desk.key) == (1, 1)
 
 
@@ -388,7 +389,7 @@ def test_a_line_editor(desk: Desk, switch: str) -> None:
             2,
             "./cli: it ended (exit status 0); it shows: nothing; it is not known whether the new key is registered",
         ),
-        ("def approve():\n    show('done\\n')", 2, 2, "it shows: done; it is not known whether the new key is registered"),
+        ("def approve():\n    show('done\\n')", 2, 2, "shows: done; it is not known whether the new key is registered"),
         ("def approve():\n    reply('no', 1)", 1, 2, "./cli: refused: no; nothing changed, as far as the CLI knows"),
         ("def log_out(line):\n    reply('no', 1)", 2, 3, f"{UNPROVED}./cli: refused: no"),
         ("def prove(line):\n    reply('no', 1)", 2, 3, f"{UNPROVED}./cli: refused: no"),

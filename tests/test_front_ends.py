@@ -11,9 +11,9 @@ from pathlib import Path
 from shutil import copy, which
 
 import pytest
-from conftest import ROOT, lack, need
+from conftest import ROOT, lack, need, wait_until
 from rehearsing import PASSWORD
-from test_login import Desk, Seat, answers, desk, enrolled, seat, wait_until
+from test_login import Desk, Seat, answers, desk, enrolled, seat
 
 __all__ = ["desk", "enrolled"]  # fixtures
 

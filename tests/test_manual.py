@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import picture
 import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
 from rehearsing import PASSWORD, enrol
@@ -123,15 +124,25 @@ def blocks(text: str) -> list[str]:
 
 def test_readme_pipeline_runs(desk: Shell) -> None:
     """The pipeline at the top of the README signs the file and verifies it."""
-    done = desk.sh(f"set -e\n{blocks((ROOT / 'README.md').read_text())[0]}").check(0)
+    done = desk.sh(f"set -e\n{blocks((ROOT / 'README.md').read_text())[1]}").check(0)
     assert done.out.decode() == "".join(f"unsigned-tokens.json: token {n}: OK\n" for n in (1, 2, 3))
     assert desk.read("unsigned-tokens.json") == desk.read("signed-tokens.json")
+
+
+def test_picture_of_the_readme(shell: Shell) -> None:
+    """The README's picture is what its first command shows today at the stand-in; "make picture" draws it anew."""
+    need("openssl")
+    shown = picture.record(shell.bin)
+    assert picture.PICTURE.read_text() == picture.draw(shown)
+    readme = (ROOT / "README.md").read_text()
+    assert f"$ {blocks(readme)[0].strip()} \\" == shown[0]
+    assert re.search(r"!\[[^]]{20,}\]\(docs/login\.svg\)", readme)
 
 
 def test_readme_demo_runs(shell: Shell) -> None:
     """The first command of the README signs, verifies AWS's sample, and catches the broken copy."""
     need("make")
-    (command,) = (line for line in blocks((ROOT / "README.md").read_text())[1].splitlines() if "demo" in line)
+    (command,) = (line for line in blocks((ROOT / "README.md").read_text())[2].splitlines() if "demo" in line)
     home = Path(sys.prefix)
     if not (home / "ready").exists() and not os.environ.get("CI"):
         pytest.skip("these tests do not run in an environment that make has set up")
@@ -147,7 +158,7 @@ def test_readme_install_runs(shell: Shell, keys: Path) -> None:
     need("make", "man")
     if not os.environ.get("CI"):
         pytest.skip("pip would fetch the libraries; that is for CI")
-    command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[2].splitlines())
+    command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[3].splitlines())
     assert command.startswith('make install PREFIX="$HOME/.local"')
     environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}
     shell.sh(command, cwd=ROOT, env=environment, timeout=300).check(0)
