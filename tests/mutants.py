@@ -57,7 +57,7 @@ TESTS = {
     "passphrases": "keys terminal",
     "pipeline": "pipeline",
     "records": "records",
-    "replacing": "replacing all_or_nothing",
+    "replacing": "replacing_itself",
     "signals": "terminal all_or_nothing",
     "signatures": "signatures",
     "terminal": "terminal",
