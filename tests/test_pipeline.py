@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from queue import Empty
 
 import pytest
 
@@ -251,7 +252,7 @@ def test_a_quick_signer_without_a_thread(monkeypatch: pytest.MonkeyPatch, out: l
     feed(monkeypatch, [digests(1, 40), digests(41, 80)])
     pipeline.sign_stream(lambda digest: digest * 8, 4, quick=True)
     assert b"".join(out) == b"".join(records.line(digest * 8) for _, digest in digests(1, 80))
-    assert room.refused == 2  # one that signs and one that reads
+    assert room.refused == 1
 
 
 @pytest.mark.parametrize(("threads", "left"), [(8, 2), (7, 2), (4, 1), (2, 1)])
@@ -268,6 +269,50 @@ def test_few_threads_can_be_started(monkeypatch: pytest.MonkeyPatch, out: list[b
             both.wait(20)
         return digest * 8
 
+    real, slept = time.sleep, []
+
+    def sleep(pause: float) -> None:
+        slept.append(pause)
+        real(pause)
+
+    monkeypatch.setattr(time, "sleep", sleep)
     pipeline.sign_stream(sign, 20)
     assert b"".join(out).count(b"\n") == 100
+    assert set(slept) <= {0.001}
     assert alive[0] == left + 1  # the one that reads
+
+
+def test_memory_for_the_work(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) -> None:
+    """While threads start, 32 MB are kept for what they do; where there is no room for that, there is none for them."""
+    reserved: list[int] = []
+
+    def reserve(size: int) -> bytearray:
+        reserved.append(size)
+        if len(reserved) > 1:
+            raise MemoryError
+        return bytearray()
+
+    monkeypatch.setattr(pipeline, "bytearray", reserve, raising=False)
+    room = Room(monkeypatch, 1000)
+    feed(monkeypatch, [digests(1, 40), digests(41, 80)])
+    pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True)
+    assert len(room.started) == 3
+    pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True)
+    assert len(room.started) == 3  # and none that reads where nobody signs
+    assert reserved == [32 << 20] * 2
+    assert b"".join(out).count(b"\n") == 160
+
+
+def test_looks_up_now_and_then() -> None:
+    """A signal that comes just before the waiting is seen after a fifth of a second."""
+    waited: list[float] = []
+
+    class Slow:
+        def get(self, timeout: float) -> int:
+            waited.append(timeout)
+            if len(waited) < 3:
+                raise Empty
+            return 7
+
+    assert pipeline._waited(Slow()) == 7  # type: ignore[arg-type]  # noqa: SLF001 - no wait is the same twice
+    assert waited == [0.2] * 3
