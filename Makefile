@@ -2,6 +2,8 @@
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
 # check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
+# mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/pipeline.py
+# for one module, SAMPLE=50 for so many changes of each.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 # picture: draw the README's picture, docs/login.svg, from a login to the stand-in.
 PYTHON = python3
@@ -10,6 +12,8 @@ PREFIX = /usr/local
 DESTDIR =
 HTML = html
 EXTRAS =
+MUTANTS =
+SAMPLE = 0
 # Twice as many workers as cores, since many tests wait for something.
 QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
@@ -37,6 +41,9 @@ lowest:
 	    grep -o '[a-z0-9-]*>=[0-9.]*' | sed 's/>=/==/' > dist/lowest.txt
 	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory .venv-lowest/ready-to-test VENV=.venv-lowest
 	@$(MAKE) --no-print-directory test VENV=.venv-lowest
+
+mutants: $(VENV)/ready-to-mutate
+	@$(VENV)/bin/python tests/mutants.py --sample $(SAMPLE) $(MUTANTS)
 
 check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
@@ -78,6 +85,10 @@ $(VENV)/ready-to-test: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q -e '.[test]'
 	@touch $@
 
+$(VENV)/ready-to-mutate: $(VENV)/ready
+	$(VENV)/bin/python -m pip install -q -e '.[mutants]'
+	@touch $@
+
 $(VENV)/ready-to-bench: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q -e '.[bench]'
 	@touch $@
@@ -86,4 +97,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover lowest check bench picture install uninstall bundle deb html
+.PHONY: demo test quick cover lowest mutants check bench picture install uninstall bundle deb html

@@ -249,3 +249,48 @@ def test_several_lines_in_a_file() -> None:
         if end != b"\n\n\n":
             assert encoding.signature_file(end.join(lines) + end) == [SIGNATURE, RANDOM]
         assert encoding.signature_file(b"\n".join(lines) + end) == [SIGNATURE, RANDOM]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b" ~\t\r\n", True),
+        (b"\x7f", False),
+        (b"\x1f", False),
+        (b"\0", False),
+        (b"a\0", True),
+        (b"\0a", True),
+        (b"", True),
+    ],
+)
+def test_what_text_is(content: bytes, text: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """ASCII that prints, white space, and the same in UTF-16, of which one byte is no character."""
+    assert encoding.is_text(content) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"1" * 31, "not canonical base64"),
+        (b"1" * 32, "hexadecimal digits, not base64"),
+        (b"\xff" * 31, "not base64"),
+        (b"\xff" * 32, "raw bytes, not base64"),
+        (b"-" * 31, "not base64"),
+        (b"-" * 32, "base64url, not base64"),
+        (b"\\" + b"1" * 64, "text with backslashes, not base64"),
+        (b"\\" + b"1" * 64 + b" f", "a hexadecimal digest with words beside it, not base64"),
+        (encoding.encode(b"a" * 31), "31 bytes, but a SHA-256 digest has 32"),
+        (encoding.encode(b"a" * 32), "base64 of hexadecimal digits"),
+    ],
+)
+def test_how_much_text_is_named(text: bytes, said: str) -> None:
+    """From 32 characters on what stands for something else is named."""
+    with pytest.raises(ToktoolsError) as raised:
+        encoding.digest(text)
+    assert raised.value.message == said
+
+
+def test_a_size_that_is_not_documented() -> None:
+    """The message names the one that is."""
+    assert encoding.undocumented_size(384) == "a signature of 384 bytes; CloudHSM documents RSA-2048 alone, with 256"
+    assert [encoding.size(number) for number in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]

@@ -9,7 +9,7 @@ from toktools.cli import Tool
 from toktools.commands import exec as execute
 from toktools.commands import extract, inspect, login, merge, rehearse, sign, verify
 from toktools.errors import ToktoolsError
-from toktools.options import COMMON, TOKENS, Answer, CommandLine, Selection, long_flag
+from toktools.options import COMMON, TOKENS, Answer, CommandLine, Operand, Option, Selection, jobs, long_flag
 
 TOOLS = [tool.TOOL for tool in (execute, extract, inspect, login, merge, rehearse, sign, verify)]
 
@@ -273,3 +273,72 @@ def test_old_scripts_go_on_working(tool: Tool) -> None:
         for end in range(3, len(flag) + 1):
             if [other for other in OLD[tool.name] if other.startswith(flag[:end])] == [flag]:
                 assert long_flag(flag[:end], by_flag) == flag
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("9", 9), ("0999", 999), ("1000", 1000), ("1001", 0), ("0", 0)])
+def test_how_much_at_once(text: str, count: int) -> None:
+    """From 1 to 1,000, in plain digits."""
+    if count:
+        assert jobs(text) == count
+    else:
+        refuse_jobs(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", " 1", "1_0", "\u0661", "\u00b2", "x", "1" * 5000])
+def test_what_is_no_number_of_jobs(text: str) -> None:
+    """Signs, other scripts' digits and whatever is too long are none."""
+    refuse_jobs(text)
+
+
+def refuse_jobs(text: str) -> None:
+    with pytest.raises(ToktoolsError, match=r"^-j: not a number from 1 to 1000$"):
+        jobs(text)
+
+
+LONG = CommandLine(
+    "tok-long",
+    "Do much.",
+    "tok-long -k K f",
+    Option("-k", "KEY", "a key", also="--key", required=True),
+    (Option("-a", "", "one way"), Option("-b", "B", "another way")),
+    Option("-p", "PUBLICKEY", "a public key", repeated=True),
+    Option("--long-option", "ARGUMENTS", "wide"),
+    Operand("FILES", "what to read", many=True),
+)
+
+
+def test_help_of_many_options() -> None:
+    """The usage line is wrapped at 80 columns under its first word; long forms stand beside the short ones."""
+    with pytest.raises(Answer) as answer:
+        LONG.parse(["-k", "K", "-h"])
+    assert str(answer.value) == (
+        "usage: tok-long -k KEY [-a | -b B] [-p PUBLICKEY]... [--long-option ARGUMENTS]\n"
+        "       [FILES...]\n"
+        "\n"
+        "Do much.\n"
+        "\n"
+        "  FILES                    what to read\n"
+        "  -k, --key KEY            a key\n"
+        "  -a                       one way\n"
+        "  -b B                     another way\n"
+        "  -p PUBLICKEY             a public key\n"
+        "  --long-option ARGUMENTS  wide\n"
+        "  -h, --help               show this help\n"
+        "  -V, --version            show the version\n"
+        "\n"
+        "example:\n"
+        "  tok-long -k K f\n"
+    )
+    with pytest.raises(Answer, match=r"^tok-long \(toktools\) [0-9.]+\n$"):
+        LONG.parse(["-V"])
+
+
+@pytest.mark.parametrize(("size", "lines"), [(79, 1), (80, 1), (81, 2)])
+def test_the_width_of_the_usage(size: int, lines: int) -> None:
+    """A line has at most 80 columns."""
+    line = CommandLine(
+        "x", "X.", "x", Operand("A" * (size - len("usage: x  b")), "a", required=True), Operand("b", "", required=True)
+    )
+    usage = line.help().partition("\n\n")[0]
+    assert usage.count("\n") == lines - 1
+    assert max(map(len, usage.splitlines())) <= 80

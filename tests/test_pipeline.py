@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from queue import Empty
 
 import pytest
 
@@ -166,3 +167,154 @@ def test_cores_on_another_system(monkeypatch: pytest.MonkeyPatch, cores: int | N
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert pipeline.usable_cores() == usable
+
+
+def test_cores_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts those on which this process may run, which are perhaps not all."""
+    allowed = {0: {1, 5, 7}}
+    monkeypatch.setattr(os, "sched_getaffinity", allowed.__getitem__, raising=False)
+    assert pipeline.usable_cores() == 3
+
+
+@pytest.mark.parametrize(("jobs", "sizes"), [(2, [16] * 62 + [8]), (1, [1] * 1000)])
+def test_a_quick_signer_goes_by_groups(
+    monkeypatch: pytest.MonkeyPatch, out: list[bytes], jobs: int, sizes: list[int]
+) -> None:
+    """Two threads are worth it already, and each answer has sixteen lines; one job answers line by line."""
+    feed(monkeypatch, [digests(1, 1000)])
+    pipeline.sign_stream(lambda digest: digest * 8, jobs, quick=True)
+    assert [lines.count(b"\n") for lines in out] == sizes
+
+
+def test_a_slow_signer_answers_line_by_line(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) -> None:
+    """Each signature is written by itself, however many wait."""
+    feed(monkeypatch, [digests(1, 200)])
+    pipeline.sign_stream(lambda digest: digest * 8, 2)
+    assert [lines.count(b"\n") for lines in out] == [1] * 200
+
+
+@pytest.mark.parametrize(("terminal", "steps"), [(False, 100), (True, 0)])
+def test_progress(
+    monkeypatch: pytest.MonkeyPatch,
+    out: list[bytes],
+    terminal: bool,  # noqa: FBT001 - pytest gives it
+    steps: int,
+) -> None:
+    """Each signature is a step, unless the signatures themselves are on the screen."""
+    taken: list[int] = []
+
+    class Progress:
+        def step(self, count: int) -> None:
+            taken.append(count)
+
+    monkeypatch.setattr(os, "isatty", lambda fd: terminal and fd == files.STDOUT)
+    feed(monkeypatch, [digests(1, 100)])
+    pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True, progress=Progress())  # type: ignore[arg-type]
+    assert (sum(taken), b"".join(out).count(b"\n")) == (steps, 100)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_an_error_of_the_stream(monkeypatch: pytest.MonkeyPatch, out: list[bytes], quick: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """It comes after the signatures of the lines before it."""
+
+    def stream() -> Iterator[Numbered]:
+        yield digests(1, 40)
+        raise ToktoolsError("standard input: line 41: not base64")
+
+    feed(monkeypatch, stream())
+    with pytest.raises(ToktoolsError, match=r"^standard input: line 41: not base64$"):
+        pipeline.sign_stream(lambda digest: digest * 8, 2, quick=quick)
+    assert b"".join(out).count(b"\n") == 40
+
+
+class Room:
+    """Room for so many threads and no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+        self.started: list[threading.Thread] = []
+        self.refused = 0
+        start = threading.Thread.start
+
+        def perhaps(thread: threading.Thread) -> None:
+            if self.alive() >= room:
+                self.refused += 1
+                raise RuntimeError("can't start new thread")
+            self.started.append(thread)
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", perhaps)
+
+    def alive(self) -> int:
+        return sum(thread.is_alive() for thread in self.started)
+
+
+def test_a_quick_signer_without_a_thread(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) -> None:
+    """It signs in this thread, and does not ask again."""
+    room = Room(monkeypatch, 0)
+    feed(monkeypatch, [digests(1, 40), digests(41, 80)])
+    pipeline.sign_stream(lambda digest: digest * 8, 4, quick=True)
+    assert b"".join(out) == b"".join(records.line(digest * 8) for _, digest in digests(1, 80))
+    assert room.refused == 1
+
+
+@pytest.mark.parametrize(("threads", "left"), [(8, 2), (7, 2), (4, 1), (2, 1)])
+def test_few_threads_can_be_started(monkeypatch: pytest.MonkeyPatch, out: list[bytes], threads: int, left: int) -> None:
+    """Where there is no room for all, a quarter of them sign: the others end first, and leave room for programs."""
+    room = Room(monkeypatch, threads)
+    feed(monkeypatch, [digests(1, 100)])
+    alive: list[int] = []
+    both = threading.Barrier(left)
+
+    def sign(digest: bytes) -> bytes:
+        alive.append(room.alive())
+        if number_of(digest) <= left:
+            both.wait(20)
+        return digest * 8
+
+    real, slept = time.sleep, []
+
+    def sleep(pause: float) -> None:
+        slept.append(pause)
+        real(pause)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    pipeline.sign_stream(sign, 20)
+    assert b"".join(out).count(b"\n") == 100
+    assert set(slept) <= {0.001}
+    assert alive[0] == left + 1  # the one that reads
+
+
+def test_memory_for_the_work(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) -> None:
+    """While threads start, 32 MB are kept for what they do; where there is no room for that, there is none for them."""
+    reserved: list[int] = []
+
+    def reserve(size: int) -> bytearray:
+        reserved.append(size)
+        if len(reserved) > 1:
+            raise MemoryError
+        return bytearray()
+
+    monkeypatch.setattr(pipeline, "bytearray", reserve, raising=False)
+    room = Room(monkeypatch, 1000)
+    feed(monkeypatch, [digests(1, 40), digests(41, 80)])
+    pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True)
+    assert len(room.started) == 3
+    pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True)
+    assert len(room.started) == 3  # and none that reads where nobody signs
+    assert reserved == [32 << 20] * 2
+    assert b"".join(out).count(b"\n") == 160
+
+
+def test_looks_up_now_and_then() -> None:
+    """A signal that comes just before the waiting is seen after a fifth of a second."""
+    waited: list[float] = []
+
+    class Slow:
+        def get(self, timeout: float) -> int:
+            waited.append(timeout)
+            if len(waited) < 3:
+                raise Empty
+            return 7
+
+    assert pipeline._waited(Slow()) == 7  # type: ignore[arg-type]  # noqa: SLF001 - no wait is the same twice
+    assert waited == [0.2] * 3

@@ -15,7 +15,7 @@ _SERVICES = {3: "user-management", 5: "key-usage"}
 """The label of the published sample with each number."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Record:
     """One record of 80 bytes, of which there is one for each HSM, as it was seen in AWS's published samples."""
 
@@ -28,7 +28,7 @@ class Record:
 
 def records(approval_data: bytes) -> list[Record]:
     """Return what the records seem to say; nothing where the bytes are not whole records of 80 bytes."""
-    if not approval_data or len(approval_data) % _RECORD.size:
+    if len(approval_data) % _RECORD.size:
         return []
     found = []
     for _, service, hsm, key_handle, _, requester, seconds, _ in _RECORD.iter_unpack(approval_data):

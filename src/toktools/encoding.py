@@ -112,7 +112,7 @@ def signature_file(content: bytes) -> list[bytes]:
         try:
             signatures.append(signature(line.strip()))
         except ToktoolsError as error:
-            raise (error.at(f"line {number}") if len(lines) > 1 else error) from None
+            raise error.at(f"line {number}") from None
     return signatures
 
 

@@ -63,7 +63,7 @@ def read(path: str | None, limit: int) -> Snapshot:
     """
     path = None if path == "-" else path
     with trouble_at(display(path)):
-        fd = STDIN if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = STDIN if path is None else os.open(path, os.O_RDONLY)
         try:
             snapshot = Snapshot(path, b"".join(chunks(fd, limit + 1)), os.fstat(fd))
         finally:

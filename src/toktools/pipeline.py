@@ -133,13 +133,14 @@ class _Crew:
             while sum(thread.is_alive() for thread in threads) > len(threads) - ending:
                 sleep(_PAUSE)
         del reserve  # it is free for their work
-        # The reader comes last: until then nothing is taken from the stream.
+        # The reader comes last, and not where nobody signs: until then nothing is taken from the stream.
         try:
-            Thread(target=self._read, daemon=True).start()
+            if threads:
+                Thread(target=self._read, daemon=True).start()
+                return
         except (RuntimeError, MemoryError):
-            threads = []
-        if not threads:
-            raise _NoThreadError("no thread can be started")
+            pass
+        raise _NoThreadError("no thread can be started")
 
     def _read(self) -> None:
         from queue import SimpleQueue

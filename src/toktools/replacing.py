@@ -13,7 +13,6 @@ from toktools import files, signals
 from toktools.errors import ToktoolsError
 from toktools.files import Snapshot, display, trouble_at
 
-_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_LINKS = 40
 """As many as Linux follows."""
 _KEPT = ("user.", "security.", "system.")
@@ -99,7 +98,7 @@ class _Place:
         head, self.name = os.path.split(path)
         before = self.folder
         access = getattr(os, "O_PATH", os.O_RDONLY)
-        self.folder = os.open(head or ".", access | _FOLDER, dir_fd=None if before < 0 else before)
+        self.folder = os.open(head or ".", access | os.O_DIRECTORY, dir_fd=None if before < 0 else before)
         _close(before)
 
     def _look(self) -> os.stat_result | None:
@@ -115,7 +114,7 @@ class _Place:
         return folder.st_dev, folder.st_ino, self.name
 
     def open(self, name: str, flags: int, mode: int = 0) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.folder)
+        return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=self.folder)
 
     def is_still(self, status: os.stat_result | None) -> bool:
         """Say whether this file, or none, is what is there now."""

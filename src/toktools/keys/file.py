@@ -182,7 +182,6 @@ def _numbers_fit(key: RSAPrivateKey) -> bool:
         # Half of n's bits each, in every key that is made; a quarter is allowed for.
         and min(p, q).bit_length() > n.bit_length() // 4
         and p & q & e & 1 == 1
-        and p != q
         and p * q == n
         and e > 1
         and d > 1
@@ -190,6 +189,6 @@ def _numbers_fit(key: RSAPrivateKey) -> bool:
         and e * d % (q - 1) == 1
         and numbers.dmp1 == d % (p - 1)
         and numbers.dmq1 == d % (q - 1)
-        and 0 < numbers.iqmp < p
-        and numbers.iqmp * q % p == 1
+        and numbers.iqmp < p
+        and numbers.iqmp * q % p == 1  # so p is not q
     )

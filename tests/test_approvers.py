@@ -1,0 +1,163 @@
+"""Who approves, and what the signed data seems to say, in this process: entries, copies, roles, records and labels."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from toktools import approvaldata, approvers, tokenfile, usernames
+from toktools.errors import ToktoolsError
+
+NONCE = b"n" * 16
+ADMIN = approvaldata.record(3, 1, "admin", 1_700_000_000, NONCE)
+KEY = approvaldata.record(5, 2, "cu", 1_700_000_000, NONCE, key_handle=6)
+ADMIN_RECORD = approvaldata.Record(3, 1, 0, "admin", "2023-11-14T22:13:20Z")
+
+
+def signature(char: str) -> str:
+    return b64encode(bytes([0x80 | ord(char)]) * 256).decode()
+
+
+def entry(username: str, char: str = "", role: str | None = "admin") -> dict[str, str]:
+    of_role = {} if role is None else {"role": role}
+    return {"username": username, **of_role, "signature": signature(char) if char else ""}
+
+
+def quorum(*entries: dict[str, str], what: bytes = ADMIN) -> tokenfile.TokenFile:
+    content: dict[str, Any] = {"version": "2.0", "service": "user-management"}
+    content["approval_data"] = b64encode(what).decode()
+    content["token"] = b64encode(sha256(what).digest()).decode()
+    return tokenfile.parse(json.dumps({**content, "signatures": entries}).encode())
+
+
+def test_names() -> None:
+    """A name has 1 to 31 letters, digits and underscores; a role is one of two."""
+    for name in ("a", "A_1", "_", "a" * 31):
+        assert usernames.is_user(name)
+        assert approvers.user("-u", name) == name
+        assert usernames.word(name) == usernames.shown_user(name) == name
+    for name in ("", "a" * 32, "a-b", "a b", "ä", "a\n"):
+        assert not usernames.is_user(name)
+        with pytest.raises(ToktoolsError, match=r"^-u: a CloudHSM user name has 1 to 31 letters, digits and under"):
+            approvers.user("-u", name)
+        assert usernames.shown_user(name).startswith('"')
+    assert (usernames.word("key-usage"), usernames.word("key usage")) == ("key-usage", '"key usage"')
+    assert [approvers.role("-R", role) for role in ("admin", "crypto-user")] == ["admin", "crypto-user"]
+    with pytest.raises(ToktoolsError, match=r"^-R: a role is admin or crypto-user$"):
+        approvers.role("-R", "Admin")
+
+
+def test_an_entry() -> None:
+    """Its members stand as the CLI has them, and the role may be left out."""
+    made = approvers.entry("admin2", "admin", b"\xe1" * 256)
+    assert list(made.items()) == list(entry("admin2", "a").items())
+    assert approvers.entry("admin2", None, b"\xe1" * 256) == entry("admin2", "a", None)
+
+
+def test_roles() -> None:
+    """Of a user in any case of letters; of that one alone, and only where a role is named."""
+    token = quorum(entry("Admin2", "a"), entry("admin3", "b", None))
+    assert [approvers.has_role(token, name) for name in ("admin2", "ADMIN2", "admin3", "admin4")] == [
+        *(True, True, False, False)
+    ]
+
+
+def test_copies_of_a_token() -> None:
+    """What a copy has and the token has not is taken; what both have the same is left; empty places are passed by."""
+    token = quorum(entry("a1", "a"), entry("a2"))
+    filled = approvers.combine(token, quorum(entry("A1", "a"), entry("a2", "b"), entry("a4"), entry("a3", "c")))
+    assert [token.approvals[index].username for index in filled] == ["a2", "a3"]
+    assert [approval.signature for approval in token.approvals] == [signature(char) for char in "abc"]
+
+
+@pytest.mark.parametrize(
+    ("copy", "said"),
+    [
+        (lambda: quorum(entry("a1", "a"), what=KEY), "a copy of another token"),
+        (lambda: quorum(entry("a1")), "a copy without an approval"),
+        (quorum, "a copy without an approval"),
+        (lambda: quorum(entry("a1", "b")), "approver a1 has two different entries"),
+        (lambda: quorum(entry("a 1", "b")), 'approver "a 1" has two different entries'),
+        (lambda: quorum({**entry("a2"), "signature": "AA=="}), "approver a2: wrong size: 1 byte"),
+        (lambda: quorum({**entry("a\n2"), "signature": "AA=="}), r'approver "a\n2": wrong size: 1 byte'),
+    ],
+)
+def test_copies_that_do_not_fit(copy: Any, said: str) -> None:
+    """They are refused by name."""
+    with pytest.raises(ToktoolsError) as raised:
+        approvers.combine(quorum(entry("a1", "a"), entry("a 1", "a")), copy())
+    assert raised.value.message.startswith(said)
+
+
+def test_records() -> None:
+    """Whole records are read; anything else is none."""
+    assert (ADMIN[:8], len(ADMIN)) == (b"\0\2\0\3\0\0\0\1", 80)
+    assert approvaldata.records(ADMIN * 2) == [ADMIN_RECORD] * 2
+    assert approvaldata.records(KEY) == [approvaldata.Record(5, 2, 6, "cu", "2023-11-14T22:13:20Z")]
+    assert [approvaldata.records(content) for content in (b"", ADMIN[:-1], ADMIN + b"\0", b"x" * 40)] == [[]] * 4
+    odd = approvaldata.record(1, 1, "\xe4", 1 << 62, NONCE)
+    assert [(one.requester, one.time) for one in approvaldata.records(odd)] == [("\xe4", str(1 << 62))]
+    (broken,) = approvaldata.records(ADMIN.replace(b"admin", b"ad\xffin"))
+    assert broken.requester == "ad\ufffdin"
+
+
+@pytest.mark.parametrize("error", [OverflowError, OSError, ValueError])
+def test_times_that_a_system_does_not_have(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """Then the number is shown, whatever the system says of it."""
+
+    class Clock:
+        @staticmethod
+        def fromtimestamp(*_: object) -> None:
+            raise error
+
+    monkeypatch.setattr(approvaldata, "datetime", Clock)
+    assert approvaldata.records(ADMIN)[0].time == "1700000000"
+
+
+@pytest.mark.parametrize(
+    ("label", "key", "content", "said"),
+    [
+        ("user-management", None, ADMIN, []),
+        ("key-usage", "0x0000000000000006", KEY, []),
+        ("key-usage", "0X0000000000000006", KEY, []),
+        (None, None, ADMIN, []),
+        ("other", None, approvaldata.record(9, 1, "a", 0, NONCE), []),
+        ("key-usage", None, ADMIN, ["the label says key-usage, the signed data service 3, as user-management has it"]),
+        ("a b", None, ADMIN, ['the label says "a b", the signed data service 3, as user-management has it']),
+        (
+            "key-usage",
+            None,
+            approvaldata.record(9, 1, "a", 0, NONCE),
+            ["the label says key-usage, the signed data service 9, where key-usage has 5"],
+        ),
+        ("key-usage", None, KEY, ["no label names a key, the signed data 0x0000000000000006"]),
+        ("key-usage", "0x7", KEY, ["the label says key 0x7, the signed data 0x0000000000000006"]),
+        ("user-management", "0x7", ADMIN, ["the label says key 0x7, the signed data 0x0000000000000000"]),
+        (
+            "user-management",
+            None,
+            ADMIN + approvaldata.record(3, 1, "b", 0, NONCE),
+            ["the signed data has 2 requesters"],
+        ),
+    ],
+)
+def test_labels(label: object, key: object, content: bytes, said: list[str]) -> None:
+    """Labels, which are not signed, are held against what is."""
+    assert approvaldata.contradictions(label, key, approvaldata.records(content)) == said
+
+
+def test_the_published_samples() -> None:
+    """Their labels and records agree."""
+    samples = sorted((ROOT / "examples" / "aws-quorum").glob("*.token"))
+    assert samples
+    for sample in samples:
+        content = json.loads(sample.read_bytes())
+        token = tokenfile.parse(sample.read_bytes())
+        assert not approvers.has_role(token, "nobody")
+        found = approvaldata.records(b64decode(content["approval_data"]))
+        assert approvaldata.contradictions(content.get("service"), content.get("key_reference"), found) == []

@@ -1,0 +1,380 @@
+"""Keys from files, in this process: every form is read, and every number is looked at."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat, pkcs12
+
+from toktools import keys
+from toktools.errors import ToktoolsError
+from toktools.keys import allowed, der, file, forms, public, signer
+
+KEY = rsa.generate_private_key(65537, 2048)
+PHRASE = b"correct horse"
+NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "officer1")])
+DIGEST = hashlib.sha256(b"token").digest()
+
+
+def certificate(key: Any = KEY) -> x509.Certificate:
+    day = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - as an older library takes it
+    builder = x509.CertificateBuilder(NAME, NAME, key.public_key(), 1, day, day + dt.timedelta(1))
+    return builder.sign(key, hashes.SHA256())
+
+
+def private(encoding: Encoding, form: PrivateFormat, phrase: bytes = b"", key: Any = KEY) -> bytes:
+    lock = serialization.BestAvailableEncryption(phrase) if phrase else serialization.NoEncryption()
+    return bytes(key.private_bytes(encoding, form, lock))
+
+
+def packed(key: Any = KEY, phrase: bytes = b"") -> bytes:
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1000)
+    lock = builder.build(phrase) if phrase else serialization.NoEncryption()
+    return pkcs12.serialize_key_and_certificates(None, key, certificate(key), None, lock)
+
+
+PEM, DER = Encoding.PEM, Encoding.DER
+PKCS1, PKCS8 = PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8
+PLAIN = {
+    "pkcs1.pem": private(PEM, PKCS1),
+    "pkcs1.der": private(DER, PKCS1),
+    "pkcs8.pem": private(PEM, PKCS8),
+    "pkcs8.der": private(DER, PKCS8),
+    "openssh": private(PEM, PrivateFormat.OpenSSH),
+}
+LOCKED = {
+    "old.pem": private(PEM, PKCS1, PHRASE),
+    "pkcs8.pem": private(PEM, PKCS8, PHRASE),
+    "pkcs8.der": private(DER, PKCS8, PHRASE),
+    "p12": packed(phrase=PHRASE),
+}
+PUBLIC = {
+    "spki.pem": KEY.public_key().public_bytes(PEM, PublicFormat.SubjectPublicKeyInfo),
+    "spki.der": KEY.public_key().public_bytes(DER, PublicFormat.SubjectPublicKeyInfo),
+    "pkcs1.pem": KEY.public_key().public_bytes(PEM, PublicFormat.PKCS1),
+    "pkcs1.der": KEY.public_key().public_bytes(DER, PublicFormat.PKCS1),
+    "openssh": KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+    "certificate.pem": certificate().public_bytes(PEM),
+    "certificate.der": certificate().public_bytes(DER),
+}
+
+
+class Asked:
+    """Gives a pass phrase, counts how often it was asked for, and keeps the warnings."""
+
+    def __init__(self, phrase: bytes = PHRASE) -> None:
+        self.phrase = phrase
+        self.times = 0
+        self.warned: list[str] = []
+
+    def __call__(self, _name: str, what: str) -> bytes:
+        assert what == "pass phrase"
+        self.times += 1
+        return self.phrase
+
+
+def opened(folder: Path, content: bytes, asked: Asked, mode: int = 0o600) -> signer.Signer:
+    (folder / "k").write_bytes(content)
+    (folder / "k").chmod(mode)
+    return keys.open_signer(str(folder / "k"), asked, asked.warned.append)
+
+
+def refused(call: Callable[[], object]) -> str:
+    """Return what a refusal says after the name of the file."""
+    with pytest.raises(ToktoolsError) as raised:
+        call()
+    place, _, said = raised.value.message.partition(": ")
+    assert place.endswith("k")
+    return said
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_private_keys(tmp_path: Path, name: str) -> None:
+    """Nobody is asked, and the signature is the key's own; the same file is a public key as well."""
+    asked = Asked()
+    key = opened(tmp_path, PLAIN[name], asked)
+    signature = key.sign(DIGEST)
+    KEY.public_key().verify(signature, DIGEST, *file.KeyInMemory(KEY)._how)  # noqa: SLF001 - the one way to sign
+    assert (asked.times, asked.warned) == (0, [])
+    assert public.read(str(tmp_path / "k")).public_numbers() == KEY.public_key().public_numbers()
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_locked_private_keys(tmp_path: Path, name: str) -> None:
+    """The pass phrase is asked for once; a wrong one is told as such; to verify, none is asked for."""
+    asked = Asked()
+    assert len(opened(tmp_path, LOCKED[name], asked).sign(DIGEST)) == 256
+    assert asked.times == 1
+    wrong = Asked(b"wrong")
+    assert refused(lambda: opened(tmp_path, LOCKED[name], wrong)).startswith("wrong pass phrase")
+    assert wrong.times == 1
+    said = refused(lambda: public.read(str(tmp_path / "k")))
+    assert said == ("a PKCS#12 file" if name == "p12" else "an encrypted private key") + (
+        ", where the public key is enough"
+    )
+
+
+def test_pkcs12_without_a_pass_phrase(tmp_path: Path) -> None:
+    """Nobody is asked; a broken file is told as such."""
+    asked = Asked()
+    assert len(opened(tmp_path, packed(), asked).sign(DIGEST)) == 256
+    assert asked.times == 0
+    content = packed()
+    assert refused(lambda: opened(tmp_path, content[:25] + b"\xff" + content[26:], asked)) == "a broken PKCS#12 file"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_keys(tmp_path: Path, name: str) -> None:
+    """Each verifies, from a file or a text, and none signs."""
+    (tmp_path / "k").write_bytes(PUBLIC[name])
+    for key in (public.read(str(tmp_path / "k")), public.parse(PUBLIC[name], "k")):
+        assert key.public_numbers() == KEY.public_key().public_numbers()
+    assert public.pem(key) == PUBLIC["spki.pem"].decode()
+    assert refused(lambda: opened(tmp_path, PUBLIC[name], Asked())) == ("a public key, where the private key is needed")
+
+
+def test_the_first_key_of_a_file(tmp_path: Path) -> None:
+    """A private key may stand behind its certificate, and a public key before another's."""
+    other = certificate(rsa.generate_private_key(65537, 2048)).public_bytes(PEM)
+    opened(tmp_path, other + PLAIN["pkcs8.pem"], Asked()).sign(DIGEST)
+    assert public.parse(PUBLIC["certificate.pem"] + other, "k").public_numbers() == KEY.public_key().public_numbers()
+    assert public.parse(other + PUBLIC["spki.pem"], "k").public_numbers() == KEY.public_key().public_numbers()
+
+
+@pytest.mark.parametrize("form", [PKCS8, PKCS1])
+@pytest.mark.parametrize("encoding", [PEM, DER])
+def test_keys_of_another_kind(tmp_path: Path, encoding: Encoding, form: PrivateFormat) -> None:
+    """They are named, as private and as public keys."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    said = "the key is EllipticCurve, but CloudHSM takes RSA keys alone"
+    content = private(encoding, form, key=key)
+    assert refused(lambda: opened(tmp_path, content, Asked())).replace("EC,", "EllipticCurve,") == said
+    assert refused(lambda: public.parse(content, "k")).replace("EC,", "EllipticCurve,") == said
+
+
+def test_what_is_no_key(tmp_path: Path) -> None:
+    """It is refused for what it is; an empty file, one too large, and standard input too."""
+    assert "no private key in PEM or DER" in refused(lambda: opened(tmp_path, b"x" * 100, Asked()))
+    assert "no public key, certificate or private key" in refused(lambda: public.parse(b"x" * 100, "k"))
+    assert refused(lambda: opened(tmp_path, b"", Asked())) == "an empty file, not a key"
+    with pytest.raises(ToktoolsError, match=r"^-: a key is not read from standard input$"):
+        keys.open_signer("-", Asked(), print)
+    forms.KeyFile("k", b"x" * forms.MAX_SIZE)
+    assert refused(lambda: forms.KeyFile("k", b"x" * (forms.MAX_SIZE + 1))) == f"larger than {1 << 20} bytes"
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("AES-256-CBC," + "0" * 32, False),
+        ("AES-256-CBC," + "0" * 30, True),
+        ("AES-256-CBC," + "0" * 34, True),
+        ("AES-256-CBC," + "0" * 16, True),
+        ("DES-EDE3-CBC," + "0" * 16 + " ", False),
+        ("DES-EDE3-CBC," + "0" * 14, True),
+        ("DES-EDE3-CBC," + "0" * 32, True),
+        ("CAMELLIA-256-CBC," + "0" * 2, False),
+        ("AES-256-CBC", False),
+    ],
+)
+def test_the_old_encryption(tmp_path: Path, line: str, broken: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """An initialization vector of a wrong size never comes to the library."""
+    head, _, body = LOCKED["old.pem"].partition(b"DEK-Info: ")
+    content = head + b"DEK-Info: " + line.encode() + b"\n" + body.partition(b"\n")[2]
+    said = refused(lambda: opened(tmp_path, content, Asked()))
+    assert ("a broken key: its DEK-Info line is wrong" in said) == broken
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_key_that_others_can_read(tmp_path: Path, mode: int) -> None:
+    """It gets a warning."""
+    asked = Asked()
+    opened(tmp_path, PLAIN["pkcs8.der"], asked, mode)
+    said = f"{tmp_path}/k: others can read this private key (mode 0644; chmod 600 closes it)"
+    assert asked.warned == ([] if mode == 0o600 else [said])
+
+
+@pytest.mark.parametrize(("bits", "said"), [(1024, "RSA-1024, but CloudHSM takes RSA-2048"), (2056, "steps of 64")])
+def test_sizes_of_keys(tmp_path: Path, bits: int, said: str) -> None:
+    """Too short a key, or one of an odd size, is refused, private and public."""
+    key = rsa.generate_private_key(65537, bits)
+    assert said in refused(lambda: opened(tmp_path, private(PEM, PKCS8, key=key), Asked()))
+    for content in (certificate(key).public_bytes(PEM), private(DER, PKCS1, key=key)):
+        assert said in refused(lambda content=content: public.parse(content, "k"))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("bits", "well"),
+    [
+        (2047, False),
+        (2048, True),
+        (2049, False),
+        (2052, False),
+        (2056, False),
+        (2112, True),
+        (16384, True),
+        (16448, False),
+    ],
+)
+def test_which_sizes_are_allowed(bits: int, well: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """From 2,048 bits on in steps of 64, up to 16,384."""
+    if well:
+        allowed.refuse_size("k", bits)
+    else:
+        assert f"RSA-{bits}, but" in refused(lambda: allowed.refuse_size("k", bits))
+
+
+def test_a_longer_key_gets_a_warning(tmp_path: Path) -> None:
+    """CloudHSM documents one size; the pace of a longer key is another too."""
+    asked = Asked()
+    longer = opened(tmp_path, private(PEM, PKCS8, key=rsa.generate_private_key(65537, 2112)), asked)
+    assert asked.warned == [f"{tmp_path}/k: the key is RSA-2112; CloudHSM documents RSA-2048 alone"]
+    assert [longer.pace(jobs) for jobs in (1, 2)] == [(1, True), (2, False)]
+    quick = opened(tmp_path, PLAIN["pkcs8.pem"], asked)
+    assert [quick.pace(jobs) for jobs in (1, 2)] == [(1, True), (2, True)]
+    assert quick.pace(None)[0] >= 1
+
+
+@pytest.mark.parametrize(
+    ("where", "hint"),
+    [
+        ("arn:aws:kms:k", "awskms:///ARN is a key in AWS KMS"),
+        ("alias/k", "awskms:///alias/NAME is a key in AWS KMS"),
+        ("file:k", "-k takes the path alone"),
+        ("~/k", "the shell makes your home folder of ~ only where it is not quoted"),
+        ("other/k", ""),
+    ],
+)
+def test_words_that_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, hint: str) -> None:
+    """A hint says what was meant, unless there is such a file."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ToktoolsError, match="no such file or directory") as raised:
+        keys.open_signer(where, Asked(), print)
+    assert raised.value.hint == hint
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / where).write_bytes(b"x" * 100)
+    with pytest.raises(ToktoolsError, match="no private key") as raised:
+        keys.open_signer(where, Asked(), print)
+    assert raised.value.hint != hint or not hint
+
+
+def numbers(p: int = 1009, q: int = 1013, e: int = 5, add: int = 0, **more: int) -> Any:
+    """A key of small numbers that fit, but for those that are given."""
+    order = (p - 1) * (q - 1)
+    d = pow(e, -1, order) + add
+    fitting = {"p": p, "q": q, "d": d, "dmp1": d % (p - 1), "dmq1": d % (q - 1), "iqmp": pow(q, -1, p)}
+    public_numbers = SimpleNamespace(n=more.pop("n", p * q), e=e)
+    private_numbers = SimpleNamespace(**{**fitting, **more}, public_numbers=public_numbers)
+    return SimpleNamespace(private_numbers=lambda: private_numbers)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        numbers(),
+        numbers(1013, 1009),
+        numbers(e=1, add=1008 * 1012),
+        numbers(n=1009 * 1013 + 2),
+        numbers(add=1008 * 1012),
+        numbers(22, 13, e=11),
+        numbers(13, 22, e=11),
+        numbers(1009, 7, e=5),
+        numbers(7, 1009, e=5),
+        numbers(1009, 11, e=17),
+        *(numbers(**{name: value}) for name, value in (("dmp1", 1), ("dmq1", 1), ("iqmp", 1), ("d", 1), ("d", 3))),
+        numbers(dmp1=numbers().private_numbers().dmp1 + 1008),
+        numbers(dmq1=numbers().private_numbers().dmq1 + 1012),
+        numbers(iqmp=numbers().private_numbers().iqmp + 1009),
+        numbers(p=1009, q=1013, e=1008 * 1012 + 1),
+    ],
+)
+def test_numbers_that_fit(key: Any) -> None:
+    """Each number is held against the others: only those of one key pass."""
+    given = key.private_numbers()
+    n, e = given.public_numbers.n, given.public_numbers.e
+    p, q = sorted((given.p, given.q))
+    well = (p, q, n) == (1009, 1013, 1009 * 1013) or (p, q) == (11, 1009)
+    well = well and 1 < e < n and 1 < given.d < n and e * given.d % (given.p - 1) == e * given.d % (given.q - 1) == 1
+    well = well and (given.dmp1, given.dmq1) == (given.d % (given.p - 1), given.d % (given.q - 1))
+    well = well and given.iqmp == pow(given.q, -1, given.p)
+    assert file._numbers_fit(key) == well  # noqa: SLF001 - a library makes no such keys
+
+
+def test_d_below_n() -> None:
+    """The private exponent is below the modulus, not equal to it."""
+    p, q = 1009, 1013
+    n, order = p * q, (p - 1) * (q - 1)
+    e = pow(n, -1, order)
+    key = numbers(p, q, e)
+    assert file._numbers_fit(key)  # noqa: SLF001 - the same
+    d = n
+    assert e * d % order == 1
+    at_n = numbers(p, q, e, d=d, dmp1=d % (p - 1), dmq1=d % (q - 1))
+    assert not file._numbers_fit(at_n)  # noqa: SLF001 - the same
+
+
+def test_a_signature_that_does_not_verify() -> None:
+    """It never leaves, for it could give the key away."""
+
+    class Faulty(signer.Signer):
+        def _sign(self, digest: bytes) -> bytes:
+            return digest * 8
+
+    with pytest.raises(ToktoolsError, match="the signature that it made does not verify"):
+        Faulty(KEY.public_key()).sign(DIGEST)
+    assert Faulty().sign(DIGEST) == DIGEST * 8
+    assert (Faulty().pace(None), Faulty().pace(7)) == ((1, False), (7, False))
+    assert signer.fault(KEY.public_key(), DIGEST, file.KeyInMemory(KEY).sign(DIGEST)) == ""
+    assert signer.fault(KEY.public_key(), DIGEST, DIGEST * 8) == "not made by the given key"
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"", []),
+        (b"\x02", []),
+        (b"\x02\x01\x05", [(2, b"\x05")]),
+        (b"\x02\x00", [(2, b"")]),
+        (b"\x02\x02\x05", []),
+        (b"\x02\x81\x01\x05\x04\x01x", [(2, b"\x05"), (4, b"x")]),
+        (b"\x04\x82\x00\x02xyz", [(4, b"xy")]),
+        (b"\x02\x01\x05\x1f\x01x", [(2, b"\x05")]),
+        (b"\x3f\x01x", []),
+        (b"\x30\x80\x02\x01\x05\0\0\x04\x00", [(0x30, b"\x02\x01\x05"), (4, b"")]),
+        (b"\x30\x80\x30\x80\0\0\0\0", [(0x30, b"\x30\x80\0\0")]),
+        (b"\x30\x80\x02\x01\x05", []),
+        (b"\x04\x80x\0\0", []),
+    ],
+)
+def test_values_of_der(content: bytes, parts: list[tuple[int, bytes]]) -> None:
+    """Where each begins and ends, in short, long and indefinite form; what is none ends the list."""
+    assert [(tag, bytes(part)) for tag, part in der.values(content)] == parts
+
+
+def test_nested_der() -> None:
+    """Each value comes before those in it; an octet string in parts is one; the depth has a bound."""
+    content = b"\x30\x05\x02\x01\x07\x05\0" + b"\x24\x80\x04\x02\x02\x01\x04\x01\x09\0\0"
+    assert [(tag, bytes(part)) for tag, part in der.nested(content)] == [
+        (0x30, b"\x02\x01\x07\x05\0"),
+        (2, b"\x07"),
+        (5, b""),
+        (0x24, b"\x04\x02\x02\x01\x04\x01\x09"),
+        (2, b"\x09"),
+    ]
+    assert der.number(memoryview(b"\x01\x00")) == 256
+    deep = b""
+    for _ in range(40):
+        deep = bytes([0x30, len(deep)]) + deep
+    assert len(list(der.nested(deep))) == 25
+    assert [len(list(der.nested(deep, depth))) for depth in (0, 1)] == [1, 2]
+    for depth, count in ((24, 1), (25, 0)):
+        assert len(list(der.values(b"\x30\x80" * depth + b"\0\0" * depth))) == count
