@@ -151,13 +151,13 @@ def test_trouble_before_kms(shell: Shell, uri: str, environment: dict[str, str |
 class Refusing(BaseHTTPRequestHandler):
     """A KMS that refuses everything, for a reason that a test has set."""
 
-    code, asked = "", 0
+    status, code, asked = 400, "", 0
 
     def do_POST(self) -> None:
         type(self).asked += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         body = json.dumps({"__type": self.code, "message": "a\x1bb TOKEN-OF-THE-SESSION"}).encode()
-        self.send_response(400)
+        self.send_response(self.status)
         self.send_header("Content-Type", "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -200,6 +200,13 @@ def test_refusals(shell: Shell, refusing: str, code: str, said: str, shows: bool
     assert ("TOKEN-OF" in done.err) == shows
     assert "\x1b" not in done.err
     assert Refusing.asked <= 4
+
+
+def test_an_answer_without_a_key(shell: Shell, refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no KMS, but answers, is not a defect of the tool."""
+    monkeypatch.setattr(Refusing, "status", 200)
+    done = sign(shell, f"awskms:///k?region=us-east-1&endpoint={refusing}").check(2, "awskms:///k: the key is")
+    assert (done.out, done.err.count("\n")) == (b"", 1)
 
 
 def test_a_login_takes_it_too(shell: Shell) -> None:

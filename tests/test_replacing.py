@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import SIGNED, UNSIGNED, Done, Shell, need
 
+from toktools import replacing
+from toktools.errors import ToktoolsError
+
 STREAM = b"".join(
     base64.b64encode(base64.b64decode(t["signed"])) + b"\n" for t in json.loads(SIGNED.read_bytes())["tokens"]
 )
@@ -329,6 +332,25 @@ def test_a_swap_at_every_call(shell: Shell, option: str, back: int) -> None:
         if done.out and int(done.out) < point:
             break
     assert 10 < point < 99
+
+
+def test_another_file_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is put there after the look lends the new one no owner and no mode."""
+    target, other = tmp_path / "f.json", tmp_path / "other"
+    target.write_bytes(b"old")
+    other.write_bytes(b"other")
+    real = os.open
+
+    def swapped(path: str, *words: int, **more: int) -> int:
+        if path == target.name:
+            other.rename(target)
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", swapped)
+    with pytest.raises(ToktoolsError, match="someone else changed it meanwhile"):
+        replacing.replace({str(target): b"new"})
+    assert target.read_bytes() == b"other"
+    assert os.listdir(tmp_path) == ["f.json"]
 
 
 # Runs a tool where one call of the system fails from the n-th time on.

@@ -173,8 +173,8 @@ class _Staged:
         if meant is not None:
             self.old = self.place.open(self.place.name, os.O_RDONLY | os.O_NONBLOCK)
             self.status = os.fstat(self.old)
-            if not stat.S_ISREG(self.status.st_mode):
-                raise files.not_regular(self.path)
+            if not os.path.samestat(self.status, meant):  # whose owner and mode the new file would have
+                raise ToktoolsError(f"{self.name}: {_CHANGED}")
 
     def _meant(self) -> os.stat_result | None:
         """Look where the system itself goes for the name."""

@@ -94,7 +94,7 @@ class KmsKey(Signer):
             answer = self._client.sign(
                 KeyId=self._arn, Message=digest, MessageType="DIGEST", SigningAlgorithm=_ALGORITHM
             )
-        return bytes(answer["Signature"])
+        return bytes(answer.get("Signature", b""))  # of which the size is then wrong
 
 
 def open_signer(uri: str, _secret: Secret, _warn: Callable[[str], None]) -> Signer:
@@ -108,7 +108,7 @@ def open_signer(uri: str, _secret: Secret, _warn: Callable[[str], None]) -> Sign
         client = _client(key, query)
         answer = client.get_public_key(KeyId=key)
     usage = str(answer.get("KeyUsage"))
-    public = _public(answer["PublicKey"])
+    public = _public(answer.get("PublicKey", b""))
     if usage != "SIGN_VERIFY" or public is None:
         spec = shown(f"{answer.get('KeySpec') or 'not RSA'} for {usage}")
         raise ToktoolsError(f"{name}: the key is {spec}, but CloudHSM takes RSA_{DOCUMENTED_BITS} for SIGN_VERIFY")
