@@ -262,6 +262,19 @@ def test_noise_before_a_question(desk: Desk) -> None:
     assert desk.login().check(0).err == "tok-login: Password expires today.\n"
 
 
+@pytest.mark.parametrize("prompt", ["READY", "PASSWORD", "FILE"])
+def test_a_log_line_behind_a_prompt(desk: Desk, prompt: str) -> None:
+    """A line of a log that comes behind a prompt, at once, and leaves the cursor below it, hides nothing."""
+    desk.fake(f"""
+def show(text, old=show):
+    old(text + "2026-11-28 INFO connected\\n" if text == {prompt} else text)
+""")
+    done = desk.login(commands=("one", "two")).check(0)
+    assert [answer["data"] for answer in answers(done.out)] == ["one", "two"]
+    assert done.err.count("2026-11-28 INFO connected\n") == (4 if prompt == "READY" else 1)
+    assert desk.lines("heard")[1:] == [PASSWORD, "", "one", "two", "quit"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["x" * 200_000, "ü{}[]\\\"'" * 2000, ["}aws-cloudhsm > {"] * 2000],

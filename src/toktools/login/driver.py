@@ -49,6 +49,8 @@ _QUESTIONS = {
     for question in (prompts.PASSWORD, prompts.PASSWORD_AGAIN, prompts.SIGNED_FILE, prompts.PUBLIC_KEY)
 }
 
+_HIDDEN = {prompts.PASSWORD, prompts.PASSWORD_AGAIN}
+
 
 class _EndedError(Exception):
     """The CLI has ended."""
@@ -80,7 +82,7 @@ class Cli:
         self._last = time.monotonic()
         self._edits: bool | None = None
         """Whether a line editor draws the prompt: the terminal is not left to gather lines."""
-        self._ready = _ready("")
+        self._ready, self._ready_begins = _ready("")
         try:
             self._program = Program(argv, *_SIZE)
         except (OSError, ValueError):
@@ -88,7 +90,7 @@ class Cli:
 
     def knows(self, username: str) -> None:
         """Take also USERNAME@CLUSTER-ID > for the prompt, as it may be after a login ("user replicate")."""
-        self._ready = _ready(username)
+        self._ready, self._ready_begins = _ready(username)
 
     def wait_for(self, prompt: str) -> None:
         """Wait for a prompt; what is shown before it is told.
@@ -230,6 +232,8 @@ class Cli:
                     if self._reply(replies or {}):
                         continue
                     quiet = time.monotonic() - self._last
+                    if quiet >= _GRACE and not found and self._is_covered(prompt) and is_done():
+                        return
                     if quiet >= _GRACE and not again and self._is_lost(found):
                         again = True
                         self.type(self._typed.encode())
@@ -251,7 +255,7 @@ class Cli:
         if question not in replies or self._read(_LOOK_UP):
             return False
         line = replies.pop(question)(question, "answer")
-        if self._match(self._screen.line()) in {prompts.PASSWORD, prompts.PASSWORD_AGAIN}:
+        if self._match(self._screen.line()) in _HIDDEN:
             self.type_secret(line)
         else:
             self._secrets.append(line.decode(errors="replace"))
@@ -308,6 +312,15 @@ class Cli:
         if self._asked and not line and screen.row > self._asked[0] and self._program.mode() == (True, False):
             return self._asked[1]  # a line has come behind it, and what is typed is still hidden
         return ""
+
+    def _is_covered(self, prompt: str) -> bool:
+        """Say whether a line, as of a log, has come behind a prompt before it was seen; the cursor stands below it."""
+        if self._screen.line() or (prompt in _HIDDEN and self._program.mode()[1]):
+            return False
+        begin = self._ready_begins if prompt == prompts.READY else _QUESTIONS[prompt]
+        found = [begin.match(line) for line in self._screen.lines(self._mark[0] + 1)]
+        # A line editor may show once more what was typed.
+        return any(start and start.string[start.end() :].strip() not in {"", self._typed} for start in found)
 
     def _match(self, line: str) -> str:
         if self._ready.search(line):
@@ -435,9 +448,11 @@ def plain(question: str) -> str:
     return question.strip().rstrip(":").rstrip()
 
 
-def _ready(username: str) -> re.Pattern[str]:
+def _ready(username: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what a line is that ends with the prompt for commands, and one that begins with it."""
     names = "aws-cloudhsm" + (rf"|{re.escape(username)}@[\w.-]+" if username else "")
-    return re.compile(rf"(?:^{_MARK}|(\}})\s*)(?:{names}) >\s*$")
+    prompt = rf"(?:{names}) >\s*"
+    return re.compile(rf"(?:^{_MARK}|(\}})\s*){prompt}$"), re.compile(_MARK + prompt)
 
 
 def _spellings(secret: str) -> list[str]:
