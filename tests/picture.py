@@ -36,8 +36,8 @@ _PATIENCE = 60.0
 _LINE, _WIDTH, _MARGIN, _BAR = 18, 8, 16, 30
 _FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
 _ABOUT = (
-    "A terminal. tok-login asks for the password of officer1, signs what the CloudHSM CLI wants signed, and leaves "
-    "the person at the prompt of the CLI, where a command is typed and answered."
+    "A terminal. tok-login asks for officer1's password, signs the token file of the CloudHSM CLI, and hands over the "
+    "CLI's prompt. There a command is typed and answered."
 )
 
 

@@ -74,7 +74,7 @@ BAD_STREAMS = {
     "blank line in the middle": (ONE + b"\n" + TWO + THREE, "line 2: empty"),
     "blank line at the end": (ONE + TWO + b"\n\r\n", "3 tokens but 2 signatures"),
     "blank line alone": (b"\r\n", "line 1: empty"),
-    "one signature for two digests": (ONE + TWO + ONE, "token 1 and token 3 have one and the same signature"),
+    "one signature for two digests": (ONE + TWO + ONE, "token 1 and token 3 have the same signature"),
     "not base64": (ONE + b"Error: no such key\n" + THREE, "line 2: "),
     "raw bytes": (b"\x80" * 256, "line 1: raw bytes, not base64"),
     "not canonical": (ONE + line(256).replace(b"Q==", b"R==") + THREE, "line 2: not canonical base64"),
@@ -117,7 +117,7 @@ def test_a_bad_stream_changes_nothing(shell: Shell, case: str, options: list[str
         (b"\x80" * 255, "2: wrong size: 255 bytes"),
         (b"\x80" * 256 + b"\n", "2: wrong size: 257 bytes"),
         (TWO + THREE, "3 tokens but more than 3 signatures"),
-        (SIGNATURES[0], "token 1 and token 2 have one and the same signature"),
+        (SIGNATURES[0], "token 1 and token 2 have the same signature"),
         (None, "2: no such file or directory"),
     ],
 )
@@ -511,7 +511,7 @@ def test_a_file_that_someone_else_changed(shell: Shell, options: list[str], chan
     assert done.err.count("\n") == 1
     assert contents(shell.cwd) == before
     if change in (reformatted, cut_short, same_size, renamed_over):
-        assert "f.json: someone else changed it meanwhile; nothing written" in done.err
+        assert "f.json: another program changed it meanwhile; nothing written" in done.err
 
 
 def test_a_change_elsewhere_is_no_change(shell: Shell) -> None:
@@ -531,7 +531,7 @@ def test_two_that_read_the_same_file(shell: Shell) -> None:
     first = start(shell, "tok-merge", "-i", "-n", "1", "f.json", fed=ONE[:9])
     second = start(shell, "tok-merge", "-i", "-n", "2", "f.json", fed=TWO[:9])
     finish(first, ONE[9:]).check(0)
-    finish(second, TWO[9:]).check(2, "f.json: someone else changed it meanwhile; nothing written")
+    finish(second, TWO[9:]).check(2, "f.json: another program changed it meanwhile; nothing written")
     assert contents(shell.cwd) == {"f.json": expected}
 
 
@@ -556,7 +556,7 @@ def test_two_at_the_same_moment(shell: Shell) -> None:
             assert bool(token["signed"]) == (end.status == 0)
             if end.status:
                 end.check(2, "; nothing written")
-                assert "someone else changed it meanwhile" in end.err or "another program has locked it" in end.err
+                assert "another program changed it meanwhile" in end.err or "another program has locked it" in end.err
         assert list(contents(shell.cwd)) == ["f.json"]
 
 
@@ -698,7 +698,7 @@ def test_what_is_read_is_not_lost(shell: Shell, command: str) -> None:
     shell.write("one.sig", SIGNATURES[0])
     shell.write("public.pem", OFFICER1_PUB.read_bytes())
     shell.write("signed.json", SIGNED.read_bytes())
-    shell.sh(command).check(2, ": this file is read, and would be lost")
+    shell.sh(command).check(2, ": this file is also an input, and would be overwritten")
     assert (shell.read("stream"), shell.read("one.sig")) == (STREAM, SIGNATURES[0])
     assert shell.read("public.pem") == OFFICER1_PUB.read_bytes()
 
@@ -712,7 +712,9 @@ def test_out_may_be_the_standard_stream(shell: Shell) -> None:
 def test_digest_files_that_are_one(shell: Shell) -> None:
     """Two names of one file cannot hold two digests."""
     shell.sh("ln -s x2.bin x1.bin").check(0)
-    shell.run("tok-extract", "-s", "x", "f.json").check(2, "x1.bin: two of the files to write are links to one")
+    shell.run("tok-extract", "-s", "x", "f.json").check(
+        2, "x1.bin: two of the files to write are links to the same file"
+    )
     assert not (shell.cwd / "x2.bin").exists()
 
 

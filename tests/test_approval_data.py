@@ -96,14 +96,17 @@ def test_digests_of_another_file_are_refused(desk: Shell) -> None:
         2, "wrong.json: token 1: the digest is not"
     )
     desk.run("tok-extract", "--approval-data", "wrong.json").check(2, "wrong.json: token 1: the digest is not")
-    desk.run(*exec_, "-", "--", "touch", "ran", stdin=digests).check(2, "standard input is for the digests")
+    desk.run(*exec_, "-", "--", "touch", "ran", stdin=digests).check(2, "standard input has the digests")
     desk.run(*exec_, "nowhere", "--", "touch", "ran", stdin=digests).check(2, "nowhere: no such file")
     assert not (desk.cwd / "ran").exists()
 
 
 def test_as_much_as_a_pipe_takes(desk: Shell) -> None:
     """The whole of it is there before the command starts; more than that is refused, and nobody waits."""
-    for size, status, said in ((4096, 0, ""), (1 << 21, 2, "approval data of 2097152 bytes, more than a pipe takes")):
+    for size, status, said in (
+        (4096, 0, ""),
+        (1 << 21, 2, "the approval data have 2097152 bytes, more than a pipe holds"),
+    ):
         file = registration(b"a" * size)
         desk.write("large.json", json.dumps(file).encode())
         digests = desk.run("tok-extract", "large.json").check(0).out

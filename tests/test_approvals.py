@@ -184,10 +184,10 @@ def test_role_that_is_missing(quorum: Shell) -> None:
         ("-u admin2 -R admin --public-key admin2.pub admin.token admin2.sig", "--public-key: this is a"),
         ("admin.token admin2.sig", "a quorum token takes the signature of an approver"),
         ("-R admin admin.token admin2.sig", "a quorum token takes the signature of an approver"),
-        ("-u admin2 -R owner admin.token admin2.sig", "-R: a role is admin or crypto-user"),
-        ("-u admin2 -R Admin admin.token admin2.sig", "-R: a role is admin or crypto-user"),
+        ("-u admin2 -R owner admin.token admin2.sig", "-R: a role must be admin or crypto-user"),
+        ("-u admin2 -R Admin admin.token admin2.sig", "-R: a role must be admin or crypto-user"),
         ("-u admin2 --approvals admin.token admin.token", "-u and --approvals cannot be used together"),
-        ("-R admin --approvals admin.token admin.token", "-R is the role of the approver of -u"),
+        ("-R admin --approvals admin.token admin.token", "-R needs -u, the approver"),
         ("--approvals admin.token", "copies of the quorum token are missing"),
         ("-u admin2 -R admin admin.token admin2.sig admin3.sig", "1 token but"),
         ("-u admin2 -R admin admin.token", "1 token but 0 signatures"),
@@ -232,18 +232,18 @@ def test_copies_combine_in_a_file(quorum: Shell, flag: str) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda _: (AWS_QUORUM / "key-usage.token").read_bytes(), "a copy of another token"),
-        (lambda shell: shell.read("registration.json"), "a copy of another token"),
-        (lambda shell: shell.read("f.json"), "a copy of another token"),
+        (lambda _: (AWS_QUORUM / "key-usage.token").read_bytes(), "this is a copy of another token"),
+        (lambda shell: shell.read("registration.json"), "this is a copy of another token"),
+        (lambda shell: shell.read("f.json"), "this is a copy of another token"),
         (lambda _: b"garbage", "not JSON: line 1, column 1"),
         (lambda _: b"", "an empty file"),
-        (lambda shell: shell.read("admin.token").replace(b"0l2L", b"0l2M"), "nobody signs blind"),
+        (lambda shell: shell.read("admin.token").replace(b"0l2L", b"0l2M"), "do not sign it"),
         (lambda shell: copy(shell, "admin3", "x"), "approver admin3: not "),
         (lambda shell: copy(shell, "admin3", NOBODY[:-4]), "approver admin3: "),
         (lambda shell: copy(shell, "admin3", base64.b64encode(b"\xa5" * 255).decode()), "approver admin3: wrong size"),
         (lambda shell: copy(shell, "admin2", NOBODY), "approver admin2 has two different entries"),
         (lambda shell: copy(shell, "ADMIN2", NOBODY), "two different entries"),
-        (lambda shell: copy(shell, "admin3", signature(shell, "admin2")), "have one and the same signature"),
+        (lambda shell: copy(shell, "admin3", signature(shell, "admin2")), "have the same signature"),
     ],
 )
 def test_wrong_copies(quorum: Shell, make: Any, said: str, copies: list[str]) -> None:
@@ -282,7 +282,7 @@ def test_one_signature_of_two_approvers(quorum: Shell) -> None:
     """AWS's own sample has one signature under two names; it is not written, whichever way the second one comes."""
     approved(quorum, "one.token", entry(quorum, "admin2"))
     done = quorum.run("tok-merge", "-o", "out", "-u", "admin3", "-R", "admin", "one.token", "admin2.sig")
-    check_nothing_written(quorum, done, 2, "approver admin2 and approver admin3 have one and the same signature")
+    check_nothing_written(quorum, done, 2, "approver admin2 and approver admin3 have the same signature")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_nobody_signs_blind(quorum: Shell, tool: tuple[str, ...], name: str) -> 
     blind = text.replace(b"AAEAAwAAABg", b"AAEAAwAAABk")
     assert blind != text
     quorum.write("blind", blind)
-    said = 'blind: token 1: the digest is not the SHA-256 of "approval_data"; nobody signs blind'
+    said = 'blind: token 1: the digest is not the SHA-256 of "approval_data"; do not sign it'
     assert quorum.run(*tool, "blind").check(2, said).out == b""
     assert b"NOT the digest" in quorum.run("tok-inspect", "blind").check(0).out
 
@@ -393,7 +393,7 @@ def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], options
         ),
         *((f"--need {number} -p admin2.pub admin.token", "--need: ") for number in ("00080", "0008" + "0" * 5000)),
         *(
-            (f"--need 2 -p admin2.pub {name}", f"{name}: --need counts the approvers of a quorum token")
+            (f"--need 2 -p admin2.pub {name}", f"{name}: --need is for a quorum token")
             for name in ("f.json", "registration.json", "authdata.json")
         ),
         *((name, f"{name}: -p PUB is missing") for name in ("admin.token", "f.json", "registration.json")),
@@ -491,7 +491,7 @@ def test_an_approver_who_is_there_twice(quorum: Shell) -> None:
     """A file with two entries of one approver is refused: one of them would stay, unseen."""
     approved(quorum, "twice.token", entry(quorum, "admin2"), entry(quorum, "admin3") | {"username": "ADMIN2"})
     words = ("tok-merge", "-u", "admin2", "-R", "admin", "twice.token", "admin2.sig")
-    quorum.run(*words).check(2, "twice.token: approver ADMIN2 is there twice")
+    quorum.run(*words).check(2, "twice.token: approver ADMIN2 has two entries")
 
 
 def test_a_key_whose_owner_has_not_signed(quorum: Shell) -> None:
@@ -504,7 +504,7 @@ def test_a_key_whose_owner_has_not_signed(quorum: Shell) -> None:
 def test_a_copy_without_an_approval(quorum: Shell) -> None:
     """A copy that nobody has signed gives nothing, and that is said."""
     quorum.write("copy", quorum.read("admin.token"))
-    quorum.run("tok-merge", "--approvals", "admin.token", "copy").check(2, "copy: a copy without an approval")
+    quorum.run("tok-merge", "--approvals", "admin.token", "copy").check(2, "copy: this copy has no approval")
 
 
 def test_many_approvals(quorum: Shell) -> None:
@@ -513,7 +513,7 @@ def test_many_approvals(quorum: Shell) -> None:
     approved(quorum, "many.token", *many[:1])
     approved(quorum, "copy", *many)
     done = quorum.run("tok-merge", "--approvals", "many.token", "copy", timeout=120)
-    done.check(2, "have one and the same signature")
+    done.check(2, "have the same signature")
 
 
 def test_json_is_plain_ascii(quorum: Shell) -> None:
@@ -539,7 +539,9 @@ def test_a_user_who_is_there_with_a_role(quorum: Shell) -> None:
     """Without -R nobody is added a second time."""
     approved(quorum, "one.token", entry(quorum, "admin2"))
     done = quorum.run("tok-merge", "-u", "Admin2", "one.token", "admin2.sig")
-    done.check(2, "one.token: approver Admin2 is there with a role; nothing written", "hint: give the role with -R")
+    done.check(
+        2, "one.token: approver Admin2 already has an entry with a role; nothing written", "hint: give the role with -R"
+    )
 
 
 def test_a_public_key_that_is_none_of_the_given(quorum: Shell) -> None:
@@ -555,6 +557,4 @@ def test_what_stays_is_not_judged(quorum: Shell) -> None:
     twins = [entry(quorum, "admin2") | {"username": user} for user in ("a", "b")]
     approved(quorum, "twins.token", *twins)
     quorum.run("tok-merge", "-u", "admin3", "-R", "admin", "twins.token", "admin3.sig").check(0)
-    quorum.run("tok-merge", "-u", "c", "-R", "admin", "twins.token", "admin2.sig").check(
-        2, "one and the same signature"
-    )
+    quorum.run("tok-merge", "-u", "c", "-R", "admin", "twins.token", "admin2.sig").check(2, "the same signature")

@@ -119,12 +119,12 @@ def test_wrong_keys(shell: Shell, kms: Any, endpoint: str, kind: tuple[str, str]
 )
 def test_what_is_no_uri(shell: Shell, uri: str) -> None:
     """What is not of the form is refused, with the form, and nobody is asked."""
-    assert sign(shell, uri).check(2, "hint: it is awskms:///KEY").out == b""
+    assert sign(shell, uri).check(2, "hint: write awskms:///KEY").out == b""
 
 
 def test_twice_in_the_uri(shell: Shell) -> None:
     """A part that is there twice is refused."""
-    sign(shell, "awskms:///k?region=a&region=b").check(2, "region is twice in the awskms URI")
+    sign(shell, "awskms:///k?region=a&region=b").check(2, "region occurs twice in the awskms URI")
 
 
 NOBODY: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
@@ -182,7 +182,7 @@ def refusing() -> Iterator[str]:
         ("AccessDeniedException", "permission denied", True),
         ("NotFoundException", "no such key", True),
         ("DisabledException", "the key is disabled", True),
-        ("KMSInvalidStateException", "does not sign", True),
+        ("KMSInvalidStateException", "does not allow it to sign", True),
         ("UnsupportedOperationException", "not an RSA key that signs", False),
         ("ExpiredTokenException", "have expired", False),
         ("UnrecognizedClientException", "does not know the credentials", False),

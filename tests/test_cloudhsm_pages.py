@@ -689,9 +689,9 @@ def test_the_prompt_after_a_login(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         (Start(("a", "b"), "c"), False, "--cluster-id: no such cluster is configured"),
         (Start(("a", "b"), "c"), True, "--cluster-id: no such cluster is configured"),
         (Start(("a", "a"), "a"), False, "--known-cluster: the same cluster twice"),
-        (Start(("a", "\udcff"), "a"), True, "the id of a cluster has letters, digits and hyphens"),
-        (Start(("a", ""), "a"), True, "the id of a cluster has letters, digits and hyphens"),
-        (Start((), "\x1b[31m"), True, "the id of a cluster has letters, digits and hyphens"),
+        (Start(("a", "\udcff"), "a"), True, "a cluster ID has only letters, digits and hyphens"),
+        (Start(("a", ""), "a"), True, "a cluster ID has only letters, digits and hyphens"),
+        (Start((), "\x1b[31m"), True, "a cluster ID has only letters, digits and hyphens"),
     ],
 )
 def test_clusters_that_are_not_told_apart(start: Start, single: bool, said: str) -> None:  # noqa: FBT001 - a parameter

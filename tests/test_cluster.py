@@ -33,8 +33,8 @@ NO_ADMIN = f"{MARK}only an admin can do this"
 WRONG = f"{MARK}wrong user name, role or password"
 LOCKED = f"{MARK}the user is locked; an admin unlocks with user change-password"
 NO_USER = f"{MARK}there is no such user"
-NOTHING_UNDER_WAY = f"{MARK}nothing is under way that needs a signature"
-TWO_KEYS = f"{MARK}the user's quorum key is another, and there is one key for both: --change-quorum changes it too"
+NOTHING_UNDER_WAY = f"{MARK}no operation is waiting for a signature"
+TWO_KEYS = f"{MARK}the user's quorum key is a different one, but both must be one: --change-quorum changes it too"
 BAD_SIZE = f"{MARK}a password has 8 to 32 characters"
 
 
@@ -494,7 +494,7 @@ def test_one_login_at_a_time(cluster: Cluster) -> None:
     """Who is logged in logs out before another logs in, and no wrong password is counted; one logs out once."""
     session = enter(cluster, OFFICER1)
     for begin in (cluster.login, cluster.begin_mfa_login):
-        with refused(cluster, f"{MARK}somebody is logged in: logout comes first"):
+        with refused(cluster, f"{MARK}a user is logged in already: log out first"):
             begin(session, OFFICER2, NEW_PASSWORD)
     cluster.logout(session)
     with refused(cluster, NOBODY):
@@ -817,7 +817,7 @@ def test_mfa_key_first(cluster: Cluster) -> None:
     session = with_mfa(cluster, OFFICER1)
     cluster.change_password(session, OFFICER1, PASSWORD)
     tokens = cluster.begin_registration(session)
-    with refused(cluster, f"{MARK}the user's MFA key is another, and there is one key for both"):
+    with refused(cluster, f"{MARK}the user's MFA key is a different one, but there is one key for both"):
         cluster.register(session, registration(tokens, "officer2"), public("officer2"))
     cluster.register(session, registration(tokens, "officer1"), public("officer1"))
     user = cluster.users[OFFICER1]

@@ -276,35 +276,39 @@ FAILURES = {
     "ended": ("kill -15 $$", "", "killed by signal 15 (Terminated)"),
     "nothing": (":", "", "no output"),
     "closed output": ("exec >&-", "", "no output"),
-    "text": ("echo 'Error: no such key'", "", "its output is no signature: not base64"),
+    "text": ("echo 'Error: no such key'", "", "its output is not a signature: not base64"),
     "base64": (
         "base64 -w0 signature.bin",
         "",
-        "its output is no signature: base64 text\ntok-exec: hint: -b takes base64",
+        "its output is not a signature: base64 text\ntok-exec: hint: use -b for base64",
     ),
-    "255 bytes": ("head -c 255 signature.bin", "", "its output is no signature: wrong size: 255 bytes"),
-    "257 bytes": ("cat signature.bin; echo", "", "its output is no signature: wrong size: 257 bytes"),
+    "255 bytes": ("head -c 255 signature.bin", "", "its output is not a signature: wrong size: 255 bytes"),
+    "257 bytes": ("cat signature.bin; echo", "", "its output is not a signature: wrong size: 257 bytes"),
     "two signatures": ("cat signature.bin signature.bin signature.bin; echo", "", "wrong size: 769 bytes"),
-    "the digest": ('cat "$1"', "", "its output is no signature: wrong size: 32 bytes"),
+    "the digest": ('cat "$1"', "", "its output is not a signature: wrong size: 32 bytes"),
     "endless": ("exec cat /dev/zero", "", "more than 65536 bytes of output"),
     "endless, from a child": ("cat /dev/zero", "", "more than 65536 bytes of output"),
-    "raw with -b": ("cat signature.bin", "-b", "its output is no signature: raw bytes\ntok-exec: hint: leave out -b"),
+    "raw with -b": (
+        "cat signature.bin",
+        "-b",
+        "its output is not a signature: raw bytes\ntok-exec: hint: leave out -b",
+    ),
     "nothing with -b": (":", "-b", "no output"),
-    "a newline with -b": ("echo", "-b", "its output is no signature: empty"),
+    "a newline with -b": ("echo", "-b", "its output is not a signature: empty"),
     "two signatures with -b": (
         "base64 -w0 signature.bin; base64 signature.bin",
         "-b",
-        "its output is no signature: several in one line, not base64\ntok-exec: hint: one stands",
+        "its output is not a signature: several in one line, not base64\ntok-exec: hint: put each",
     ),
     "hexadecimal with -b": (
         "od -An -v -tx1 signature.bin",
         "-b",
-        "its output is no signature: hexadecimal digits, not base64\ntok-exec: hint: xxd -r -p",
+        "its output is not a signature: hexadecimal digits, not base64\ntok-exec: hint: xxd -r -p",
     ),
     "hexadecimal": (
         "od -An -v -tx1 signature.bin | tr -d ' \\n'",
         "",
-        "its output is no signature: hexadecimal digits, not base64\ntok-exec: hint: xxd -r -p",
+        "its output is not a signature: hexadecimal digits, not base64\ntok-exec: hint: xxd -r -p",
     ),
     "encoded twice with -b": (
         "base64 signature.bin | base64",
@@ -312,7 +316,7 @@ FAILURES = {
         "base64 of base64\ntok-exec: hint: it was encoded",
     ),
     "encoded twice": ("base64 signature.bin | base64", "", "base64 of base64\ntok-exec: hint: it was encoded"),
-    "a digest with -b": ('base64 "$1"', "-b", "its output is no signature: wrong size: 32 bytes"),
+    "a digest with -b": ('base64 "$1"', "-b", "its output is not a signature: wrong size: 32 bytes"),
 }
 
 
@@ -561,7 +565,7 @@ def test_a_signal_to_tok_exec_alone(bench: Bench, signer: str, number: signal.Si
     [
         ("exit 3", "sh: exit status 3"),
         ("kill -9 $$", "sh: killed by signal 9"),
-        ("head -c 100 /dev/zero", "sh: its output is no signature"),
+        ("head -c 100 /dev/zero", "sh: its output is not a signature"),
     ],
 )
 def test_a_failure_with_a_child_left(bench: Bench, end: str, said: str, output: str) -> None:

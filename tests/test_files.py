@@ -63,7 +63,7 @@ def test_raw_bytes_do_not_go_to_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_
     """They are refused with a hint, and only there."""
     ours, its = pty.openpty()
     monkeypatch.setattr(files, "STDOUT", its)
-    with pytest.raises(ToktoolsError, match=r"^standard output: raw bytes do not go to a terminal$") as raised:
+    with pytest.raises(ToktoolsError, match=r"^standard output: raw bytes are not written to a terminal$") as raised:
         files.refuse_terminal()
     assert raised.value.hint == "redirect it to a file or a pipe"
     with (tmp_path / "f").open("wb") as file:

@@ -121,7 +121,7 @@ def test_sample_of_aws(shell: Shell, sample: Path) -> None:
     ("document", "first", "wanted"),
     [
         (mfa("", SIGNATURE, ""), "MFA login or set-up: 3 HSMs, 1 signed", [": unsigned", ": signed, 256 bytes"]),
-        (mfa("QUJD"), "MFA login or set-up: 1 HSM, 0 signed", [": not signed: 3 bytes are no signature"]),
+        (mfa("QUJD"), "MFA login or set-up: 1 HSM, 0 signed", [": not signed: 3 bytes cannot be a signature"]),
         (mfa("ÄÄ", "QQ", "QR=="), "MFA login or set-up: 3 HSMs, 0 signed", 3 * [": not signed: not in base64"]),
         (
             registration(b"any text", SIGNATURE),
@@ -174,7 +174,7 @@ def test_digest_of_something_else(shell: Shell, kind: str) -> None:
     assert "approval data: 7 bytes; its SHA-256 is NOT the digest\n" in inspect(shell, document)
     (token,) = json.loads(inspect(shell, document, "--json"))["tokens"]
     assert token["digest_matches_approval_data"] is False
-    shell.run("tok-extract", "f").check(2, "nobody signs blind")
+    shell.run("tok-extract", "f").check(2, "do not sign it")
 
 
 def test_wild_records(shell: Shell) -> None:
@@ -260,7 +260,7 @@ def test_a_name_that_nobody_can_have_is_in_quotes(shell: Shell, keys: Path, name
     assert ": OK" not in done.replace('"admin2: OK"', "")
     inspect(shell, quorum(b"x"))
     shell.write("twice", json.dumps(quorum(b"x", *2 * [approver(name, SIGNATURE)])).encode())
-    shell.run("tok-inspect", "twice").check(2, 'twice: approver "', '" is there twice')
+    shell.run("tok-inspect", "twice").check(2, 'twice: approver "', '" has two entries')
 
 
 KINDS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {

@@ -149,7 +149,7 @@ def test_whose_key_it_is(cluster: Cluster) -> None:
         cluster.unshare(shared, FILTER, ("cu2", CRYPTO_USER))
     with refused(cluster, alone):
         cluster.delete_key(shared, FILTER)
-    with refused(cluster, f"{MARK}no keys match, and one is needed"):
+    with refused(cluster, f"{MARK}no keys match, but exactly one is needed"):
         sign(cluster, other)
     with refused(cluster, f"{MARK}only a crypto user can do this"):
         sign(cluster, admin)
@@ -157,7 +157,7 @@ def test_whose_key_it_is(cluster: Cluster) -> None:
     assert key.shared == ("cu2", "cu3")
     assert sign(cluster, other)
     cluster.unshare(owner, FILTER, ("cu2", CRYPTO_USER))
-    with refused(cluster, f"{MARK}no keys match, and one is needed"):
+    with refused(cluster, f"{MARK}no keys match, but exactly one is needed"):
         sign(cluster, shared)
     cluster.delete_key(owner, FILTER)
     assert [found.label for found in cluster.keys] == ["public"]
@@ -190,9 +190,9 @@ def test_keys_that_cannot_do_it(cluster: Cluster) -> None:
     session = enter(cluster, "cu1")
     cluster.generate_pair(session, replace(PAIR, public_attributes={}, private_attributes={}))
     for filters in (FILTER, PUBLIC):
-        with refused(cluster, f"{MARK}the key is none to sign with: a private key with sign=true is"):
+        with refused(cluster, f"{MARK}the key cannot sign: that needs a private key with sign=true"):
             cluster.sign(session, filters, "sha256", b"abc")
-        with refused(cluster, f"{MARK}the key is none to verify with: a public key with verify=true is"):
+        with refused(cluster, f"{MARK}the key cannot verify: that needs a public key with verify=true"):
             cluster.verify(session, filters, "sha256", b"abc", b"s")
 
 
@@ -361,7 +361,7 @@ def test_trust_anchors(cluster: Cluster, keys: Path) -> None:
         with pytest.raises(Refused, match="a trust anchor is a certificate in PEM"):
             cluster.register_anchor(session, bad)
     cluster.create(session, ("admin2", ADMIN), PASSWORD)
-    with refused(cluster, f"{MARK}only the admin whose name is admin can do this"):
+    with refused(cluster, f"{MARK}only the admin named admin can do this"):
         cluster.set_enforcement(enter(cluster, "admin2", ADMIN), "cluster")
     cluster.set_enforcement(session, "cluster")
     cluster.deregister_anchor(session, 1)

@@ -91,7 +91,7 @@ def test_an_encrypted_key_does_not_verify(shell: Shell, keys: Path, name: str) -
     """Nobody is asked for a pass phrase to verify: -p of an encrypted private key is refused, with a hint."""
     for command in (("tok-verify", "-p", keys / name, SIGNED), ("tok-merge", "-i", "-p", keys / name, "f.json")):
         done = shell.run(*command, stdin=LINE)
-        done.check(2, f"{name}: an encrypted private key, where the public key is enough", "hint: openssl rsa")
+        done.check(2, f"{name}: an encrypted private key, but only the public key is needed", "hint: openssl rsa")
 
 
 # Pass phrases from where --passin says.
@@ -124,8 +124,8 @@ def test_one_descriptor_with_two_pass_phrases(shell: Shell, keys: Path, signatur
     ("source", "said"),
     [
         ("pass:s3cret", "every user of the machine can read a secret on the command line"),
-        ("stdin", "a secret is not read from standard input"),
-        ("stdin:s3cret", "a secret is not read from standard input"),
+        ("stdin", "a secret cannot come from standard input"),
+        ("stdin:s3cret", "a secret cannot come from standard input"),
         ("s3cret", "not a source of a secret"),
         ("x", "not a source of a secret"),
         (":s3cret", "not a source of a secret"),
@@ -135,8 +135,8 @@ def test_one_descriptor_with_two_pass_phrases(shell: Shell, keys: Path, signatur
         ("fd:s3cret", "not a source of a secret"),
         ("fd:-1", "not a source of a secret"),
         ("fd:\N{SUPERSCRIPT TWO}", "not a source of a secret"),
-        ("fd:0", "a secret is not read from standard input"),
-        ("file:/dev/stdin", "a secret is not read from standard input"),
+        ("fd:0", "a secret cannot come from standard input"),
+        ("file:/dev/stdin", "a secret cannot come from standard input"),
         ("fd:99", "descriptor 99: bad file descriptor"),
         ("fd:99999999999999999999", "not a source of a secret"),
         ("env:s3cret", "there is no such environment variable"),
@@ -305,8 +305,8 @@ def folder(keys: Path, tmp_path: Path) -> Path:
 
 
 NO_KEYS = {
-    "ec.pem": "the key is EC, but CloudHSM takes RSA keys alone",
-    "ed25519.pem": "the key is Ed25519, but CloudHSM takes RSA keys alone",
+    "ec.pem": "the key is EC, but CloudHSM takes only RSA keys",
+    "ed25519.pem": "the key is Ed25519, but CloudHSM takes only RSA keys",
     "rsa1024.pem": "the key is RSA-1024, but CloudHSM takes RSA-2048",
     "folder": "is a directory",
     "empty": "an empty file, not a key",
@@ -314,12 +314,12 @@ NO_KEYS = {
     "huge": "larger than 1048576 bytes",
 }
 DAMAGED = "PEM whose body is damaged"
-COPY = "between the lines is base64, without blanks, and nothing else; copy the file anew"
+COPY = "only base64 without spaces may be between the lines; copy the file again"
 NO_PRIVATE_KEYS = {
-    **dict.fromkeys([*PUBLIC, "other.pub"], "a public key, where the private key is needed"),
+    **dict.fromkeys([*PUBLIC, "other.pub"], "a public key, but the private key is needed"),
     **dict.fromkeys(["garbage", "cut.der"], "no private key in PEM or DER"),
     "altered.pem": f"no private key in PEM or DER: {DAMAGED}\ntok-sign: hint: {COPY}",
-    "cut.pem": "no private key in PEM or DER: PEM without its END line\ntok-sign: hint: it is cut short",
+    "cut.pem": "no private key in PEM or DER: PEM without its END line\ntok-sign: hint: the file is cut short",
     **NO_KEYS,
 }
 NO_PUBLIC_KEYS = {
@@ -342,7 +342,7 @@ def test_what_cannot_sign(shell: Shell, folder: Path, keys: Path, name: str) -> 
 def test_what_cannot_verify(shell: Shell, folder: Path, keys: Path, name: str) -> None:
     """What has no RSA public key of 2,048 bits or more is one clear line, and trouble rather than a no."""
     done = shell.run("tok-verify", "-p", folder / name, "f.json")
-    hint = {"cut.pem": "it is cut short", "altered.pem": COPY}.get(name)
+    hint = {"cut.pem": "the file is cut short", "altered.pem": COPY}.get(name)
     told = f"tok-verify: {folder / name}: {NO_PUBLIC_KEYS[name]}\n"
     assert done == Done(2, b"", f"{told}tok-verify: hint: {hint}\n" if hint else told)
     assert_silent_about(keys, done)
@@ -357,14 +357,14 @@ def test_what_cannot_verify(shell: Shell, folder: Path, keys: Path, name: str) -
 def test_a_key_from_standard_input(shell: Shell, keys: Path, command: str, name: str) -> None:
     """Standard input carries digests or a token file, so no key is read from it, by whatever name."""
     done = shell.run(*command.split(), name, stdin=(keys / "pkcs8.pem").read_bytes())
-    assert done == Done(2, b"", f"{command.split(maxsplit=1)[0]}: {name}: a key is not read from standard input\n")
+    assert done == Done(2, b"", f"{command.split(maxsplit=1)[0]}: {name}: a key cannot come from standard input\n")
 
 
 def test_a_larger_key(shell: Shell, keys: Path) -> None:
     """RSA-3072 signs as openssl does, with a warning that AWS documents RSA-2048."""
     done = shell.run("tok-sign", "-k", keys / "rsa3072.pem", stdin=LINE).check(0)
     assert done.out == openssl_signature(keys, "rsa3072.pem")
-    said = "the key is RSA-3072; CloudHSM documents RSA-2048 alone"
+    said = "the key is RSA-3072; CloudHSM documents only RSA-2048"
     assert done.err == f"tok-sign: warning: {keys / 'rsa3072.pem'}: {said}\n"
 
 

@@ -581,7 +581,7 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         (["--username", "a" * 32, "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a;b", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a\n", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
-        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: a role is admin or crypto-user\n"),
+        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: a role must be admin or crypto-user\n"),
         ([*USER, "-k", "k", "--cluster-id", "a b", "--", "x"], "--cluster-id: "),
         ([*USER, "-k", "k", "--cluster-id", "--help", "--", "x"], "--cluster-id: "),
         ([*USER, "-k", "k", "--cluster-id", "", "--", "x"], "--cluster-id: "),
@@ -648,7 +648,7 @@ def test_the_pass_phrase_is_asked_for_first(desk: Desk) -> None:
     ("key", "passin", "said"),
     [
         ("missing.pem", "", "missing.pem: no such file or directory\n"),
-        ("spki.pem", "", "a public key, where the private key is needed\n"),
+        ("spki.pem", "", "a public key, but the private key is needed\n"),
         ("ec.pem", "", "CloudHSM takes RSA keys alone\n"),
         ("rsa1024.pem", "", "the key is RSA-1024"),
         ("pbes2.pem", "", "there is no terminal to ask for the pass phrase\n"),

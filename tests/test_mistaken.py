@@ -12,16 +12,17 @@ from urllib.parse import quote
 
 import cryptography
 import pytest
-from conftest import UNSIGNED, Shell
+from conftest import ROOT, UNSIGNED, Shell
 
 from toktools import mistaken
 
+AWS_QUORUM = ROOT / "examples" / "aws-quorum"
 DIGEST = b"A" * 43 + b"=\n"
 
 Damage = Callable[[bytes], bytes]
 DAMAGED: dict[str, tuple[Damage, str]] = {
-    "literal": (lambda pem: pem.replace(b"\n", rb"\n"), "PEM with \\n in the place of line ends"),
-    "literal-crlf": (lambda pem: pem.replace(b"\n", rb"\r\n"), "PEM with \\n in the place of line ends"),
+    "literal": (lambda pem: pem.replace(b"\n", rb"\n"), "PEM with \\n instead of line ends"),
+    "literal-crlf": (lambda pem: pem.replace(b"\n", rb"\r\n"), "PEM with \\n instead of line ends"),
     "json": (lambda pem: b'{"key": "' + pem.replace(b"\n", rb"\n") + b'"}', "PEM inside JSON"),
     "base64": (b64encode, "base64 of PEM"),
     "wrapped": (
@@ -91,7 +92,7 @@ def test_an_old_encrypted_key_and_openssh_s_too(desk: Shell) -> None:
     for name in ("old-encrypted.pem", "own"):
         assert b"BEGIN" in desk.read(name)
         desk.write("bad", desk.read(name).replace(b"\n", rb"\n"))
-        desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, "PEM with \\n in the place of line ends")
+        desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, "PEM with \\n instead of line ends")
 
 
 OTHER_FORMATS = {
@@ -110,7 +111,7 @@ OTHER_FORMATS = {
     "tok-extract f.json > bad": "digests",
     "tok-extract -n 1 -r f.json > bad": "a raw digest",
     "tok-extract f.json | tok-sign -k pkcs8.pem > bad": "signatures",
-    "tok-extract -n 1 -r f.json | tok-sign -r -k pkcs8.pem > bad": "as many raw bytes as a signature has",
+    "tok-extract -n 1 -r f.json | tok-sign -r -k pkcs8.pem > bad": "raw bytes of the size of a signature",
 }
 
 
@@ -193,3 +194,54 @@ def test_no_file_takes_long_to_name(piece: bytes) -> None:
         mistaken.refuse("f", content, "no key")
         mistaken.not_token_file(content)
     assert time.process_time() - began < 3
+
+
+def test_a_certificate_is_no_signature(desk: Shell) -> None:
+    """A certificate where a signature belongs is named; certutil's armour, with the same lines, is named as before."""
+    done = desk.run("tok-merge", "f.json", "cert.pem").check(
+        2, "cert.pem: a certificate, not base64; nothing written\n"
+    )
+    assert done.err.endswith("tok-merge: hint: a certificate goes to -p\n")
+    armour = b"-----BEGIN CERTIFICATE-----\r\n%s\r\n-----END CERTIFICATE-----\r\n" % b64encode(b"\xa5" * 256)
+    desk.write("armour", armour)
+    desk.run("tok-merge", "-n", "1", "f.json", "armour").check(
+        2, "text between BEGIN and END lines", "grep -v -e -----"
+    )
+
+
+def test_a_signature_is_no_copy(desk: Shell) -> None:
+    """With --approvals, a signature is refused with the options that take it."""
+    shutil.copy(AWS_QUORUM / "user-management.token", desk.cwd / "admin.token")
+    for content in (b64encode(b"\xa5" * 256) + b"\n", b"\xa5" * 256):
+        desk.write("signature", content)
+        done = desk.run("tok-merge", "--approvals", "admin.token", "signature").check(2, ", not a token file")
+        assert done.err.endswith("for a signature, use -u USER -R ROLE instead\n")
+
+
+@pytest.mark.parametrize("command", ["tok-inspect", "tok-extract", "tok-verify", "tok-merge -i"])
+def test_a_file_named_like_an_option(desk: Shell, command: str) -> None:
+    """A file whose name begins with a hyphen is named so that it is no option; a word that is no file is not shown."""
+    shutil.copy(UNSIGNED, desk.cwd / "-x.json")
+    done = desk.run(*command.split(), "-x.json").check(2, "option -x not recognized\n")
+    assert done.err.endswith("hint: for the file -x.json, write ./-x.json\n")
+    assert "hunter2" not in desk.run(*command.split(), "-x.hunter2").check(2).err
+
+
+def test_an_empty_key_is_empty(desk: Shell) -> None:
+    """The null device is empty, also where standard input is the null device too."""
+    for command in (["tok-verify", "-p", "/dev/null", "f.json"], ["tok-sign", "-k", "/dev/null"]):
+        done = desk.run(*command, stdin=subprocess.DEVNULL)
+        done.check(2, f"{command[0]}: /dev/null: an empty file, not a key\n")
+    secret = ["--passin", "file:/dev/null"]
+    done = desk.run("tok-sign", "-k", "old-encrypted.pem", *secret, stdin=subprocess.DEVNULL)
+    done.check(2, "old-encrypted.pem: the pass phrase is empty\n")
+
+
+def test_standard_output_needs_no_name(desk: Shell) -> None:
+    """Whoever names the pipe of standard output as the file to write is told to leave the option out."""
+    done = desk.run("tok-merge", "-n", "1", "-o", "/dev/stdout", "f.json", stdin=b64encode(b"\xa5" * 256))
+    done.check(2, "/dev/stdout: not a regular file\n", "hint: leave out -o to write to standard output\n")
+    desk.run("tok-merge", "-n", "1", "-o", ".", "f.json", stdin=b64encode(b"\xa5" * 256)).check(
+        2, ".: not a regular file\n"
+    )
+    assert "hint" not in desk.run("tok-merge", "-i", ".", stdin=b"").check(2, ".: not a regular file").err

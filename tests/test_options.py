@@ -129,8 +129,8 @@ def test_list_in_its_own_word(text: str) -> None:
     [
         (extract.TOOL, ["-x"], "-x"),
         (extract.TOOL, ["--bogus=1"], "option --bogus not recognized"),
-        (extract.TOOL, ["-n"], "option -n requires argument"),
-        (extract.TOOL, ["-n", "0"], "-n: tokens are counted upwards from 1"),
+        (extract.TOOL, ["-n"], "option -n requires an argument"),
+        (extract.TOOL, ["-n", "0"], "-n: tokens are counted from 1, and a range goes upwards"),
         (extract.TOOL, ["-r=1"], "option - not recognized"),
         (extract.TOOL, ["-r", "-s", "token"], "-r and -s cannot be used together"),
         (extract.TOOL, ["-n", "1", "-n", "2"], "-n is given twice"),
@@ -138,7 +138,7 @@ def test_list_in_its_own_word(text: str) -> None:
         (merge.TOOL, ["-i", "-o", "out.json", "f.json"], "-i and -o cannot be used together"),
         (sign.TOOL, [], "-k KEY is missing"),
         (merge.TOOL, ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
-        (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: a role is admin or crypto-user"),
+        (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: a role must be admin or crypto-user"),
         (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals cannot be used together"),
         (verify.TOOL, ["--need", "0", "f.json"], "--need: not a number from 1 to 8"),
         (verify.TOOL, ["-p"], "-p"),
@@ -155,7 +155,7 @@ def test_a_filter_has_no_operand() -> None:
     """A file after a filter's options is answered with how it is read."""
     with pytest.raises(ToktoolsError, match=r"^too many operands$") as caught:
         sign.TOOL.command_line.parse(["-k", "officer1.key", "digests"])
-    assert caught.value.hint == "it is a filter: tok-sign ... < FILE"
+    assert caught.value.hint == "it reads standard input: tok-sign ... < FILE"
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_no_terminal(desk: Desk) -> None:
 
 
 PIN_VALUE = "every user of the machine can read a pin-value"
-NOT_KNOWN = "is not known in a pkcs11 URI"
+NOT_KNOWN = "is not an attribute of a pkcs11 URI"
 ON_ONE = f"token {LABEL}: "
 
 
@@ -301,12 +301,12 @@ ON_ONE = f"token {LABEL}: "
         (f"{ONE}?object=x", f"object {NOT_KNOWN}"),
         (f"{ONE};module-path={{module}}", f"module-path {NOT_KNOWN}"),
         (f"{ONE};\x1b[2J=x", f"\\x1b[2J {NOT_KNOWN}"),
-        (f"{ONE};{ONE}", "token is there twice"),
-        (f"{ONE};id=%01;object=x;id=%01", "id is there twice"),
-        (f"{ONE}?module-path=/x&module-path={{module}}", "module-path is there twice"),
-        (f"{ONE};type=private;type=private", "type is there twice"),
-        (f"{ONE};type=public", "a key that signs has type=private"),
-        (f"{ONE};type=", "a key that signs has type=private"),
+        (f"{ONE};{ONE}", "token occurs twice in the pkcs11 URI"),
+        (f"{ONE};id=%01;object=x;id=%01", "id occurs twice in the pkcs11 URI"),
+        (f"{ONE}?module-path=/x&module-path={{module}}", "module-path occurs twice in the pkcs11 URI"),
+        (f"{ONE};type=private;type=private", "type occurs twice in the pkcs11 URI"),
+        (f"{ONE};type=public", "the type must be private, because the key must sign"),
+        (f"{ONE};type=", "the type must be private, because the key must sign"),
         (f"{ONE};object=missing", f"{ON_ONE}no private key matches\n"),
         (f"{ONE};object=login", f"{ON_ONE}no private key matches\n"),
         (f"{ONE};object=%ff", f"{ON_ONE}no private key matches\n"),
@@ -329,12 +329,12 @@ ON_ONE = f"token {LABEL}: "
         (f"{ONE};library-manufacturer=Yubico", "{module}: no token matches\n"),
         (f"{ONE};library-description=none", "{module}: no token matches\n"),
         (f"{ONE};library-version=0", "{module}: no token matches\n"),
-        (f"{ONE};id=ff2500", "for an ID of the bytes ff2500 the URI has id=%ff%25%00\n"),
-        (f"{ONE};id=%ff2500", "for an ID of the bytes ff2500 the URI has id=%ff%25%00\n"),
+        (f"{ONE};id=ff2500", "for the ID ff2500, write id=%ff%25%00 in the URI\n"),
+        (f"{ONE};id=%ff2500", "for the ID ff2500, write id=%ff%25%00 in the URI\n"),
         ("token=double", "{module}: 2 tokens match\n"),
         ("", "{module}: 4 tokens match\n"),
         ("model=SoftHSM%20v2", "{module}: 4 tokens match\n"),
-        ("token=many;object=curve", "token many: the key is EC, but CloudHSM takes RSA keys alone\n"),
+        ("token=many;object=curve", "token many: the key is EC, but CloudHSM takes only RSA keys\n"),
         ("token=many;object=small", "pkcs11:token=many;object=small: the key is RSA-1024, but CloudHSM takes RSA-2048"),
         ("token=many;object=no%20sign", "the key is not allowed to sign (CKA_SIGN)\n"),
         (f"{ONE}?module-path=missing.so", "missing.so: cannot be used: "),
@@ -346,8 +346,8 @@ ON_ONE = f"token {LABEL}: "
         (f"{ONE}?pin-source=/missing", "pin-source: /missing: no such file or directory"),
         (f"{ONE}?pin-source=file:/", "pin-source: /: is a directory"),
         (f"{ONE}?pin-source=", "pin-source: "),
-        (f"{ONE}?pin-source=%7Ccat%20pin", "pin-source: a command is not run\n"),
-        (f"{ONE}?pin-source=/dev/stdin", "a secret is not read from standard input\n"),
+        (f"{ONE}?pin-source=%7Ccat%20pin", "pin-source: a command is not supported\n"),
+        (f"{ONE}?pin-source=/dev/stdin", "a secret cannot come from standard input\n"),
     ],
 )
 def test_what_a_uri_does_not_name(desk: Desk, attributes: str, said: str) -> None:
@@ -370,7 +370,7 @@ def test_a_module_that_is_none(desk: Desk, content: bytes | None) -> None:
     env = {**desk.env, "PKCS11_MODULE_PATH": "./module.so"}
     done = desk.sign(f"pkcs11:{ONE}", env=env)
     assert_refused(
-        done, "tok-sign: ./module.so: cannot be used: ", "hint: module-path in the URI or PKCS11_MODULE_PATH"
+        done, "tok-sign: ./module.so: cannot be used: ", "hint: name the token's module with module-path in the URI"
     )
 
 
@@ -411,7 +411,7 @@ def test_without_python_pkcs11(shell: Shell) -> None:
 def test_a_larger_key(desk: Desk, keys: Path) -> None:
     """RSA-3072 on a token signs as openssl does, with a warning that names the URI without its query."""
     uri = "pkcs11:token=many;object=large"
-    warning = f"tok-sign: warning: {uri}: the key is RSA-3072; CloudHSM documents RSA-2048 alone\n"
+    warning = f"tok-sign: warning: {uri}: the key is RSA-3072; CloudHSM documents only RSA-2048\n"
     done = desk.sign(f"{uri}?module-path={desk.store.module}")
     assert done == Done(0, openssl_signature(keys, "rsa3072.pem"), warning)
 
@@ -645,7 +645,7 @@ def test_the_last_try_without_a_terminal(card: Card) -> None:
 
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
     with mock.patch("toktools.terminal.exists", return_value=False):
-        assert card.refused() == "token card: the last try is for a person at a terminal, and there is none"
+        assert card.refused() == "token card: the last try needs a person at a terminal, and there is no terminal"
     assert card.logins == []
 
 

@@ -132,7 +132,7 @@ def test_no_terminal(shell: Shell, folder: Path) -> None:
         ("no-key", "WRONG", "wrong pass phrase"),
         ("no-key", "PHRASE", "no private key in "),
         ("no-key-open", "PHRASE", "no private key in "),
-        ("curve", "PHRASE", "the key is EC, but CloudHSM takes RSA keys alone"),
+        ("curve", "PHRASE", "the key is EC, but CloudHSM takes only RSA keys"),
         ("small", "PHRASE", "the key is RSA-1024, but CloudHSM takes RSA-2048"),
     ],
 )
@@ -149,7 +149,7 @@ def test_what_cannot_sign(  # noqa: PLR0913, PLR0917
 
 def test_a_larger_key(shell: Shell, keys: Path, folder: Path) -> None:
     """RSA-3072 signs as openssl does, with a warning."""
-    done = signed(shell, folder / "large.p12").check(0, "the key is RSA-3072; CloudHSM documents RSA-2048 alone\n")
+    done = signed(shell, folder / "large.p12").check(0, "the key is RSA-3072; CloudHSM documents only RSA-2048\n")
     assert done.out == openssl_signature(keys, "rsa3072.pem")
 
 

@@ -406,9 +406,9 @@ def test_wrong_signed_file(path: str, said: str, desk: Shell) -> None:
     [
         ("folder", "tok-rehearse: folder: not a regular file"),
         ("missing/f.json", "tok-rehearse: missing/f.json: no such file or directory"),
-        ("state", "tok-rehearse: state: there is a file that is no token file; not overwritten"),
-        ("link-to-state", "tok-rehearse: link-to-state: there is a file that is no token file; not overwritten"),
-        ("officer1.key", "tok-rehearse: officer1.key: there is a file that is no token file; not overwritten"),
+        ("state", "tok-rehearse: state: the file exists and is not a token file; not overwritten"),
+        ("link-to-state", "tok-rehearse: link-to-state: the file exists and is not a token file; not overwritten"),
+        ("officer1.key", "tok-rehearse: officer1.key: the file exists and is not a token file; not overwritten"),
     ],
 )
 def test_wrong_place_for_the_tokens(path: str, said: str, desk: Shell) -> None:
@@ -643,7 +643,7 @@ def test_a_quorum_token_ends_with_its_session(start: Start, desk: Shell) -> None
         ("login --role for-hunter2", "login: --role takes admin, crypto-user", "try 'help login'"),
         (f"{OFFICER_LOGIN} --passwort=for-hunter2", "login: option --passwort not", "try 'help login'"),
         (f"{OFFICER_LOGIN} -pfor-hunter2", "login: option -p not recognized", "try 'help login'"),
-        (f"{OFFICER_LOGIN} --password", "login: option --password requires argument", "try 'help login'"),
+        (f"{OFFICER_LOGIN} --password", "login: option --password requires an argument", "try 'help login'"),
         (f"{OFFICER_LOGIN} --password a --password for-hunter2", "login: --password is given twice", "'help login'"),
         ("logout for-hunter2", "logout: too many operands", "try 'help logout'"),
         (
@@ -678,7 +678,7 @@ def test_wrong_lines(line: str, said: str, hint: str, desk: Shell) -> None:
 )
 def test_lines_of_words(lines: list[str], desk: Shell) -> None:
     """A backslash continues a line, quotes and backslashes keep blanks, and options stand in whatever order."""
-    done = rehearse(desk, *lines, PASSWORD).check(2, "it ended before all was answered")
+    done = rehearse(desk, *lines, PASSWORD).check(2, "it ended before all questions were answered")
     assert SIGNED in done.out.decode()
     assert len(json.loads(desk.read("my tokens.json"))["tokens"]) == 3
 
@@ -763,7 +763,7 @@ def test_end_of_a_pipe(question: str, desk: Shell) -> None:
     before = users(desk)
     done = rehearse(desk, *QUESTIONS[question]).check(0 if question == READY else 2)
     assert done.out.decode().endswith(f"{question}\n")
-    trouble = "" if question == READY else "tok-rehearse: standard input: it ended before all was answered\n"
+    trouble = "" if question == READY else "tok-rehearse: standard input: it ended before all questions were answered\n"
     assert done.err == f"{NOTICE.format('state', 3)}\n{trouble}"
     assert users(desk) == before
 
@@ -923,9 +923,9 @@ def test_malformed_pin(variables: dict[str, str], desk: Shell) -> None:
         (("user", "rename"), "unrecognized subcommand"),
         (("quit",), "unrecognized subcommand"),
         (("login", "--username", "a"), "login: --role ROLE is missing"),
-        (("login", "--username", "a", "--role", "admin"), "login: it is for interactive mode"),
+        (("login", "--username", "a", "--role", "admin"), "login: it works only in interactive mode"),
         (("interactive", PASSWORD), "too many operands"),
-        (("cluster", "activate"), "it ended before all was answered"),
+        (("cluster", "activate"), "it ended before all questions were answered"),
     ],
 )
 def test_single_command_usage(words: tuple[str, ...], said: str, desk: Shell) -> None:

@@ -53,7 +53,7 @@ def test_verify_of_several_kinds(several: Shell) -> None:
     shutil.copy(QUORUM, several.cwd / "q.token")
     shutil.copy(OFFICER1_PUB, several.cwd / "o.pub")
     done = several.run("tok-verify", "-p", "o.pub", "--need", "1", "q.token", "a.json").check(
-        2, "a.json: --need counts"
+        2, "a.json: --need is for"
     )
     assert done.out == b"q.token: approvals: FAILED: 0 of 1\n"
     done = several.run("tok-verify", "-p", "missing.pub", "a.json", "b.json").check(2, "missing.pub: no such file")
@@ -134,5 +134,5 @@ def test_extract_raw(several: Shell) -> None:
     raw = several.run("tok-extract", "-r", "-n", "3", "a.json").check(0).out
     assert several.read("t6.bin") == raw
     shutil.copy(UNSIGNED, several.cwd / "u1.bin")
-    refused = several.run("tok-extract", "-s", "u", "a.json", "u1.bin").check(2, "u1.bin: this file is read")
+    refused = several.run("tok-extract", "-s", "u", "a.json", "u1.bin").check(2, "u1.bin: this file is also an input")
     assert (refused.out, several.read("u1.bin")) == (b"", UNSIGNED.read_bytes())

@@ -25,7 +25,7 @@ def user(option: str, text: str) -> str:
 def role(option: str, text: str) -> str:
     """Return a role if it is one."""
     if text not in ROLES:
-        raise ToktoolsError(f"{option}: a role is {' or '.join(ROLES)}")
+        raise ToktoolsError(f"{option}: a role must be {' or '.join(ROLES)}")
     return text
 
 
@@ -44,9 +44,9 @@ def combine(token: TokenFile, copy: TokenFile) -> list[int]:
     Raises ToktoolsError where it is a copy of another token, or has another entry of an approver who is there already.
     """
     if not copy.shape.approvals or copy.digests != token.digests:
-        raise ToktoolsError("a copy of another token")
+        raise ToktoolsError("this is a copy of another token")
     if not any(approval.signature for approval in copy.approvals):
-        raise ToktoolsError("a copy without an approval")
+        raise ToktoolsError("this copy has no approval")
     filled = []
     for approval in copy.approvals:
         if not approval.signature:  # a place that is kept for an approver

@@ -23,9 +23,9 @@ _PRINTABLE = bytes(range(ord(" "), 0x7F)) + _SPACE
 _SHORTEST = 32
 """Characters of the shortest text that is named rather than measured: random bytes never look like so much text."""
 _MARKS = _UTF8_MARK, *_UTF16_MARKS = b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"
-ONE_A_LINE = "one stands on each line; openssl base64 -A and base64 -w0 write no line feed at the end, echo does"
+ONE_A_LINE = "put each on its own line; openssl base64 -A and base64 -w0 write no line feed at the end, but echo does"
 """What to do about several digests or signatures in one line."""
-_UNWRAPPED = "openssl base64 -A, or base64 -w0 of GNU, does not wrap lines"
+_UNWRAPPED = "openssl base64 -A and GNU base64 -w0 do not wrap lines"
 
 
 def decode(text: bytes) -> bytes:
@@ -84,7 +84,7 @@ def signature(text: bytes) -> bytes:
     decoded = decode_bytes(text)
     if len(decoded) not in SIGNATURE_SIZES:
         wrapped = len(text) in (64, 76)
-        hint = f"base64 that is wrapped into lines looks like this; {_UNWRAPPED}" if wrapped else ""
+        hint = f"this looks like base64 that was wrapped into lines; {_UNWRAPPED}" if wrapped else ""
         raise ToktoolsError(wrong_signature_size(len(decoded)), hint)
     return decoded
 
@@ -143,7 +143,7 @@ def wrong_signature_size(count: int, right: int = SIGNATURE_SIZES[0]) -> str:
 
 def undocumented_size(count: int) -> str:
     """Say that a signature has a size that CloudHSM does not document."""
-    return f"a signature of {size(count)}; CloudHSM documents RSA-2048 alone, with {SIGNATURE_SIZES[0]}"
+    return f"a signature of {size(count)}; CloudHSM documents only RSA-2048, with {SIGNATURE_SIZES[0]}"
 
 
 def count(number: int, noun: str) -> str:
@@ -228,32 +228,38 @@ _URL_ALPHABET = _ALPHABET.replace(b"+/", b"-_") + _SPACE
 _KINDS: tuple[tuple[str, str, Callable[[bytes], object]], ...] = (
     (
         "hexadecimal digits",
-        "xxd -r -p | openssl base64 -A makes base64 of them",
+        "xxd -r -p | openssl base64 -A converts them to base64",
         _is_hexadecimal,
     ),
     (
         "UTF-16",
-        "PowerShell redirection (>) writes it so; iconv -f UTF-16 -t UTF-8 makes plain text of it",
+        "PowerShell redirection (>) writes UTF-16; iconv -f UTF-16 -t UTF-8 converts it",
         _is_utf16,
     ),
     (
         "raw bytes",
-        "openssl base64 -A makes base64 of them",
+        "openssl base64 -A converts them to base64",
         lambda text: len(text) >= _SHORTEST and text.decode(errors="ignore").encode() != text,
     ),
     (
         "a byte-order mark before the text",
-        "Windows programs write it; tail -c +4 leaves it out",
+        "Windows programs write it; tail -c +4 removes it",
         lambda text: text.startswith(_UTF8_MARK),
     ),
     (
         "a key",
-        "-k or -p takes it",
+        "a key goes to -k or -p",
         lambda text: b" KEY-----" in text,
     ),
     (
+        "a certificate",
+        "a certificate goes to -p",
+        # In certutil's armour the same lines may be around anything; this is around DER.
+        lambda text: b"BEGINCERTIFICATE-----MII" in b"".join(text.split()),
+    ),
+    (
         "text between BEGIN and END lines",
-        "certutil -encode writes such lines, and so does PEM; grep -v -e ----- leaves them out",
+        "certutil -encode writes such lines, which grep -v -e ----- removes; in PEM they mean a key or a certificate",
         lambda text: b"---- BEGIN " in text or b"-----BEGIN " in text,
     ),
     (
@@ -263,37 +269,37 @@ _KINDS: tuple[tuple[str, str, Callable[[bytes], object]], ...] = (
     ),
     (
         "a signature of HashiCorp Vault",
-        "cut -d: -f3 leaves out what stands before the base64",
+        "cut -d: -f3 removes what is before the base64",
         lambda text: text.startswith(b"vault:v"),
     ),
     (
         "a hexadecimal digest with words beside it",
-        "sha256sum and openssl dgst print it; the digests to sign are those that tok-extract writes",
+        "sha256sum and openssl dgst print it; sign the digests that tok-extract writes",
         _is_checksum,
     ),
     (
         "text in quotes",
-        "jq -r leaves them out, and so does --output text",
+        "jq -r writes no quotes, and neither does the AWS CLI with --output text",
         lambda text: text[:1] in {b'"', b"'"},
     ),
     (
         "JSON",
-        "tok-extract takes the digests out of a token file, jq -r a text out of any other",
+        "tok-extract gets the digests from a token file, jq -r gets a string from other JSON",
         lambda text: text[:1] in {b"{", b"["},
     ),
     (
         "base64url",
-        "tr _- /+ and the padding, = or ==, make base64 of it",
+        "to get base64, run tr _- /+ and add the padding = or ==",
         lambda text: len(text) >= _SHORTEST and (b"-" in text or b"_" in text) and not text.strip(_URL_ALPHABET),
     ),
     (
         "a data: URL",
-        "cut -d, -f2 leaves out what stands before the base64",
+        "cut -d, -f2 removes what is before the base64",
         lambda text: text.startswith(b"data:"),
     ),
     (
         "text with backslashes",
-        "jq -r takes a text out of JSON without them, and printf %b makes line feeds of \\n",
+        "jq -r writes a JSON string without them, and printf %b makes line feeds of \\n",
         lambda text: b"\\" in text and is_text(text),
     ),
     (

@@ -88,8 +88,11 @@ def why_empty() -> str:
 
 
 def is_stdin(status: os.stat_result) -> bool:
-    """Say whether a file is what standard input reads from: the stream of records, never a key or a pass phrase."""
-    return _is_open_as(STDIN, status)
+    """Say whether a file is what standard input reads from: the stream of records, never a key or a pass phrase.
+
+    The null device is not: it is empty, whoever reads it.
+    """
+    return _is_open_as(STDIN, status) and not os.path.samestat(status, os.stat(os.devnull))
 
 
 def refuse_as_stdout(snapshot: Snapshot) -> None:
@@ -119,13 +122,21 @@ def refuse_irregular(path: str) -> None:
 
 def not_regular(path: str) -> ToktoolsError:
     """Return the error that a file to write is a folder, a device or the like."""
-    return ToktoolsError(f"{display(path)}: not a regular file")
+    try:
+        is_stdout = _is_open_as(STDOUT, os.stat(path))
+    except OSError:
+        is_stdout = False
+    return ToktoolsError(
+        f"{display(path)}: not a regular file", "leave out -o to write to standard output" if is_stdout else ""
+    )
 
 
 def refuse_terminal() -> None:
     """Refuse to write raw bytes to a terminal."""
     if os.isatty(STDOUT):
-        raise ToktoolsError(f"{_STDOUT_NAME}: raw bytes do not go to a terminal", "redirect it to a file or a pipe")
+        raise ToktoolsError(
+            f"{_STDOUT_NAME}: raw bytes are not written to a terminal", "redirect it to a file or a pipe"
+        )
 
 
 def write_stdout(content: bytes) -> None:

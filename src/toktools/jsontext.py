@@ -32,15 +32,15 @@ _number = str.encode
 def parse(text: bytes) -> object:
     """Return the one value of a JSON text (RFC 8259), each number in it as the bytes of its spelling.
 
-    Raises ToktoolsError where it is not JSON in UTF-8, where a member name is there twice in one object, and where it
+    Raises ToktoolsError where it is not JSON in UTF-8, where a member name occurs twice in one object, and where it
     is nested more than 250 levels deep.
     """
     if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:2]:
         kind = "a byte-order mark" if text.startswith(b"\xef") else "UTF-16"
         hint = (
-            "PowerShell redirection (>) writes it so; use the file that the CloudHSM CLI wrote, or convert it to UTF-8"
+            "PowerShell redirection (>) causes this; use the file that the CloudHSM CLI wrote, or convert it to UTF-8"
         )
-        raise ToktoolsError(f"{kind} where plain UTF-8 is needed", hint)
+        raise ToktoolsError(f"{kind}, but plain UTF-8 is needed", hint)
     if not text.strip():
         raise ToktoolsError("an empty file, not JSON")
     try:
@@ -315,7 +315,7 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ToktoolsError(f'the member "{shown(twice)}" is there twice in one object')
+        raise ToktoolsError(f'the member "{shown(twice)}" occurs twice in one object')
     return members
 
 

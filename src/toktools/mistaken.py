@@ -111,7 +111,7 @@ _KEYS: tuple[Row, ...] = (
 _DAMAGED: tuple[Row, ...] = (
     (
         "PEM in UTF-16",
-        "PowerShell redirection (>) writes it so; iconv -f UTF-16 -t UTF-8 makes plain text of it",
+        "PowerShell redirection (>) writes UTF-16; iconv -f UTF-16 -t UTF-8 converts it",
         lambda content: b"\0" in content[:4] and b"BEGIN " in content.replace(b"\0", b""),
     ),
     (
@@ -133,19 +133,19 @@ _DAMAGED: tuple[Row, ...] = (
     ("a key of age", "it cannot sign", _has(rb"^AGE-SECRET-KEY-|^age1[a-z0-9]{58}\s*$")),
     (
         "a Java keystore",
-        "keytool -importkeystore -deststoretype PKCS12 makes PKCS#12 of it",
+        "keytool -importkeystore -deststoretype PKCS12 converts it to PKCS#12",
         _has(rb"\A\xfe\xed\xfe\xed"),
     ),
-    ("a key in JSON Web Key format", "it must be made PEM", _has(rb'\A\s*\{.*"kty"\s*:', re.DOTALL)),
-    ("a key in XML", "it must be made PEM", _has(rb"\A\s*<RSAKeyValue")),
+    ("a key in JSON Web Key format", "convert it to PEM", _has(rb'\A\s*\{.*"kty"\s*:', re.DOTALL)),
+    ("a key in XML", "convert it to PEM", _has(rb"\A\s*<RSAKeyValue")),
     (
         "PEM inside JSON",
-        "jq -r .NAME takes a text out of JSON, without its quotes and backslashes",
+        "jq -r .NAME writes a JSON string without its quotes and backslashes",
         _has(rb"\A\s*[{\[].*BEGIN " + _LABEL, re.DOTALL),
     ),
     (
-        "PEM with \\n in the place of line ends",
-        "awk '{gsub(/\\\\n/, \"\\n\")} 1' FILE makes line ends of them",
+        "PEM with \\n instead of line ends",
+        "awk '{gsub(/\\\\n/, \"\\n\")} 1' FILE converts them",
         _has(rb"BEGIN " + _LABEL + rb"-----\s*\\(?:r\\)?\\?n"),
     ),
     (
@@ -155,65 +155,65 @@ _DAMAGED: tuple[Row, ...] = (
     ),
     (
         "PEM in percent-encoding",
-        "%20 is a blank, %0A a line end, %2B is +, %2F is / and %3D is =",
+        "%20 is a space, %0A a line end, %2B is +, %2F is / and %3D is =",
         _has(rb"BEGIN(?:%20|\+)[A-Z0-9]"),
     ),
     (
         "PEM with something before its lines",
-        "sed 's/^[>[:blank:]]*//' FILE leaves out blanks and the > of a quoted mail",
+        "sed 's/^[>[:blank:]]*//' FILE removes spaces and the > of a quoted mail",
         _has(rb"^[ \t>|*]+-----BEGIN " + _LABEL + rb"-----"),
     ),
     (
         "PEM with damaged BEGIN or END lines",
-        "five hyphens stand before and behind: -----BEGIN ... -----, -----END ... -----",
+        "they need five hyphens before and after: -----BEGIN ... -----, -----END ... -----",
         lambda content: len(_ENDS.findall(content)) > len(_WHOLE_LINES.findall(content)),
     ),
     (
         "PEM without its END line",
-        "it is cut short",
+        "the file is cut short",
         lambda content: content.count(b"-----BEGIN ") > content.count(b"-----END "),
     ),
     (
         "PEM without its BEGIN line",
-        "it is cut short",
+        "the file is cut short",
         lambda content: content.count(b"-----END ") > content.count(b"-----BEGIN "),
     ),
     (
         "PEM with lines for BEGIN and END in small letters",
-        "they are in capitals: -----BEGIN ... -----, -----END ... -----",
+        "write them in capitals: -----BEGIN ... -----, -----END ... -----",
         _has(rb"^-----begin [a-z0-9 ]{1,40}-----"),
     ),
     (
         "PEM whose BEGIN and END lines do not match",
-        "both have the same words; one of them belongs to another file",
+        "they must have the same words; one of them belongs to another file",
         lambda content: any(begin != end for begin, _, end in _blocks(content)),
     ),
     (
         "PEM whose body is damaged",
-        "between the lines is base64, without blanks, and nothing else; copy the file anew",
+        "only base64 without spaces may be between the lines; copy the file again",
         lambda content: any(_is_damaged(body) for _, body, _ in _blocks(content)),
     ),
     (
         "base64 of PEM",
-        f"{_DECODE} makes PEM of it",
+        f"{_DECODE} converts it to PEM",
         lambda content: b"-BEGIN " in _decoded(content),
     ),
     (
         "base64 without BEGIN and END lines",
-        f"{_DECODE} makes DER of it, which is read as well",
+        f"{_DECODE} converts it to DER, which works too",
         lambda content: _is_der(_decoded(content)),
     ),
     (
         "hexadecimal digits of DER",
-        "xxd -r -p makes DER of them, which is read as well",
+        "xxd -r -p converts them to DER, which works too",
         _has(rb"\A\s*(?:0x)?30[:\s]?8[0-3][0-9A-Fa-f:\s]{32,}\Z"),
     ),
 )
 """What people have in the place of a key, the likely first."""
 
 _OTHERS: tuple[Row, ...] = (
-    ("a token file", "it is an operand; -k and -p take keys", _is_token_file),
-    ("a text in UTF-16", "iconv -f UTF-16 -t UTF-8 makes plain text of it", _has(rb"\A(?:\xff\xfe|\xfe\xff)")),
+    ("a token file", "give it as an operand; -k and -p take keys", _is_token_file),
+    ("a text in UTF-16", "iconv -f UTF-16 -t UTF-8 converts it", _has(rb"\A(?:\xff\xfe|\xfe\xff)")),
     ("digests", "tok-sign and tok-exec read them from standard input", lambda content: _records(content) == {_DIGEST}),
     (
         "signatures",
@@ -226,17 +226,17 @@ _OTHERS: tuple[Row, ...] = (
         lambda c: len(c) == _DIGEST and not _is_text(c) and not _is_der(c),
     ),
     (
-        "as many raw bytes as a signature has",
+        "raw bytes of the size of a signature",
         "tok-merge takes signatures as SIGNATURE files",
         lambda content: len(content) in _SIGNATURES and not _is_der(content) and not _is_text(content),
     ),
-    ("base64 of a token file", f"{_DECODE} makes the file of it", lambda c: _is_token_file(_decoded(c))),
+    ("base64 of a token file", f"{_DECODE} decodes it", lambda c: _is_token_file(_decoded(c))),
     (
         "an HTML page",
-        "it may be a login page in the place of what was to be downloaded",
+        "it may be a login page instead of the file to download",
         _has(rb"\A\s*<(?i:!doctype|html)"),
     ),
-    ("a zip archive", "unzip takes the file out of it", _has(rb"\APK\x03\x04")),
+    ("a zip archive", "unzip extracts the file", _has(rb"\APK\x03\x04")),
     ("a gzip file", "gunzip unpacks it", _has(rb"\A\x1f\x8b")),
 )
 """Other files that are at hand at a login."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
@@ -125,10 +126,12 @@ class CommandLine:
         Raises Answer for --help and --version, and ToktoolsError for a usage error. No message repeats an argument of
         an option, or an operand: it may be a pass phrase in the wrong place.
         """
+        words = sys.argv[1:] if argv is None else argv
         try:
-            return self._parse(sys.argv[1:] if argv is None else argv)
+            return self._parse(words)
         except ToktoolsError as error:
-            raise ToktoolsError(error.message, error.hint or f"try '{self.name} --help'") from None
+            hint = _of_a_file(words) or error.hint or f"try '{self.name} --help'"
+            raise ToktoolsError(error.message, hint) from None
 
     def _parse(self, argv: Sequence[str]) -> SimpleNamespace:
         known = {flag: option for option in (*self.options, *COMMON) for flag in option.flags}
@@ -163,7 +166,9 @@ class CommandLine:
             first, words = words[:end], words[end:]
             values[operand.name] = first if operand.many else first[0] if first else None
         if words:
-            raise ToktoolsError("too many operands", "" if self.operands else f"it is a filter: {self.name} ... < FILE")
+            raise ToktoolsError(
+                "too many operands", "" if self.operands else f"it reads standard input: {self.name} ... < FILE"
+            )
         return values
 
 
@@ -228,13 +233,19 @@ def _beginning_with(letter: str, known: Iterable[str]) -> list[str]:
 def _argument(flag: str, option: Option, words: Iterator[str]) -> str:
     argument = next(words, None) if option.argument else ""
     if argument is None:
-        raise _wrong(flag, "requires argument")
+        raise _wrong(flag, "requires an argument")
     return argument
 
 
 def _wrong(flag: str, reason: str, meant: Sequence[str] = ()) -> ToktoolsError:
     hint = f"{' or '.join(meant)}?" if meant else ""
     return ToktoolsError(f"option {shown(_before_argument(flag))} {reason}", hint)
+
+
+def _of_a_file(words: Sequence[str]) -> str:
+    """Return a hint where one of the words was read as options, but is the name of a file."""
+    name = next((word for word in words if word.startswith("-") and "." in word and os.path.exists(word)), "")
+    return name and f"for the file {shown(name)}, write ./{shown(name)}"
 
 
 def _before_argument(flag: str) -> str:
@@ -276,11 +287,11 @@ class Selection:
         digits = first + last
         # int() would take signs, underscores, other scripts' digits and any length.
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):  # noqa: PLR2004
-            raise ToktoolsError("-n: a list of tokens is 2 or 1,3-5 or 2-")
+            raise ToktoolsError("-n: expected a list of tokens, such as 2 or 1,3-5 or 2-")
         low = int(first or "1")
         high = (int(last) if last else None) if dash else low
         if not low or (high is not None and high < low):
-            raise ToktoolsError("-n: tokens are counted upwards from 1")
+            raise ToktoolsError("-n: tokens are counted from 1, and a range goes upwards")
         return low, high
 
     def indices(self, count: int) -> list[int]:

@@ -33,7 +33,7 @@ def source(option: str, text: str) -> Secret:
     if kind == "pass":
         raise ToktoolsError(f"{option}: every user of the machine can read a secret on the command line", _SOURCES)
     if kind == "stdin":
-        raise ToktoolsError(f"{option}: a secret is not read from standard input", _SOURCES)
+        raise ToktoolsError(f"{option}: a secret cannot come from standard input", _SOURCES)
     is_number = where.isascii() and where.isdigit() and len(where) < _MAX_DIGITS
     if not where or kind not in _READERS or (kind == "fd" and not is_number):
         raise ToktoolsError(f"{option}: not a source of a secret", _SOURCES)
@@ -172,7 +172,7 @@ _FINDERS: dict[Callable[[str, str], bytes], Callable[[str, str], object]] = {
 
 def _first_line(fd: int, place: str) -> bytes:
     if files.is_stdin(os.fstat(fd)):
-        raise ToktoolsError(f"{place}: a secret is not read from standard input", _SOURCES)
+        raise ToktoolsError(f"{place}: a secret cannot come from standard input", _SOURCES)
     line = b""
     # Byte by byte: what stands after the line belongs to whoever reads the descriptor next.
     while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):

@@ -19,7 +19,7 @@ _KEPT = ("user.", "security.", "system.")
 """The name spaces of extended attributes; access control lists are in the last."""
 _OF_THE_CONTENT = {"security.capability", "security.evm", "security.ima"}
 """What the kernel drops, or makes anew, whenever the content is written."""
-_CHANGED = "someone else changed it meanwhile; nothing written"
+_CHANGED = "another program changed it meanwhile; nothing written"
 _TRIES, _PAUSE = 50, 0.01
 """For a lock; the pause is in seconds."""
 
@@ -54,7 +54,7 @@ def replace(
                 staged.append(_Staged(path))
                 staged[-1].fill(content, keep, seen)
             if len({file.place.key for file in staged}) < len(staged):
-                raise ToktoolsError(f"{staged[0].name}: two of the files to write are links to one")
+                raise ToktoolsError(f"{staged[0].name}: two of the files to write are links to the same file")
             for file in staged:
                 file.refuse_changed(seen)
             for file in staged:
@@ -89,7 +89,9 @@ class _Place:
             # As Linux has it (protected_symlinks), but not by default and not on all systems.
             open_to_all = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
             if open_to_all and self.status.st_uid not in {os.geteuid(), folder.st_uid}:
-                raise PermissionError(errno.EACCES, "a symbolic link of another user in a folder open to all")
+                raise PermissionError(
+                    errno.EACCES, "another user's symbolic link, in a folder that everyone can write to"
+                )
             path = os.readlink(self.name, dir_fd=self.folder)
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
@@ -143,7 +145,7 @@ class _Staged:
             self._find()
             own = self._is(seen)
             if not own and self.status is not None and any(os.path.samestat(self.status, other) for other in keep):
-                raise ToktoolsError(f"{self.name}: this file is read, and would be lost")
+                raise ToktoolsError(f"{self.name}: this file is also an input, and would be overwritten")
             fd = self._create()
             try:
                 if self.old >= 0:
@@ -169,7 +171,7 @@ class _Staged:
             now = self._meant()
             if now is not None and self.place.is_still(now):
                 raise ToktoolsError(f"{self.name}: {_CHANGED}")
-            raise ToktoolsError(f"{self.name}: the file that it leads to is deleted, or another; nothing written")
+            raise ToktoolsError(f"{self.name}: the file that it leads to was deleted or replaced; nothing written")
         if meant is not None:
             self.old = self.place.open(self.place.name, os.O_RDONLY | os.O_NONBLOCK)
             self.status = os.fstat(self.old)

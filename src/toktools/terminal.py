@@ -80,7 +80,9 @@ def ask(question: str, show: Callable[[bytes], object] | None = None, *, path: s
                         break
                     line += chunk or b""
                     if len(line.removesuffix(b"\n")) > MAX_LINE:
-                        raise ToktoolsError(f"a line of more than {MAX_LINE} bytes, which a terminal cuts off")
+                        raise ToktoolsError(
+                            f"the line has more than {MAX_LINE} bytes, and a terminal cuts off the rest"
+                        )
             return line
     finally:
         os.close(fd)

@@ -151,7 +151,7 @@ class TokenFile:
         self._places_of: dict[tuple[str, str | None], int] = {}
         for index, approval in enumerate(self.approvals):
             if self._places_of.setdefault(approval.approver, index) != index:
-                raise ToktoolsError(f"approver {shown_user(approval.username)} is there twice")
+                raise ToktoolsError(f"approver {shown_user(approval.username)} has two entries")
         self._text = text
         self._touched: list[dict[str, object] | list[object]] = [document]
         self._document = document
@@ -170,7 +170,7 @@ class TokenFile:
         if not self.shape.approval_data:
             raise ToktoolsError(
                 f"{name}: {self.shape.article} {self.shape.title} file has no approval data",
-                "it has digests alone, so the signer must be one that does not hash; see tok-recipes(7)",
+                "it has only digests, so use a signer that does not hash; see tok-recipes(7)",
             )
         return self.approval_data
 
@@ -185,9 +185,7 @@ class TokenFile:
         for index in range(len(self.approval_data)):
             if not self.is_shown(index):
                 member = self.shape.approval_data
-                raise ToktoolsError(
-                    f'token {index + 1}: the digest is not the SHA-256 of "{member}"; nobody signs blind'
-                )
+                raise ToktoolsError(f'token {index + 1}: the digest is not the SHA-256 of "{member}"; do not sign it')
 
     def places(self) -> list[Place]:
         """Return each place that has or may have a signature: a token's, or an approver's."""
@@ -311,7 +309,7 @@ def parse(text: bytes) -> TokenFile:
     entries = _entries(document, candidates[0].entries)
     shapes = {_shape_of(entry, candidates, number) for number, entry in _numbered(entries)}
     if len(shapes) > 1:
-        raise ToktoolsError("tokens of several kinds of token file in one")
+        raise ToktoolsError("tokens of different kinds in one file")
     return TokenFile(shapes.pop(), text, document, entries)
 
 
@@ -323,7 +321,7 @@ def dump_json(value: object, indent: int | None = 2) -> bytes:
 def _entries(document: dict[str, object], member: str) -> list[dict[str, object]]:
     entries = document.get(member) if member else [document]
     if not isinstance(entries, list) or not entries:
-        raise ToktoolsError(f'"{member}" holds no tokens')
+        raise ToktoolsError(f'"{member}" contains no tokens')
     for number, entry in _numbered(entries):
         if not isinstance(entry, dict):
             raise ToktoolsError(f"token {number}: not a JSON object")
@@ -362,7 +360,7 @@ def _candidates(document: dict[str, object]) -> list[Shape]:
     first, *others = [names[0] for names in there if names]
     if others:
         mixed = " and ".join(f'"{name}"' for name in (first, *others))
-        raise ToktoolsError(f"not a token file: {mixed} are members of different kinds of it")
+        raise ToktoolsError(f"not a token file: {mixed} are members of different kinds of token file")
     return [shape for shape in SHAPES if first in shape.root]
 
 
@@ -370,7 +368,7 @@ def _check_version(document: dict[str, object], member: str, known: str) -> None
     if member not in document:
         raise ToktoolsError(f'no member "{member}"')
     if document[member] != known:
-        raise ToktoolsError(f'unknown "{member}": {_json(document[member])}; this toktools knows "{known}"')
+        raise ToktoolsError(f'unknown "{member}": {_json(document[member])}; toktools knows "{known}"')
 
 
 def _shape_of(entry: dict[str, object], candidates: Sequence[Shape], number: int) -> Shape:

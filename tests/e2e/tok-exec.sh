@@ -50,13 +50,13 @@ done <<'EOF'
 exit 7|exit status 7
 kill -9 $$|killed by signal 9
 :|no output
-echo no!|its output is no signature: not base64
-echo QUJD|its output is no signature: wrong size: 3 bytes
-openssl rand 256|its output is no signature
-openssl rand -hex 256|its output is no signature: hexadecimal digits
+echo no!|its output is not a signature: not base64
+echo QUJD|its output is not a signature: wrong size: 3 bytes
+openssl rand 256|its output is not a signature
+openssl rand -hex 256|its output is not a signature: hexadecimal digits
 cat /dev/zero|more than
 EOF
-refuses "hint: -b takes base64" tok-exec ./signer {} <digests
+refuses "hint: use -b for base64" tok-exec ./signer {} <digests
 refuses "standard input: line 1: missing: cannot be run: no such file or directory" tok-exec missing <digests
 refuses "standard input: line 1: ./digests: cannot be run: permission denied" tok-exec ./digests <digests
 
@@ -83,7 +83,7 @@ for jobs in 0 x 1001 -1 ""; do
 done
 refuses "COMMAND is missing" tok-exec <digests
 refuses "missing.pub: no such file or directory" tok-exec -p missing.pub ./fails : {} <digests
-refuses "a key is not read from standard input" tok-exec -p - ./fails : {} <digests
+refuses "a key cannot come from standard input" tok-exec -p - ./fails : {} <digests
 [ ! -e runs ] || fail "a command was run although the stream or the options were wrong"
 
 # Options after COMMAND are its own; no temporary file stays.

@@ -61,7 +61,7 @@ refuses 'short.json: token 3: "unsigned": not canonical base64' tok-extract shor
 sed 's/"2.0"/"3.0"/' f.json >v3.json
 refuses 'v3.json: unknown "version": "3.0"' tok-extract v3.json
 sed 's/"version"/"tokens": [], "version"/' f.json >twice.json
-refuses 'twice.json: the member "tokens" is there twice' tok-extract twice.json
+refuses 'twice.json: the member "tokens" occurs twice' tok-extract twice.json
 printf '\357\273\277' | cat - f.json >bom.json
 refuses "hint: PowerShell" tok-extract bom.json
 head -c 100 f.json >cut.json

@@ -56,7 +56,7 @@ grep -qx "  approver admin2 (admin): signed, 256 bytes" told || fail "does not n
 sed 's/"token": "0/"token": "1/' admin.token >other.token
 ends 0 "" tok-inspect other.token
 grep -q "its SHA-256 is NOT the digest" out || fail "does not say that the digest is of something else"
-refuses "nobody signs blind" tok-extract other.token
+refuses "do not sign it" tok-extract other.token
 
 # --json: one object, for scripts.
 ends 0 "" tok-inspect --json admin.token

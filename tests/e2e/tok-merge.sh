@@ -36,7 +36,7 @@ tok-merge signed.json <signatures | same signed.json
 for n in 1 2 3; do
     openssl rand 384 >"long$n.bin"
 done
-ends 0 "tok-merge: warning: f.json: a signature of 384 bytes; CloudHSM documents RSA-2048 alone" \
+ends 0 "tok-merge: warning: f.json: a signature of 384 bytes; CloudHSM documents only RSA-2048" \
     tok-merge f.json long?.bin
 [ "$(wc -l <err)" -eq 1 ] || fail "more than one warning"
 
@@ -91,10 +91,10 @@ sed 3d signatures >stream && nothing "f.json: 3 tokens but 2 signatures; nothing
 { cat signatures && line 1; } >stream && nothing "3 tokens but more than 3 signatures"
 : >stream && nothing "3 tokens but 0 signatures"
 { line 1 && echo && line 3; } >stream && nothing "standard input: line 2: empty"
-{ line 1 && line 2 && line 1; } >stream && nothing "token 1 and token 3 have one and the same signature"
+{ line 1 && line 2 && line 1; } >stream && nothing "token 1 and token 3 have the same signature"
 { line 1 && echo '*' && line 3; } >stream && nothing "line 2: not base64"
 { line 1 && line 2 | cut -c 1-200 && line 3; } >stream && nothing "line 2: wrong size: 150 bytes"
-{ line 1 | fold -w 76 && echo; } >stream && nothing "does not wrap"
+{ line 1 | fold -w 76 && echo; } >stream && nothing "do not wrap"
 { line 1 && line 2 && line 3 | tr -d =; } >stream && nothing "line 3: not canonical base64"
 : | refuses "3 tokens but 0 signatures" tok-merge -i f.json
 { line 1 && false; } | refuses "3 tokens but 1 signature;" tok-merge -i f.json
@@ -110,7 +110,7 @@ refuses "no such file or directory" tok-merge -o nowhere/out.json f.json <signat
 refuses "missing.json: no such file or directory" tok-merge missing.json <signatures
 refuses "cannot be used together" tok-merge -i -o never.json f.json <signatures
 refuses "standard input cannot be changed in place" tok-merge -i - signature?.b64 <f.json
-refuses "standard input cannot be two things at once" tok-merge - <f.json
+refuses "only one of FILE and SIGNATURE can be standard input" tok-merge - <f.json
 refuses "FILE" tok-merge <signatures
 status=0
 tok-merge f.json <signatures >>f.json 2>err || status=$?
@@ -141,11 +141,11 @@ tok-merge --approvals admin.token copy2.token copy3.token | same both.token
 tok-merge --approvals admin.token - copy3.token <copy2.token | same both.token
 tok-merge --approvals both.token copy3.token copy2.token | same both.token
 tok-merge -u ADMIN3 -R admin both.token approval3 | sed s/ADMIN3/admin3/ | same both.token
-refuses "have one and the same signature" tok-merge -u admin4 -R admin -o never.json copy2.token approval2
+refuses "have the same signature" tok-merge -u admin4 -R admin -o never.json copy2.token approval2
 tok-merge -u admin3 -R admin -o wrong.token admin.token approval2
 refuses "wrong.token: approver admin3 has two different entries" tok-merge --approvals both.token wrong.token
-refuses "key-usage.token: a copy of another token" tok-merge --approvals admin.token "$AWS/../aws-quorum/key-usage.token"
-refuses "copy2.token: this file is read" tok-merge --approvals -o copy2.token admin.token copy2.token
+refuses "key-usage.token: this is a copy of another token" tok-merge --approvals admin.token "$AWS/../aws-quorum/key-usage.token"
+refuses "copy2.token: this file is also an input" tok-merge --approvals -o copy2.token admin.token copy2.token
 
 # authdata: four spaces a level, and the public key where the command needs it.
 cat >authdata.json <<EOF

@@ -41,8 +41,8 @@ for form in old-encrypted.pem pbes2.pem pbes2.der; do
 done
 refuses "can read a secret on the command line" tok-sign -k "$KEYS/pbes2.pem" --passin pass:hunter2 <digests
 ! grep -q hunter2 err || fail "the message shows the pass phrase"
-refuses "a secret is not read from standard input" tok-sign -k "$KEYS/pbes2.pem" --passin stdin <digests
-refuses "a secret is not read from standard input" tok-sign -k "$KEYS/pbes2.pem" --passin fd:0 <digests
+refuses "a secret cannot come from standard input" tok-sign -k "$KEYS/pbes2.pem" --passin stdin <digests
+refuses "a secret cannot come from standard input" tok-sign -k "$KEYS/pbes2.pem" --passin fd:0 <digests
 refuses "no such environment variable" tok-sign -k "$KEYS/pbes2.pem" --passin env:NO_SUCH_PHRASE <digests
 refuses "missing: no such file or directory" tok-sign -k "$KEYS/pbes2.pem" --passin file:missing <digests
 
@@ -53,9 +53,9 @@ while read -r key text; do
     case $key in */*) ;; *) key=$KEYS/$key ;; esac
     refuses "$key: $text" tok-sign -k "$key" <digests
 done <<EOF
-spki.pem a public key, where the private key is needed
-spki.der a public key, where the private key is needed
-cert.pem a public key, where the private key is needed
+spki.pem a public key, but the private key is needed
+spki.der a public key, but the private key is needed
+cert.pem a public key, but the private key is needed
 ec.pem the key is
 ed25519.pem the key is Ed25519
 rsa1024.pem the key is RSA-1024
@@ -64,11 +64,11 @@ rsa1024.pem the key is RSA-1024
 ./missing.pem no such file or directory
 ./. is a directory
 EOF
-refuses "a key is not read from standard input" tok-sign -k /dev/stdin <"$KEYS/pkcs8.pem"
+refuses "a key cannot come from standard input" tok-sign -k /dev/stdin <"$KEYS/pkcs8.pem"
 refuses "-k" tok-sign <digests
 
 # What is signed with a warning.
-ends 0 "warning: $KEYS/rsa3072.pem: the key is RSA-3072; CloudHSM documents RSA-2048" \
+ends 0 "warning: $KEYS/rsa3072.pem: the key is RSA-3072; CloudHSM documents only RSA-2048" \
     tok-sign -k "$KEYS/rsa3072.pem" <digests
 [ "$(wc -l <out)" -eq 3 ] || fail "RSA-3072 did not sign"
 cp "$KEYS/pkcs8.pem" open.pem

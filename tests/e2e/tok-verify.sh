@@ -76,8 +76,8 @@ ends 1 "" tok-verify -q -p "$KEYS/spki.pem" --need 2 one-key.token
 printf 'one-key.token: %s\n' "approver admin3: FAILED: the same key as that of approver admin2" \
     "approvals: FAILED: 1 of 2" | same out
 sed 's/"token": "0/"token": "1/' admin.token >other.token
-refuses "nobody signs blind" tok-verify -p "$KEYS/spki.pem" other.token
-refuses "--need counts the approvers" tok-verify -p "$pub" --need 2 signed.json
+refuses "do not sign it" tok-verify -p "$KEYS/spki.pem" other.token
+refuses "--need is for a quorum token" tok-verify -p "$pub" --need 2 signed.json
 
 # authdata: by the key in the file, and the lines say so.
 echo '{"Version": "1.0", "PublicKey": "", "Data": [{"Digest": "'"$(tok-extract -n 1 signed.json)"'", "Signature": ""}]}' \
@@ -94,11 +94,11 @@ refuses "missing.json: no such file or directory" tok-verify -p "$pub" missing.j
 refuses "missing.pub: no such file or directory" tok-verify -p missing.pub signed.json
 refuses "signed.json: no public key" tok-verify -p signed.json signed.json
 refuses "the key is RSA-1024" tok-verify -p "$KEYS/rsa1024.pem" signed.json
-refuses "a key is not read from standard input" tok-verify -p - signed.json <"$pub"
+refuses "a key cannot come from standard input" tok-verify -p - signed.json <"$pub"
 refuses "-p" tok-verify signed.json
 refuses "standard input: an empty file" tok-verify -p "$pub" </dev/null
 echo '{"version": "2.0", "tokens": []}' >none.json
-refuses '"tokens" holds no tokens' tok-verify -p "$pub" none.json
+refuses '"tokens" contains no tokens' tok-verify -p "$pub" none.json
 if [ -c /dev/full ]; then
     status=0
     tok-verify -p "$pub" signed.json >/dev/full 2>err || status=$?

@@ -57,7 +57,7 @@ def _hashed(path: str | None) -> dict[bytes, bytes] | None:
     if path is None:
         return None
     if path == "-":
-        raise ToktoolsError("--approval-data: standard input is for the digests")
+        raise ToktoolsError("--approval-data: standard input has the digests")
     from toktools import tokenfile
 
     source, tokens = tokenfile.read(path)

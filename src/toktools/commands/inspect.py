@@ -142,7 +142,9 @@ def _state(text: str) -> str:
     if size is None:
         return "not signed: not in base64"
     is_signature = size in encoding.SIGNATURE_SIZES
-    return f"signed, {encoding.size(size)}" if is_signature else f"not signed: {encoding.size(size)} are no signature"
+    return (
+        f"signed, {encoding.size(size)}" if is_signature else f"not signed: {encoding.size(size)} cannot be a signature"
+    )
 
 
 TOOL = Tool(COMMAND_LINE, _work)

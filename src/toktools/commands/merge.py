@@ -45,6 +45,8 @@ COMMAND_LINE = CommandLine(
     Operand("SIGNATURE", "a file with signatures; the default is standard input", many=True),
 )
 
+_PLAIN = ("signatures, not a token file", "the size of a signature, not a token file")
+
 
 def _work(options: SimpleNamespace) -> int:
     from toktools import tokenfile
@@ -97,7 +99,7 @@ def _refuse_stdin_twice(options: SimpleNamespace) -> None:
     if options.FILE == "-" and options.i:
         raise ToktoolsError("-i: standard input cannot be changed in place")
     if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
-        raise ToktoolsError("standard input cannot be two things at once")
+        raise ToktoolsError("only one of FILE and SIGNATURE can be standard input")
 
 
 def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> None:
@@ -114,7 +116,7 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> No
     if shape.approvals and not (options.u or options.approvals):
         raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
     if options.R and not options.u:
-        raise ToktoolsError("-R is the role of the approver of -u")
+        raise ToktoolsError("-R needs -u, the approver")
     if options.approvals and not options.SIGNATURE:
         raise ToktoolsError("--approvals: copies of the quorum token are missing")
 
@@ -159,9 +161,11 @@ def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) 
 def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[int]:
     """Put an approver's entry in, and return the index of its place."""
     if options.R is None and approvers.has_role(tokens, options.u):
-        raise ToktoolsError(f"approver {options.u} is there with a role", "give the role with -R")
+        raise ToktoolsError(f"approver {options.u} already has an entry with a role", "give the role with -R")
     if options.R is None and tokens.member("service") is not None:
-        TOOL.warn(f"-R: the CloudHSM CLI writes the role of {options.u} too, {' or '.join(approvers.ROLES)}")
+        TOOL.warn(
+            f"-R is missing: the CloudHSM CLI also writes the role of {options.u}, {' or '.join(approvers.ROLES)}"
+        )
     return [tokens.approve(approvers.entry(options.u, options.R, signature))]
 
 
@@ -171,7 +175,12 @@ def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
 
     filled = []
     for path in copies:
-        copy, approved = tokenfile.read(path)
+        try:
+            copy, approved = tokenfile.read(path)
+        except ToktoolsError as error:
+            if error.message.endswith(_PLAIN):
+                error.hint = "--approvals takes copies of FILE; for a signature, use -u USER -R ROLE instead"
+            raise
         try:
             filled += approvers.combine(tokens, approved)
         except ToktoolsError as error:
@@ -218,7 +227,7 @@ def _refuse_signature_twice(places: Sequence[Place], changed: set[int]) -> None:
         first = first_with.setdefault(place.text or f"unsigned {index}", index)
         # What stood in the file before, and stays, is not this command's to judge.
         if places[first].signs != place.signs and not changed.isdisjoint((first, index)):
-            raise ToktoolsError(f"{places[first].name} and {place.name} have one and the same signature")
+            raise ToktoolsError(f"{places[first].name} and {place.name} have the same signature")
 
 
 TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)

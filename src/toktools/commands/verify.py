@@ -55,7 +55,7 @@ def _work(options: SimpleNamespace) -> int:
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile, Keys, str]:
         source, tokens = tokenfile.read(path)
         if options.need and not tokens.shape.approvals:
-            raise ToktoolsError(f"{source.name}: --need counts the approvers of a quorum token, and this is none")
+            raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
         return (source, tokens, {}, "") if options.p else (source, tokens, *_key_inside(tokens, source.name))
 
     status = 0

@@ -39,7 +39,7 @@ def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
         name = files.display(where.partition("?")[0] if opener else where)
         allowed.refuse_size(name, bits)
         if bits != allowed.DOCUMENTED_BITS:
-            warn(f"{name}: the key is RSA-{bits}; CloudHSM documents RSA-{allowed.DOCUMENTED_BITS} alone")
+            warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{allowed.DOCUMENTED_BITS}")
     return signer
 
 
@@ -56,10 +56,10 @@ def _in_file(path: str, passphrase: Secret, warn: Warn) -> Signer:
 
 
 _MISTYPED = (
-    ("arn:", "awskms:///ARN is a key in AWS KMS"),
-    ("alias/", "awskms:///alias/NAME is a key in AWS KMS"),
-    ("file:", "-k takes the path alone"),
-    ("~", "the shell makes your home folder of ~ only where it is not quoted"),
+    ("arn:", "for a key in AWS KMS, write awskms:///ARN"),
+    ("alias/", "for a key in AWS KMS, write awskms:///alias/NAME"),
+    ("file:", "-k takes only the path, without file:"),
+    ("~", "the shell replaces ~ with your home folder only if it is not quoted"),
 )
 """How words begin that are no paths, and what was meant."""
 

@@ -31,7 +31,7 @@ _NUMBERS_OF_TWO_PRIMES = 9
 
 def not_rsa(name: str, kind: str) -> ToktoolsError:
     """Say that a key is of another kind than RSA."""
-    return ToktoolsError(f"{name}: the key is {kind}, but CloudHSM takes RSA keys alone")
+    return ToktoolsError(f"{name}: the key is {kind}, but CloudHSM takes only RSA keys")
 
 
 def broken(name: str) -> ToktoolsError:
@@ -44,7 +44,7 @@ def refuse_size(name: str, bits: int) -> None:
     if bits < DOCUMENTED_BITS:
         raise ToktoolsError(f"{name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
     if bits % 8 or bits // 8 not in SIGNATURE_SIZES:
-        raise ToktoolsError(f"{name}: the key is RSA-{bits}, but the sizes come in steps of 64 bits up to 16384")
+        raise ToktoolsError(f"{name}: the key is RSA-{bits}, but the size must be a multiple of 64 bits, at most 16384")
 
 
 def refuse_unfit(name: str, content: bytes | memoryview) -> None:
@@ -55,7 +55,7 @@ def refuse_unfit(name: str, content: bytes | memoryview) -> None:
     shape = forms.shape(content)
     if shape.algorithm in _OTHER_PADDINGS:
         padding = _OTHER_PADDINGS[shape.algorithm]
-        raise ToktoolsError(f"{name}: the key is for {padding} alone, but CloudHSM takes RSASSA-PKCS1-v1_5")
+        raise ToktoolsError(f"{name}: the key is only for {padding}, but CloudHSM takes RSASSA-PKCS1-v1_5")
     if shape.algorithm != forms.RSA or not shape.numbers:
         return
     numbers = shape.numbers[shape.kind == forms.PRIVATE :]
@@ -99,7 +99,9 @@ def _mac_rounds(content: bytes | memoryview) -> list[int]:
 def refuse_hashes(name: str, numbers: list[int]) -> None:
     """Refuse too many rounds of a hash: the first of the numbers."""
     if numbers and numbers[0] > MAX_ROUNDS:
-        raise ToktoolsError(f"{name}: more than {MAX_ROUNDS} rounds of a hash for a pass phrase; not tried")
+        raise ToktoolsError(
+            f"{name}: one try of the pass phrase would take more than {MAX_ROUNDS} rounds of a hash; not tried"
+        )
 
 
 def refuse_scrypt(name: str, numbers: list[int]) -> None:
@@ -108,13 +110,17 @@ def refuse_scrypt(name: str, numbers: list[int]) -> None:
         128 * numbers[1] * (numbers[0] + numbers[2]) > MAX_SCRYPT_MEMORY
         or numbers[0] * numbers[1] * numbers[2] > MAX_SCRYPT_WORK
     ):
-        raise ToktoolsError(f"{name}: scrypt with too much memory or work for a pass phrase; not tried")
+        raise ToktoolsError(
+            f"{name}: one try of the pass phrase would take too much memory or work (scrypt); not tried"
+        )
 
 
 def refuse_bcrypt(name: str, rounds: int) -> None:
     """Refuse too many rounds of bcrypt."""
     if rounds > MAX_BCRYPT_ROUNDS:
-        raise ToktoolsError(f"{name}: more than {MAX_BCRYPT_ROUNDS} rounds of bcrypt for a pass phrase; not tried")
+        raise ToktoolsError(
+            f"{name}: one try of the pass phrase would take more than {MAX_BCRYPT_ROUNDS} rounds of bcrypt; not tried"
+        )
 
 
 _PKCS5, _PKCS12_PBE = "2a864886f70d0105", "2a864886f70d010c01"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from toktools.passphrases import Secret
 
 _START = "awskms:///"
-_FORM = "it is awskms:///KEY, with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= where they are needed"
+_FORM = "write awskms:///KEY with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= if needed"
 _QUERY = ("region", "endpoint")
 _ALGORITHM = "RSASSA_PKCS1_V1_5_SHA_256"
 _AT_ONCE = 8
@@ -38,12 +38,12 @@ _MAX_SHOWN = 300
 _CREDENTIALS = "boto3 takes them from the environment, ~/.aws, a role, or aws sso login"
 _SPEAKING = ("AccessDeniedException", "KMSInvalidStateException", "DisabledException", "NotFoundException")
 """Errors whose text helps. That of others may hold a session token: of a wrong signature of a request, for one."""
-_PLACES = "see the network, the region and the endpoint"
+_PLACES = "check the network, the region and the endpoint"
 _REFUSALS = {
     "AccessDeniedException": ("permission denied", "kms:GetPublicKey and kms:Sign are needed"),
-    "NotFoundException": ("no such key", "see the account, and the region: ?region= in the URI, or that of the ARN"),
+    "NotFoundException": ("no such key", "check the account, and the region: ?region= in the URI, or that of the ARN"),
     "DisabledException": ("the key is disabled", ""),
-    "KMSInvalidStateException": ("the key is in a state in which it does not sign", ""),
+    "KMSInvalidStateException": ("the state of the key does not allow it to sign", ""),
     "KeyUnavailableException": ("the key is not available now", ""),
     "UnsupportedOperationException": ("not an RSA key that signs", ""),
     "InvalidKeyUsageException": ("not an RSA key that signs", ""),
@@ -135,9 +135,9 @@ def _parse(uri: str) -> tuple[str, dict[str, str]]:
     for part in filter(None, query.split("&")):
         name, equals, value = part.partition("=")
         if name not in _QUERY or not equals or not value:
-            raise ToktoolsError("a part of the awskms URI after the question mark is not known", _FORM)
+            raise ToktoolsError("an unknown attribute after the question mark of the awskms URI", _FORM)
         if name in given:
-            raise ToktoolsError(f"{name} is twice in the awskms URI")
+            raise ToktoolsError(f"{name} occurs twice in the awskms URI")
         given[name] = unquote(value)
     key = unquote(path)
     if not key or not key.isascii() or not key.isprintable() or " " in key:
@@ -173,5 +173,5 @@ def _trouble(name: str) -> Iterator[None]:
         raise ToktoolsError(f"{name}: {reason}{f': {detail}' if detail else ''}", hint) from None
     except (exceptions.BotoCoreError, ValueError) as error:
         found = [(reason, hint) for kind, reason, hint in _TROUBLES if isinstance(error, kind)]
-        reason, hint = found[0] if found else (f"boto3 gives up: {type(error).__name__}", "")
+        reason, hint = found[0] if found else (f"boto3 failed: {type(error).__name__}", "")
         raise ToktoolsError(f"{name}: {reason}", hint) from None

@@ -66,7 +66,9 @@ class Command(Signer):
         """
         content = digest if self._hashed is None else self._hashed.get(digest)
         if content is None:
-            raise ToktoolsError("no approval data for this digest", "--approval-data takes the file that it comes from")
+            raise ToktoolsError(
+                "no approval data for this digest", "give --approval-data the token file that the digest comes from"
+            )
         with self._arguments(content) as argv, self._run(argv, content) as child:
             output = _output(child)
             if len(output) > _MAX_OUTPUT:
@@ -170,7 +172,7 @@ class Command(Signer):
                 if error.errno in _NO_ROOM and self._running:
                     return None
                 if isinstance(error, FileNotFoundError) and " " in argv[0]:
-                    hint = "no shell is run: give the words apart, or run sh -c '...'"
+                    hint = "no shell runs it: give each word separately, or run sh -c '...'"
                     raise ToktoolsError(f"{self._name}: cannot be run: no such file or directory", hint) from None
                 raise
             self._running.add(child)
@@ -203,9 +205,11 @@ class Command(Signer):
         try:
             signature = encoding.wrapped_signature(output) if is_text else encoding.raw_signature(output)
             if is_text != self._base64:
-                raise ToktoolsError(*(("base64 text", "-b takes base64") if is_text else ("raw bytes", "leave out -b")))
+                raise ToktoolsError(
+                    *(("base64 text", "use -b for base64") if is_text else ("raw bytes", "leave out -b"))
+                )
         except ToktoolsError as error:
-            raise error.at(f"{self._name}: its output is no signature") from None
+            raise error.at(f"{self._name}: its output is not a signature") from None
         return signature
 
 
@@ -214,7 +218,7 @@ def _fill(pipe: int, content: bytes) -> None:
     try:
         os.set_blocking(pipe, False)
         if os.write(pipe, content) < len(content):
-            raise ToktoolsError(f"approval data of {encoding.size(len(content))}, more than a pipe takes")
+            raise ToktoolsError(f"the approval data have {encoding.size(len(content))}, more than a pipe holds")
     finally:
         os.close(pipe)
 

@@ -155,7 +155,7 @@ def _has_broken_iv(content: bytes) -> bool:
 def _not_private(file: forms.KeyFile) -> ToktoolsError:
     public = (forms.PUBLIC, forms.CERTIFICATE)
     if openssh.is_public(file) or any(forms.shape(block.der).kind in public for block in file.blocks):
-        return ToktoolsError(f"{file.name}: a public key, where the private key is needed")
+        return ToktoolsError(f"{file.name}: a public key, but the private key is needed")
     return forms.refusal(file, "no private key in PEM or DER")
 
 

@@ -110,10 +110,10 @@ class KeyFile:
 def read(path: str) -> KeyFile:
     """Read a key file, which is not standard input. Raises ToktoolsError."""
     if path == "-":
-        raise ToktoolsError("-: a key is not read from standard input")
+        raise ToktoolsError("-: a key cannot come from standard input")
     file = files.read(path, MAX_SIZE)
     if files.is_stdin(file.status):
-        raise ToktoolsError(f"{file.name}: a key is not read from standard input")
+        raise ToktoolsError(f"{file.name}: a key cannot come from standard input")
     if not file.content:
         raise ToktoolsError(f"{file.name}: an empty file, not a key")
     return KeyFile(file.name, file.content, file.status)

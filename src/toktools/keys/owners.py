@@ -33,7 +33,7 @@ class Given:
             named = bool(equals) and is_user(user) and bool(tokens.shape.approvals)
             if equals and not named and is_user(user) and not os.path.exists(argument):
                 raise ToktoolsError(
-                    f"-p {shown(argument)}: USER=PUB is for the approvers of a quorum token, of which there are none"
+                    f"-p {shown(argument)}: USER=PUB is for the approvers of a quorum token, and this is not one"
                 )
             by_name.setdefault(user.lower() if named else "", []).append(self._key(path if named else argument))
         return by_name

@@ -37,13 +37,15 @@ class TokenKey(Signer):
         # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
         always = bool(_attribute(key, Attribute.ALWAYS_AUTHENTICATE))
         if always and pin is None:
-            raise ToktoolsError("the key wants a PIN for each signature, which a reader's own keypad cannot give here")
+            raise ToktoolsError(
+                "the key needs a PIN for each signature, and the reader's own keypad is not supported for that"
+            )
         self._pin = {"pin": pin} if always else {}
         # A token need not keep the exponent with the private key. Were it another one, no signature would verify.
         exponent = _attribute(key, Attribute.PUBLIC_EXPONENT) or _COMMON_EXPONENT
         modulus = _attribute(key, Attribute.MODULUS)
         if not modulus:
-            raise ToktoolsError("the token does not tell the modulus of the key (CKA_MODULUS)")
+            raise ToktoolsError("the token does not reveal the modulus of the key (CKA_MODULUS)")
         e, n = int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
         super().__init__(RSAPublicNumbers(e, n).public_key())
 
@@ -83,9 +85,9 @@ def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None
 def _parse(uri: str) -> dict[str, bytes]:
     # Wherever it stands, a slip of the pen among it: no message may show it.
     if b"pin-value" in unquote_to_bytes(os.fsencode(uri)).lower():
-        raise ToktoolsError("every user of the machine can read a pin-value", "use --passin, or pin-source")
+        raise ToktoolsError("every user of the machine can read a pin-value", "use --passin or pin-source")
     if re.search("%(?![0-9A-Fa-f]{2})", uri):
-        raise ToktoolsError("a wrong percent escape in the pkcs11 URI")
+        raise ToktoolsError("the pkcs11 URI has a wrong percent escape")
     path, _, query = uri.partition(":")[2].partition("?")
     wanted: dict[str, bytes] = {}
     for known, parts in ((_PATH, path.split(";")), (_QUERY, query.split("&"))):
@@ -94,15 +96,15 @@ def _parse(uri: str) -> dict[str, bytes]:
             if not equals:  # and no message shows it: it may be a PIN
                 raise ToktoolsError("an attribute of the pkcs11 URI has no value")
             if attribute not in known:
-                hint = f"known are {', '.join(_PATH)} and, after a question mark, {', '.join(_QUERY)}"
-                raise ToktoolsError(f"{shown(attribute)} is not known in a pkcs11 URI", hint)
+                hint = f"the attributes are {', '.join(_PATH)} and, after a question mark, {', '.join(_QUERY)}"
+                raise ToktoolsError(f"{shown(attribute)} is not an attribute of a pkcs11 URI", hint)
             if attribute in wanted:
-                raise ToktoolsError(f"{attribute} is there twice")
+                raise ToktoolsError(f"{attribute} occurs twice in the pkcs11 URI")
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
     as_given = dict(part.partition("=")[::2] for part in path.split(";"))
     wanted["id as given"] = os.fsencode(as_given.get("id", ""))
     if wanted.pop("type", b"private") != b"private":
-        raise ToktoolsError("a key that signs has type=private")
+        raise ToktoolsError("the type must be private, because the key must sign")
     if not wanted.get("slot-id", b"0").isdigit():
         raise ToktoolsError("slot-id is not a number")
     return wanted
@@ -110,7 +112,7 @@ def _parse(uri: str) -> dict[str, bytes]:
 
 def _token(wanted: dict[str, bytes]) -> Token:
     module = os.fsdecode(wanted.get("module-path", b"")) or os.environ.get("PKCS11_MODULE_PATH") or _PROXY
-    hint = "module-path in the URI or PKCS11_MODULE_PATH names the module of the token"
+    hint = "name the token's module with module-path in the URI or with PKCS11_MODULE_PATH"
     if not _is_utf8(module):
         raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
@@ -129,7 +131,9 @@ def _token(wanted: dict[str, bytes]) -> Token:
     tokens = [token for slot in slots if _agree(values, wanted) and (token := _matching(slot, wanted))]
     if len(tokens) != 1:
         count = f"{len(tokens)} tokens match" if tokens else "no token matches"
-        raise ToktoolsError(f"{shown(module)}: {count}", "token= or serial= in the URI names one" if tokens else "")
+        raise ToktoolsError(
+            f"{shown(module)}: {count}", "choose one with token= or serial= in the URI" if tokens else ""
+        )
     return tokens[0]
 
 
@@ -172,8 +176,8 @@ def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[st
     if is_last:
         # A wrong PIN in a file or a variable may be what has used the others up.
         if not terminal.exists():
-            hint = "a right PIN, typed at a terminal, puts the count back"
-            raise ToktoolsError(f"{name}: the last try is for a person at a terminal, and there is none", hint)
+            hint = "typing the right PIN at a terminal resets the count"
+            raise ToktoolsError(f"{name}: the last try needs a person at a terminal, and there is no terminal", hint)
         secret = passphrases.prompt("--passin")
     try:
         return secret(name, "PIN").decode()
@@ -186,7 +190,7 @@ def _source(wanted: dict[str, bytes], secret: passphrases.Secret, warn: Callable
         return secret
     path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
     if path.startswith("|"):
-        raise ToktoolsError("pin-source: a command is not run", "use tok-sign --passin")
+        raise ToktoolsError("pin-source: a command is not supported", "use tok-sign --passin")
     if not path:
         raise ToktoolsError("pin-source: no path")
     source = passphrases.file(path, "pin-source")
@@ -203,9 +207,11 @@ def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
     keys = [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
     if len(keys) != 1:
         count = f"{len(keys)} private keys match" if keys else "no private key matches"
-        raise ToktoolsError(f"{name}: {count}", "object= or id= in the URI names one" if keys else _respelled(wanted))
+        raise ToktoolsError(
+            f"{name}: {count}", "choose one with object= or id= in the URI" if keys else _respelled(wanted)
+        )
     if keys[0].key_type != KeyType.RSA:
-        raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes RSA keys alone")
+        raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes only RSA keys")
     return keys[0]
 
 
@@ -216,7 +222,7 @@ def _respelled(wanted: dict[str, bytes]) -> str:
     if not re.fullmatch("([0-9A-Fa-f]{2})+", digits):
         return ""
     right = re.sub("(..)", r"%\1", digits)
-    return "" if right == given else f"for an ID of the bytes {digits} the URI has id={right}"
+    return "" if right == given else f"for the ID {digits}, write id={right} in the URI"
 
 
 def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:

@@ -79,7 +79,7 @@ def _of_private(file: forms.KeyFile) -> object:
         return openssh.public(file)
     if any(forms.shape(block.der).kind == forms.PKCS12 for block in file.blocks):
         hint = "openssl pkcs12 -in FILE -clcerts -nokeys writes its certificate"
-        raise ToktoolsError(f"{file.name}: a PKCS#12 file, where the public key is enough", hint)
+        raise ToktoolsError(f"{file.name}: a PKCS#12 file, but only the public key is needed", hint)
     key = load(file, _refuse_encrypted)
     if key is None:
         raise forms.refusal(file, "no public key, certificate or private key in PEM or DER")
@@ -91,4 +91,4 @@ def _of_private(file: forms.KeyFile) -> object:
 
 def _refuse_encrypted(name: str, _what: str) -> bytes:
     hint = "openssl rsa -in KEY -pubout writes the public key of a private one"
-    raise ToktoolsError(f"{name}: an encrypted private key, where the public key is enough", hint)
+    raise ToktoolsError(f"{name}: an encrypted private key, but only the public key is needed", hint)

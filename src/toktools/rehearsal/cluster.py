@@ -68,7 +68,7 @@ class Cluster(Keyring, TrustAnchors):
     # Users
 
     def activate(self, password: str) -> None:
-        """Make the first admin, whose name is admin."""
+        """Make the first admin, named admin."""
         if self.users:
             raise Refused(ACTIVATED)
         check_password(password)
@@ -168,7 +168,7 @@ class Cluster(Keyring, TrustAnchors):
         if fault:
             raise own(fault)
         if user.quorum and user.public_key != public_key and not change_quorum:
-            raise own("the user's quorum key is another, and there is one key for both: --change-quorum changes it too")
+            raise own("the user's quorum key is a different one, but both must be one: --change-quorum changes it too")
         self._approve_for(session, user.name, approval)
         self._set_password(user, challenge.password, session.secret)
         user.public_key = public_key

@@ -47,7 +47,7 @@ class Start:
         """
         for name in self.configured:
             if not (name.isascii() and name.replace("-", "").isalnum()):
-                raise ToktoolsError("the id of a cluster has letters, digits and hyphens")
+                raise ToktoolsError("a cluster ID has only letters, digits and hyphens")
         if len(set(self.clusters)) < len(self.clusters):
             raise ToktoolsError("--known-cluster: the same cluster twice")
         if self.cluster_id or not single:
@@ -209,7 +209,7 @@ class Dialogue:
             return self._group(words)
         options = command.parse(words[len(command.words) :])
         if single and command.interactive:
-            raise ToktoolsError(f"{command.line.name}: it is for interactive mode", _SINGLE)
+            raise ToktoolsError(f"{command.line.name}: it works only in interactive mode", _SINGLE)
         if hasattr(options, "cluster_id"):  # user replicate names its two in its own way
             self.cluster_id = self.start.chosen(options.cluster_id)
         self.is_single = single
@@ -278,11 +278,11 @@ def refuse_other(path: str) -> None:
         if file.content:
             tokenfile.parse(file.content)
     except ToktoolsError:
-        raise ToktoolsError(f"{file.name}: there is a file that is no token file; not overwritten") from None
+        raise ToktoolsError(f"{file.name}: the file exists and is not a token file; not overwritten") from None
 
 
 def _cut_short() -> ToktoolsError:
-    return ToktoolsError(f"{files.STDIN_NAME}: it ended before all was answered")
+    return ToktoolsError(f"{files.STDIN_NAME}: it ended before all questions were answered")
 
 
 def credentials_in(prefix: str) -> tuple[Name, str] | None:

@@ -223,7 +223,7 @@ class Keyring(Quorum):
         self._crypto_user(session)
         key = self._one(session, filters)
         if not key.wrapped or "sign" not in key.true:
-            raise own("the key is none to sign with: a private key with sign=true is")
+            raise own("the key cannot sign: that needs a private key with sign=true")
         try:
             hashed = software.digest(hash_function, content, is_digest=is_digest)
             self.approve_key(session, "key-usage", key, approval)
@@ -245,7 +245,7 @@ class Keyring(Quorum):
         self._crypto_user(session)
         key = self._one(session, filters)
         if key.wrapped or "verify" not in key.true:
-            raise own("the key is none to verify with: a public key with verify=true is")
+            raise own("the key cannot verify: that needs a public key with verify=true")
         try:
             hashed = software.digest(hash_function, content, is_digest=is_digest)
         except ValueError as error:
@@ -286,7 +286,7 @@ class Keyring(Quorum):
     def _one(self, session: Session, filters: Sequence[tuple[str, str]]) -> Key:
         found = self.matching(session, filters)
         if len(found) != 1:
-            raise own(f"{len(found) or 'no'} keys match, and one is needed")
+            raise own(f"{len(found) or 'no'} keys match, but exactly one is needed")
         return found[0]
 
     def _owned(self, session: Session, filters: Sequence[tuple[str, str]]) -> Key:
@@ -298,7 +298,7 @@ class Keyring(Quorum):
 
     def _sharer(self, name: tuple[str, str]) -> str:
         if name[1] != CRYPTO_USER:
-            raise own("a key is shared with crypto users")
+            raise own("a key can be shared only with crypto users")
         return self._user(name).name[0]
 
     @staticmethod

@@ -159,7 +159,7 @@ class Members:
         if not self.users:
             raise own("the cluster is not activated: cluster activate")
         if session.name in self.users:
-            raise own("somebody is logged in: logout comes first")
+            raise own("a user is logged in already: log out first")
         user = self.users.get(name)
         if user is not None:
             self._refuse_locked(user)
@@ -200,7 +200,7 @@ def taken(session: Session) -> Challenge:
     """Return what is under way, which is over with this answer, right or wrong."""
     challenge, session.challenge = session.challenge, None
     if challenge is None:
-        raise own("nothing is under way that needs a signature")
+        raise own("no operation is waiting for a signature")
     return challenge
 
 

@@ -49,9 +49,9 @@ class TrustAnchors(Quorum):
         self.anchors = {other: text for other, text in self.anchors.items() if other != reference}
 
     def set_enforcement(self, session: Session, level: str, approval: TokenFile | None = None) -> None:
-        """Say whether clients must use mutual TLS. For the admin whose name is admin."""
+        """Say whether clients must use mutual TLS. For the admin named admin."""
         if self.admin(session) != ("admin", ADMIN):
-            raise own("only the admin whose name is admin can do this")
+            raise own("only the admin named admin can do this")
         if not self.anchors:
             raise own("there is no trust anchor: cluster mtls register-trust-anchor")
         self.approve(session, "cluster", approval)

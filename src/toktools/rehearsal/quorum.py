@@ -97,7 +97,7 @@ class Quorum(Members):
         if fault:
             raise own(fault)
         if user.mfa and user.public_key != public_key:
-            raise own("the user's MFA key is another, and there is one key for both")
+            raise own("the user's MFA key is a different one, but there is one key for both")
         session.registration = ()
         user.public_key = public_key
         user.quorum = True

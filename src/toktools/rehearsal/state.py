@@ -49,7 +49,7 @@ def default_path() -> str:
     if not os.path.isabs(home):  # the specification wants a relative one ignored
         home = os.path.expanduser("~/.local/state")
         if not os.environ.get("HOME", "~") or not os.path.isabs(home):
-            raise ToktoolsError("there is no home folder to keep the cluster in", "--state FILE says where")
+            raise ToktoolsError("there is no home folder to keep the cluster in", "give --state FILE")
     return os.path.join(home, "toktools", "rehearsal.sqlite")
 
 
@@ -68,7 +68,7 @@ class State:
             with files.trouble_at(self.name):
                 os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         if path == "":  # as an unset variable of a script gives
-            raise ToktoolsError("--state: an empty name")
+            raise ToktoolsError("--state: the name is empty")
         if os.path.exists(self.path):
             files.refuse_irregular(self.path)
         with self._opened() as database:

@@ -104,7 +104,7 @@ COMMANDS = (
     Command(
         CommandLine(
             "cluster activate",
-            "Make the first admin, whose name is admin.",
+            "Make the first admin, named admin.",
             "cluster activate",
             CLUSTER_ID,
             PASSWORD,
@@ -165,7 +165,7 @@ COMMANDS = (
     Command(
         CommandLine(
             f"{_MTLS} set-enforcement",
-            "Say whether clients must use mutual TLS. For the admin whose name is admin.",
+            "Set whether clients must use mutual TLS. For the admin named admin.",
             f"{_MTLS} set-enforcement --level cluster",
             CLUSTER_ID,
             Choice("--level", "the level", dict.fromkeys(LEVELS, "")),

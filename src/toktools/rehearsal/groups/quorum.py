@@ -62,7 +62,7 @@ def _generate(shell: Dialogue, given: SimpleNamespace) -> object:
 
 def _check_generate(given: SimpleNamespace) -> None:
     if bool(given.filter) != (given.service in KEY_SERVICES):
-        raise ToktoolsError("--filter says the key of a key service, and is for these alone")
+        raise ToktoolsError("--filter names the key, and is only for the key services")
 
 
 def _list_tokens(shell: Dialogue, _given: SimpleNamespace) -> object:
@@ -121,7 +121,7 @@ COMMANDS = (
             "quorum token-sign generate --service user --token admin.token",
             CLUSTER_ID,
             Choice("--service", "what the token is for", _ABOUT),
-            Option("--token", "FILE", "where the token is written", required=True),
+            Option("--token", "FILE", "the file for the token", required=True),
             _FILTER,
         ),
         _generate,

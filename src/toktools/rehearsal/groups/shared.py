@@ -22,19 +22,19 @@ _MAX_DIGITS = 10
 VERSION = "2.0"
 """Of token files."""
 
-CLUSTER_ID = Option("--cluster-id", "ID", "which of the configured clusters, by default the one of the start")
+CLUSTER_ID = Option("--cluster-id", "ID", "the cluster to use; the default is the one given at the start")
 USERNAME = Option("--username", "USERNAME", "the user", convert=str.lower, required=True)
 ROLE = Choice(
     "--role",
     "the user's role",
     {ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
 )
-PASSWORD = Option("--password", "PASSWORD", "the password, which is asked for otherwise")
+PASSWORD = Option("--password", "PASSWORD", "the password; without it, the CLI asks for it")
 APPROVAL = Option("--approval", "FILE", "the signed quorum token")
 FILTER = Several(
     "--filter", "FILTER", "the one key that fits key-reference=0x... or all of attr.NAME=VALUE", required=True
 )
-TOKEN = Option("--token", "FILE", "where the unsigned tokens are written")
+TOKEN = Option("--token", "FILE", "the file for the unsigned tokens")
 
 
 def name(given: SimpleNamespace) -> Name:

@@ -103,7 +103,7 @@ def _replicate(shell: Dialogue, given: SimpleNamespace) -> object:
     return {"user": _listed(user, destination), "message": "Successfully replicated user"}
 
 
-_DEREGISTER = Option("--deregister", "", "take the second factor away")
+_DEREGISTER = Option("--deregister", "", "remove the second factor")
 
 COMMANDS = (
     Command(
@@ -146,8 +146,8 @@ COMMANDS = (
             ROLE,
             PASSWORD,
             APPROVAL,
-            Option("--deregister-mfa", "", "take the second factor away too"),
-            Option("--deregister-quorum", "", "take the quorum registration away, which goes in any case"),
+            Option("--deregister-mfa", "", "also remove the second factor"),
+            Option("--deregister-quorum", "", "remove the quorum registration, which happens in any case"),
         ),
         _change_password,
     ),
@@ -159,11 +159,11 @@ COMMANDS = (
             CLUSTER_ID,
             USERNAME,
             ROLE,
-            Option("--change-password", "PASSWORD", "the new password, which is asked for otherwise"),
+            Option("--change-password", "PASSWORD", "the new password; without it, the CLI asks for it"),
             TOKEN,
             APPROVAL,
             _DEREGISTER,
-            Option("--change-quorum", "", "change the quorum key too, since there is one key for both"),
+            Option("--change-quorum", "", "also change the quorum key; there is one key for both"),
         ),
         _change_mfa,
         either=((TOKEN, _DEREGISTER),),
