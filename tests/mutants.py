@@ -51,7 +51,7 @@ TESTS = {
     "login/place": "host login",
     "login/program": "login",
     "login/screen": "screen",
-    "mistaken": "mistaken",
+    "mistaken": "mistaken_itself",
     "onscreen": "onscreen",
     "options": "options",
     "passphrases": "keys terminal",
