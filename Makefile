@@ -5,6 +5,7 @@
 # mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/pipeline.py
 # for one module, SAMPLE=50 for so many changes of each.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
+# picture: draw the README's picture, docs/login.svg, from a login to the stand-in.
 PYTHON = python3
 VENV = .venv
 PREFIX = /usr/local
@@ -52,6 +53,9 @@ check: $(VENV)/ready-to-test
 bench: $(VENV)/ready-to-bench
 	@$(VENV)/bin/python bench/bench.py $(BENCH)
 
+picture: $(VENV)/ready-to-test
+	@$(VENV)/bin/python tests/picture.py
+
 install uninstall:
 	@packaging/install.sh --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' \
 	    --extras '$(or $(EXTRAS:[%]=%),none)' $(if $(filter uninstall,$@),--uninstall)
@@ -93,4 +97,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover lowest mutants check bench install uninstall bundle deb html
+.PHONY: demo test quick cover lowest mutants check bench picture install uninstall bundle deb html

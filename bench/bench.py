@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from logins import BARE, LOGIN, READY, prepare
 from measure import Place, medians
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,7 @@ KMS = ROOT / "tests" / "kms_stand_in.py"
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
 FILTERS = ("tok-exec", "tok-extract", "tok-inspect", "tok-merge", "tok-sign", "tok-verify")
-COMMANDS = (*FILTERS, "tok-login", "tok-rehearse")
+COMMANDS = (*FILTERS, "tok-enroll", "tok-login", "tok-rehearse")
 CORES = len(os.sched_getaffinity(0))
 MANY = 28  # tokens; from so many on the signatures count beside the start
 PIPELINE = "tok-extract {0} | tok-sign -k officer1.key | tok-merge {0} > out"
@@ -111,9 +112,11 @@ class Sizes:
     streamed: int = 1_000_000
     short: int = 1_000
     long: int = 100_000
+    commands: int = 20
+    shown: int = 50_000_000
 
 
-SMOKE = Sizes(runs=1, chart=(1, 3), signed=100, executed=4, streamed=200, short=3, long=6)
+SMOKE = Sizes(runs=1, chart=(1, 3), signed=100, executed=4, streamed=200, short=3, long=6, commands=2, shown=1000)
 
 
 class Bench:
@@ -140,6 +143,8 @@ class Bench:
             self.memory,
             self.lines,
             self.first,
+            self.logins,
+            self.output,
         ):
             yield from measure()
 
@@ -350,6 +355,39 @@ class Bench:
         what = "`tok-sign`, a writer that sends one digest and waits"
         yield Row(what, "the second digest", measured, float(out), 1, at_least=True, wanted="out before it")
 
+    def logins(self) -> Iterator[Row]:
+        """Compare a login, and a command after it, with a driver that waits for nothing but the CLI's words."""
+        prepare(self.place.folder, self.place.python, self.sizes.shown)
+        many = self.sizes.commands
+
+        def ours(count: int) -> float:
+            words = [word for _ in range(count) for word in ("-c", "user list")]
+            return self.place.wall_of("tok-login", *LOGIN, "--cli", "./cli", *words)
+
+        def bare(count: int) -> float:
+            return self.place.wall_of(self.place.python, "-I", "-c", BARE, str(count), "./cli")
+
+        one, more, bare_one, bare_more = self.medians(
+            partial(ours, 1), partial(ours, 1 + many), partial(bare, 1), partial(bare, 1 + many)
+        )
+        yield difference("`tok-login`, a login and a command", "a bare driver", one, bare_one, 0.3)
+        each, bare_each = (more - one) / many, (bare_more - bare_one) / many
+        yield difference(f"each of {many} commands more", "a bare driver", each, bare_each, 0.05)
+
+    def output(self) -> Iterator[Row]:
+        """Compare what the CLI writes after the hand-over with the CLI at the same terminal."""
+        steps = ((READY, "login nowhere"), ("password:", "for-practice"), ("file):", ""), (READY, "go"))
+        login = ("tok-login", *LOGIN, "--cli", "./cli")
+        ours, direct, script = medians(
+            min(self.sizes.runs, 5),
+            partial(self.place.terminal, login, (READY, "go")),
+            partial(self.place.terminal, ("./cli",), *steps),
+            partial(self.place.terminal, ("script", "-qc", "./cli", os.devnull), *steps),
+        )
+        note = f"script(1) in place of tok-login: {script / direct:.3f}"
+        what = f"{self.sizes.shown // 1_000_000} MB from the CLI after the hand-over"
+        yield ratio(what, "the CLI at the same terminal", ours, direct, 1.5, floor=note)
+
     def medians(self, *measured: Callable[[], float]) -> list[float]:
         """Return the median of the usual number of runs."""
         return medians(self.sizes.runs, *measured)
@@ -372,6 +410,12 @@ def ratio(what: str, beside: str, ours: float, theirs: float, target: float, *, 
     """Return the row of two times."""
     measured = f"{seconds(ours)} / {seconds(theirs)} = {ours / theirs:.3f}"
     return Row(what, beside, measured, ours / theirs, target, floor=floor)
+
+
+def difference(what: str, beside: str, ours: float, theirs: float, target: float) -> Row:
+    """Return the row of two times, one of which may be longer by so many seconds."""
+    measured = f"{seconds(ours)} - {seconds(theirs)} = {seconds(ours - theirs)}"
+    return Row(what, beside, measured, ours - theirs, target, wanted=f"at most {target:g} s")
 
 
 def seconds(time: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import statistics
 import subprocess
 import time
@@ -35,6 +36,37 @@ class Place:
         began = time.perf_counter()
         self.output("sh", "-c", script)
         return time.perf_counter() - began
+
+    def wall_of(self, *words: str | Path) -> float:
+        """Run a command, and return the seconds that passed."""
+        began = time.perf_counter()
+        self.output(*words)
+        return time.perf_counter() - began
+
+    def terminal(self, words: Words, *steps: tuple[str, str]) -> float:
+        """Run a command at a terminal, and type each line when its words are shown.
+
+        Returns the seconds from the last line to the end.
+        """
+        screen, line = pty.openpty()
+        with subprocess.Popen(
+            words, stdin=line, stdout=line, stderr=line, cwd=self.folder, env=self._env, start_new_session=True
+        ):
+            os.close(line)
+            for question, answer in steps:
+                shown = b""
+                while question.encode() not in shown:
+                    shown += os.read(screen, 65536)
+                os.write(screen, answer.encode() + b"\r")
+            began = time.perf_counter()
+            try:
+                while os.read(screen, 65536):
+                    pass
+            except OSError:  # nobody has the other end open any more
+                pass
+            taken = time.perf_counter() - began
+        os.close(screen)
+        return taken
 
     def output(self, *words: str | Path, stdin: bytes = b"") -> str:
         """Run a command, and return what it writes."""

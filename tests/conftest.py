@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS_MFA = ROOT / "examples" / "aws-mfa"
@@ -27,10 +29,24 @@ PASS_PHRASE = "correct horse"
 def need(*tools: str) -> None:
     """Skip the test where a tool is missing; in CI a missing tool is a failure."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        lack(*missing)
+
+
+def lack(*what: str) -> NoReturn:
+    """Skip the test for what is not installed; in CI that is a failure."""
+    reason = f"not installed: {', '.join(what)}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes of itself: on a machine with much to do, after a while."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -68,12 +84,34 @@ class Shell:
         """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
         return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
 
-    def run(self, *command: str | Path, stdin: bytes | int = b"", **more: Any) -> Done:
+    def start(
+        self, *command: str | Path, terminal: str = "", fresh: bool = False, **more: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a command with its arguments: as a fork of a warm Python, where that makes no difference.
+
+        A fresh one is no fork. With the name of a terminal it is the leader of a session, which has that terminal.
+        """
+        words = [str(word) for word in command]
+        options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, **more}
+        if terminal:
+            options["start_new_session"] = True
+        if not fresh and (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})):
+            return fork
+        if terminal:  # the leader of a session without one gets the one that it opens first
+            words = ["sh", "-c", ': <>"$0"; exec "$@"', terminal, *words]
+        return subprocess.Popen(words, **options)
+
+    def run(self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, **more: Any) -> Done:
         """Run a command with its arguments."""
-        options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, "timeout": 60, **more}
-        options["stdin" if isinstance(stdin, int) else "input"] = stdin
-        done = subprocess.run([str(word) for word in command], capture_output=True, check=False, **options)
-        return Done(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        pipe = subprocess.PIPE
+        given, fed = (stdin, None) if isinstance(stdin, int) else (pipe, stdin)
+        with self.start(*command, **{"stdin": given, "stdout": pipe, "stderr": pipe, **more}) as process:
+            try:
+                out, err = process.communicate(fed, timeout)
+            except BaseException:
+                process.kill()
+                raise
+        return Done(process.returncode, out, err.decode(errors="replace"))
 
     def sh(self, script: str, shell: str = "sh", **more: Any) -> Done:
         """Run a script of shell commands."""
@@ -102,12 +140,23 @@ def usual_signals() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def warm_ends() -> Iterator[None]:
+    """End the warm Pythons with the tests."""
+    yield
+    warm.end()
+
+
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run, which is the same for all workers."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if worker else base
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def once(shared: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
 
     def folder_of(name: str, make: Callable[[Path], None]) -> Path:
         folder = shared / f"once-{name}"

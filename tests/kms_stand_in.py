@@ -1,6 +1,13 @@
-"""AWS KMS at a port of this machine, by moto's server; it is run by the Python that has moto."""
+"""AWS KMS at a port of this machine, by moto's server; it is run by the Python that has moto.
 
+With the name of a file as well, it ends when nobody has a lock on that any more.
+"""
+
+import fcntl
+import os
 import sys
+from pathlib import Path
+from threading import Thread
 
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -25,5 +32,14 @@ def sign(request: responses.KmsResponse) -> str:
     return answer
 
 
+def end_with(users: Path) -> None:
+    """End this process with those who use it."""
+    with users.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os._exit(0)
+
+
 responses.KmsResponse.sign = sign
+if len(sys.argv) > 2:
+    Thread(target=end_with, args=[Path(sys.argv[2])], daemon=True).start()
 main(["-H", "127.0.0.1", "-p", sys.argv[1]])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from conftest import need, wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -22,6 +27,40 @@ def free_port() -> int:
 def answers(port: int) -> bool:
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def kms_words() -> list[str]:
+    """Return the words that start a stand-in for KMS, all but the port."""
+    need("moto_server")
+    folder = Path(str(shutil.which("moto_server"))).resolve().parent
+    return [str(folder / "python3"), str(Path(__file__).with_name("kms_stand_in.py"))]
+
+
+@contextmanager
+def shared_kms(folder: Path) -> Iterator[str]:
+    """The URL of a stand-in for KMS that all who name this folder share; it ends with the last of them."""
+    words = kms_words()
+    with open(folder / "kms.users", "a") as users, open(folder / "kms.port", "a+") as place:
+        fcntl.flock(users, fcntl.LOCK_SH)  # waits where one is just ending
+        fcntl.flock(place, fcntl.LOCK_EX)
+        place.seek(0)
+        port = int(place.read() or 0)
+        if not (port and answers(port)):
+            port = free_port()
+            null = subprocess.DEVNULL
+            server = subprocess.Popen([*words, str(port), users.name], stdout=null, stderr=null, start_new_session=True)
+
+            def ready() -> bool:
+                assert server.poll() is None, "the stand-in for KMS has ended"
+                return answers(port)
+
+            wait_until(ready)
+            server.returncode = 0  # nobody waits for it
+            place.truncate(0)
+            place.write(str(port))
+            place.flush()
+        fcntl.flock(place, fcntl.LOCK_UN)
+        yield f"http://127.0.0.1:{port}"
 
 
 def configure_sshd(cwd: Path, names: str, at_home: str) -> tuple[int, list[str]]:

@@ -12,7 +12,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
+import ptyprocess  # type: ignore[import-untyped]
 from conftest import Done, Shell
+
+
+class Spawn(pexpect.spawn):  # type: ignore[type-arg] # of text
+    """A command that pexpect talks to, at a terminal of its own."""
+
+    def __init__(self, shell: Shell, *command: str | Path) -> None:
+        self._shell = shell
+        self._command = command
+        program, *words = map(str, command)
+        super().__init__(program, words, 120, cwd=shell.cwd, env=shell.env, encoding="utf-8")
+
+    def _spawnpty(self, _args: object, **_: object) -> ptyprocess.PtyProcess:
+        screen, line = pty.openpty()
+        process = self._shell.start(*self._command, terminal=os.ttyname(line), stdin=line, stdout=line, stderr=line)
+        os.close(line)
+        process.returncode = 0  # as far as Popen is concerned; it is pexpect that waits
+        return ptyprocess.PtyProcess(process.pid, screen)
 
 
 class Terminal:
@@ -31,13 +50,13 @@ class Terminal:
     def wait_for(self, text: bytes) -> None:
         """Wait until a text is on the screen."""
         while text not in self.shown:
-            assert select.select([self._screen], [], [], 30)[0], self.shown
+            assert select.select([self._screen], [], [], 120)[0], self.shown
             self.shown += os.read(self._screen, 1024)
 
     def type(self, keys: bytes) -> None:
         """Type once there is a prompt and nobody sees it."""
         self.wait_for(b"Enter ")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.echoes():
             assert time.monotonic() < deadline, "the echo stays on"
             time.sleep(0.002)
@@ -49,7 +68,7 @@ class Terminal:
 
     def end(self) -> Done:
         """Wait for the command's end, and keep what else the screen shows."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=120)
         while select.select([self._screen], [], [], 0)[0]:
             self.shown += os.read(self._screen, 1024)
         return Done(self.process.returncode, out, err.decode())
@@ -59,18 +78,8 @@ class Terminal:
 def terminal(shell: Shell, *command: str | Path, stdin: bytes = b"") -> Iterator[Terminal]:
     """Run a command in a session whose terminal is a new one, with pipes as its standard streams."""
     screen, line = pty.openpty()
-    # The leader of a session without a terminal gets the one that it opens first.
-    script = ["sh", "-c", ': <>"$0"; exec "$@"', os.ttyname(line)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*script, *map(str, command)],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        cwd=shell.cwd,
-        env=shell.env,
-        start_new_session=True,
-    ) as process:
+    with shell.start(*command, terminal=os.ttyname(line), stdin=pipe, stdout=pipe, stderr=pipe) as process:
         try:
             assert process.stdin is not None
             process.stdin.write(stdin)

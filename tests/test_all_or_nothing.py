@@ -49,11 +49,10 @@ def merged(shell: Shell, *options: str, stdin: bytes = STREAM) -> bytes:
 def start(shell: Shell, *command: str | Path, fed: bytes) -> subprocess.Popen[bytes]:
     """Start a command and return once it has taken from standard input what it is fed, and waits for more."""
     pipe = subprocess.PIPE
-    words = [str(word) for word in command]
-    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=shell.cwd, env=shell.env, bufsize=0)
+    process = shell.start(*command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
     assert process.stdin is not None
     process.stdin.write(fed)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while struct.unpack("i", fcntl.ioctl(process.stdin, termios.FIONREAD, b"\0" * 4))[0]:
         assert process.poll() is None, "it ended before it read all"
         assert time.monotonic() < deadline, "it does not read"
@@ -63,7 +62,7 @@ def start(shell: Shell, *command: str | Path, fed: bytes) -> subprocess.Popen[by
 
 def finish(process: subprocess.Popen[bytes], rest: bytes = b"") -> Done:
     """Give a started command the rest of its input, and return how it ended."""
-    out, err = process.communicate(rest, timeout=60)
+    out, err = process.communicate(rest, timeout=120)
     return Done(process.returncode, out, err.decode())
 
 
@@ -755,5 +754,5 @@ def test_a_lock(shell: Shell, lock: int) -> None:
     new = merged(shell)
     with (shell.cwd / "f.json").open() as file:
         fcntl.flock(file, lock)
-        assert shell.run("tok-merge", "-i", "f.json", stdin=STREAM, timeout=20) == Done(0, b"", "")
+        assert shell.run("tok-merge", "-i", "f.json", stdin=STREAM, timeout=120) == Done(0, b"", "")
     assert shell.read("f.json") == new

@@ -64,9 +64,10 @@ def test_openssh_signs_the_same(shell: Shell, folder: Path, name: str) -> None:
     """A key in OpenSSH's format signs what the same key signs in PEM, and verifies, locked or not."""
     done = sign(shell, folder / name).check(0)
     assert done.out == sign(shell, folder / "k.pem").check(0).out
-    signed = f"tok-extract f.json | tok-sign -k '{folder}/k.pem' | tok-merge f.json"
+    signatures = shell.run("tok-sign", "-k", folder / "k.pem", stdin=shell.run("tok-extract", "f.json").out).out
+    signed = shell.run("tok-merge", "f.json", stdin=signatures).check(0).out
     for public in (name, "plain.pub"):
-        shell.sh(f"{signed} | tok-verify -p '{folder}/{public}'").check(0)
+        shell.run("tok-verify", "-p", folder / public, stdin=signed).check(0)
 
 
 def test_openssh_wrong_phrase(shell: Shell, folder: Path) -> None:

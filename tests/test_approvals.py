@@ -186,7 +186,7 @@ def test_role_that_is_missing(quorum: Shell) -> None:
         ("-R admin admin.token admin2.sig", "a quorum token takes the signature of an approver"),
         ("-u admin2 -R owner admin.token admin2.sig", "-R: a role is admin or crypto-user"),
         ("-u admin2 -R Admin admin.token admin2.sig", "-R: a role is admin or crypto-user"),
-        ("-u admin2 --approvals admin.token admin.token", "-u and --approvals exclude each other"),
+        ("-u admin2 --approvals admin.token admin.token", "-u and --approvals cannot be used together"),
         ("-R admin --approvals admin.token admin.token", "-R is the role of the approver of -u"),
         ("--approvals admin.token", "copies of the quorum token are missing"),
         ("-u admin2 -R admin admin.token admin2.sig admin3.sig", "1 token but"),
@@ -512,7 +512,7 @@ def test_many_approvals(quorum: Shell) -> None:
     many = [entry(quorum, "admin2") | {"username": f"u{number}", "signature": NOBODY} for number in range(5000)]
     approved(quorum, "many.token", *many[:1])
     approved(quorum, "copy", *many)
-    done = quorum.run("tok-merge", "--approvals", "many.token", "copy", timeout=20)
+    done = quorum.run("tok-merge", "--approvals", "many.token", "copy", timeout=120)
     done.check(2, "have one and the same signature")
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import warm
 from conftest import UNSIGNED, Done, Shell
-from servers import answers, free_port
-from test_recipes import kms_words
+from servers import shared_kms
 
 boto3 = pytest.importorskip("boto3")
 
@@ -27,21 +23,18 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "s3cret", 
 """Of nobody; no machine is asked for others."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded(installed: Path) -> None:
+    """Most tests start tok-sign with such a key, of which the packages take a while to load."""
+    loads = ("toktools.keys.awskms", "boto3.session", "botocore.client", "botocore.credentials", "botocore.httpsession")
+    warm.load(installed, Shell(installed, installed).env, *loads)
+
+
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+def endpoint(shared: Path) -> Iterator[str]:
     """The URL of a moto server on this machine."""
-    port = free_port()
-    with subprocess.Popen(
-        [*kms_words(), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as server:
-        try:
-            deadline = time.monotonic() + 60
-            while not answers(port):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
+    with shared_kms(shared) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +207,17 @@ def test_a_login_takes_it_too(shell: Shell) -> None:
     words = ["--username", "officer1", "--role", "admin", "--", "user list"]
     env = {**shell.env, "AWS_EC2_METADATA_DISABLED": "true", "HOME": str(shell.cwd)}
     shell.run("tok-login", "-k", "awskms://x/y", *words, env=env).check(2, "not the URI of a key in AWS KMS")
+
+
+def test_it_is_enrolled(shell: Shell, kms: Any, endpoint: str) -> None:
+    """A key in KMS becomes a second factor, and logs in."""
+    uri = f"awskms:///{made(kms)}?endpoint={quote(endpoint, safe='')}"
+    cli = "tok-rehearse --state state.sqlite"
+    shell.write("password", b"for-practice\n")
+    shell.sh(f"printf '%s\\n' 'cluster activate' for-practice for-practice | {cli} interactive").check(0)
+    env = {**shell.env, "HOME": str(shell.cwd), **CREDENTIALS}
+    words = ["-k", uri, "--username", "admin", "--role", "admin", "--password", "file:password", "--cli", cli]
+    shell.run("tok-enroll", *words, env=env).check(0, "tok-enroll: logged in with the new key as admin (admin)\n")
 
 
 def test_without_boto3(shell: Shell) -> None:

@@ -192,7 +192,7 @@ def test_interrupted_at_random(shell: Shell) -> None:
         with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=shell.unmeasured) as process:
             time.sleep(chance.uniform(0, 0.03))
             process.send_signal(signal.SIGINT)
-            err = process.communicate(timeout=20)[1].decode()
+            err = process.communicate(timeout=120)[1].decode()
         # Of what it loads before the first line of any program; earliest of all, it has no traceback yet.
         if "Traceback" in err or "Python" in err or err == "KeyboardInterrupt\n":
             assert "toktools" not in err
@@ -254,13 +254,13 @@ def test_the_reader_does_not_wait_for_the_end_of_the_process(shell: Shell) -> No
     """The end of the stream comes when the work is done, while the process is still there; a caller keeps its own."""
     script = "import sys; from toktools.commands.extract import main; {}; sys.stdin.read(); sys.stdout.write('more')"
     for call, more in (("main()", b""), ("main(sys.argv[1:])", b"more")):
-        command = [str(shell.bin / "python"), "-c", script.format(call), "f.json"]
+        command = (shell.bin / "python", "-c", script.format(call), "f.json")
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=shell.cwd, env=shell.unmeasured) as process:
+        with shell.start(*command, stdin=pipe, stdout=pipe, env=shell.unmeasured) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             if more:
                 process.stdin.close()
             assert process.stdout.read().split(b"\n")[3:] == [more]
             process.stdin.close()
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=120) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
@@ -27,6 +28,7 @@ OFFERED = [
     ("tok-sign -k ", PRIVATE | SIGNERS),
     ("tok-sign --key ", PRIVATE | SIGNERS),
     ("tok-login --username officer1 -k ", PRIVATE | SIGNERS),
+    ("tok-enroll --username officer1 --old-key ", PRIVATE | SIGNERS),
     ("tok-sign -k p", {"pkcs11:"}),
     ("tok-sign -k a", {"awskms:///"}),
     ("tok-sign -k off", {"officer1.key", "officer1.pem"}),
@@ -62,49 +64,31 @@ def share(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with keys, token files and a folder whose name has a blank."""
-    for name in FILES:
-        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
-    return tmp_path
+class Prompt:
+    """A shell that is asked what it offers at the end of a line, again and again."""
 
+    def __init__(self, shell: str, share: Path, installed: Path, home: Path) -> None:
+        self._shell = shell
+        self._share = share
+        self._env = {
+            "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+            "TERM": "dumb" if shell.startswith("bash") else "xterm",
+            "LC_ALL": "C.UTF-8",
+            "XDG_DATA_DIRS": str(share),
+            "TOK_SECRET": "x",
+        }
+        # Keys, token files and a folder whose name has a blank.
+        self._folder = home / "here"
+        self._folder.mkdir()
+        for name in FILES:
+            (self._folder / name).mkdir() if name.endswith("/") else (self._folder / name).touch()
+        self._terminal = None if shell == "fish" else self._start(home / "rc")
 
-def offered(shell: str, share: Path, installed: Path, folder: Path, line: str) -> set[str]:
-    """Return what a shell offers at the end of a line."""
-    environment = {
-        "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(folder.parent),
-        "TERM": "dumb" if shell.startswith("bash") else "xterm",
-        "LC_ALL": "C.UTF-8",
-        "XDG_DATA_DIRS": str(share),
-        "TOK_SECRET": "x",
-    }
-    if shell == "fish":
-        script = f"complete -C '{line}'"
-        done = subprocess.run(
-            ["fish", "--no-config", "-c", f"set -p fish_complete_path '{share}/fish/vendor_completions.d'; {script}"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=folder,
-            env=environment,
-        )
-        assert not done.stderr
-        return {found.split("\t")[0].replace("\\ ", " ") for found in done.stdout.splitlines()}
-    return _inserted(shell, share, folder, line, environment)
-
-
-def _inserted(shell: str, share: Path, folder: Path, line: str, environment: dict[str, str]) -> set[str]:
-    """Have a shell on a terminal insert all that it offers, and print the words of the line."""
-    program = ["zsh", "-f", "-i"] if shell == "zsh" else ["bash", "--norc", "--noprofile", "-i"]
-    terminal = pexpect.spawn(
-        program[0], program[1:], cwd=str(folder), env=environment, encoding="utf-8", timeout=30, dimensions=(50, 500)
-    )
-    try:
-        if shell == "zsh":
-            (folder.parent / "rc").write_text(
-                f"fpath=('{share}/zsh/site-functions' $fpath)\n"
+    def _start(self, rc: Path) -> pexpect.spawn[str]:
+        if self._shell == "zsh":
+            rc.write_text(
+                f"fpath=('{self._share}/zsh/site-functions' $fpath)\n"
                 "autoload -Uz compinit && compinit -u -D\n"
                 "zle -C all-matches complete-word _generic\n"
                 "bindkey '^Xa' all-matches\n"
@@ -112,45 +96,80 @@ def _inserted(shell: str, share: Path, folder: Path, line: str, environment: dic
                 "zstyle ':completion:all-matches:*' insert yes\n"
             )
         else:
+            completions_here = f"{self._share}/bash-completion"
             loads = (
-                f". /usr/share/bash-completion/bash_completion\nBASH_COMPLETION_USER_DIR='{share}/bash-completion'\n"
-                if shell == "bash-completion"
-                else f"for f in '{share}'/bash-completion/completions/*; do . \"$f\"; done\n"
+                f". /usr/share/bash-completion/bash_completion\nBASH_COMPLETION_USER_DIR='{completions_here}'\n"
+                if self._shell == "bash-completion"
+                else f"for f in '{completions_here}'/completions/*; do . \"$f\"; done\n"
             )
-            (folder.parent / "rc").write_text(
-                f"{loads}bind 'set enable-bracketed-paste off'\nbind '\"\\C-xa\": insert-completions'\n"
-            )
+            rc.write_text(f"{loads}bind 'set enable-bracketed-paste off'\nbind '\"\\C-xa\": insert-completions'\n")
+        program = ["zsh", "-f", "-i"] if self._shell == "zsh" else ["bash", "--norc", "--noprofile", "-i"]
+        terminal: pexpect.spawn[str] = pexpect.spawn(
+            *(program[0], program[1:]),
+            cwd=str(self._folder),
+            env=self._env,
+            encoding="utf-8",
+            timeout=120,
+            dimensions=(50, 500),
+        )
         terminal.sendline(". ../rc; PS1='rea''dy> '; PS2=; echo 'rc:'$?")
         terminal.expect("rc:0\r\n")
         terminal.expect("ready> ")
-        terminal.send(f"{line}\x18a\x01printf '<%s>' \x05 '!'\r")
-        terminal.expect(r"<tok-[^\r]*<!>")
-        words = str(terminal.after)[1:-1].split("><")[:-1]
-    finally:
-        terminal.close(force=True)
-    return set(words[len(line.rsplit(" ", 1)[0].split()) :])
+        return terminal
+
+    def offered(self, line: str) -> set[str]:
+        """Return what the shell offers: bash and zsh insert all of it, and print the words of the line."""
+        if self._terminal is None:
+            path = f"set -p fish_complete_path '{self._share}/fish/vendor_completions.d'"
+            words = ["fish", "--no-config", "-c", f"{path}; complete -C '{line}'"]
+            done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=self._folder, env=self._env)
+            assert not done.stderr
+            return {found.split("\t")[0].replace("\\ ", " ") for found in done.stdout.splitlines()}
+        self._terminal.send(f"{line}\x18a\x01printf '<%s>' \x05 '!'\r")
+        self._terminal.expect(r"<tok-[^\r]*<!>")
+        found = str(self._terminal.after)[1:-1].split("><")[:-1]
+        self._terminal.expect("ready> ")
+        return set(found[len(line.rsplit(" ", 1)[0].split()) :])
+
+    def close(self) -> None:
+        if self._terminal is not None:
+            self._terminal.close(force=True)
+
+
+@pytest.fixture(scope="module")
+def prompts(
+    share: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Prompt]]:
+    """The prompt of each shell, which is started once."""
+    started: dict[str, Prompt] = {}
+
+    def prompt(shell: str) -> Prompt:
+        need(shell.partition("-")[0])
+        if shell == "bash-completion" and not Path("/usr/share/bash-completion/bash_completion").exists():
+            need("bash_completion")
+        if shell not in started:
+            started[shell] = Prompt(shell, share, installed, tmp_path_factory.mktemp(shell))
+        return started[shell]
+
+    yield prompt
+    for each in started.values():
+        each.close()
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(("line", "wanted"), OFFERED, ids=[line for line, _ in OFFERED])
-def test_offered(  # noqa: PLR0913, PLR0917 - fixtures
-    shell: str, line: str, wanted: set[str], share: Path, installed: Path, folder: Path
-) -> None:
+def test_offered(shell: str, line: str, wanted: set[str], prompts: Callable[[str], Prompt]) -> None:
     """What a shell offers is what the argument can be; zsh and fish add the end of a folder's name, bash as well."""
-    need(shell.partition("-")[0])
-    if shell == "bash-completion" and not Path("/usr/share/bash-completion/bash_completion").exists():
-        need("bash_completion")
-    found = {word.rstrip("/") for word in offered(shell, share, installed, folder, line)}
+    found = {word.rstrip("/") for word in prompts(shell).offered(line)}
     assert found == {word.rstrip("/") for word in wanted}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda line: line.name)
-def test_every_option_is_offered(shell: str, tool: CommandLine, share: Path, installed: Path, folder: Path) -> None:
+def test_every_option_is_offered(shell: str, tool: CommandLine, prompts: Callable[[str], Prompt]) -> None:
     """After two dashes there are all long options of the table."""
-    need(shell.partition("-")[0])
     long = {flag for option in (*tool.options, *COMMON) for flag in option.flags if flag.startswith("--")}
-    found = {word.rstrip("=") for word in offered(shell, share, installed, folder, f"{tool.name} --")}
+    found = {word.rstrip("=") for word in prompts(shell).offered(f"{tool.name} --")}
     assert found - {"--"} == long
 
 

@@ -15,6 +15,7 @@ def test_every_command_has_its_script() -> None:
     stems = [script.stem for script in SCRIPTS]
     assert stems == sorted(door.name for door in (ROOT / "bin").iterdir())
     assert stems == [
+        "tok-enroll",
         "tok-exec",
         "tok-extract",
         "tok-inspect",

@@ -14,9 +14,10 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Shell, need
+from conftest import ROOT, Done, Shell, need, wait_until
 from test_interop import OPENSSL_SIGN, Desk
 
 SIGNATURE = b"\xa5" * 256
@@ -55,6 +56,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+PATIENT = """
+from toktools.commands.exec import main
+from toktools.keys import command
+command._GRACE = 60.0
+raise SystemExit(main())
+"""
+
+
 class Bench(Desk):
     """A folder with a temporary folder of its own, where signers write down their process ids, and their runs."""
 
@@ -64,7 +73,7 @@ class Bench(Desk):
         self.folder.mkdir()
         self.env = {**shell.unmeasured, "KEY": str(key), "TMPDIR": str(self.folder)}
 
-    def exec(self, *words: str | Path, stdin: bytes = stream(*DIGESTS[:3]), **more: object) -> Done:
+    def exec(self, *words: str | Path, stdin: bytes = stream(*DIGESTS[:3]), **more: Any) -> Done:
         return self.shell.run("tok-exec", *words, stdin=stdin, **{"env": self.env, **more})
 
     def runs(self) -> int:
@@ -74,7 +83,7 @@ class Bench(Desk):
     def pids(self, count: int = 0) -> list[int]:
         """Return the process ids that signers wrote down, as soon as there are so many."""
         path = self.shell.cwd / "pids"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             found = [int(pid) for pid in path.read_text().split()] if path.exists() else []
             if len(found) >= count:
@@ -84,17 +93,23 @@ class Bench(Desk):
 
     def left(self) -> list[int]:
         """Return the process ids of those that are still there; one that was killed may take a moment."""
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 120
         while (found := [pid for pid in self.pids() if alive(pid)]) and time.monotonic() < deadline:
             time.sleep(0.01)
         return found
 
     @contextmanager
-    def started(self, *words: str, stdin: bytes = stream(*DIGESTS[:3])) -> Iterator[subprocess.Popen[bytes]]:
-        """Start tok-exec and give it digests, without an end; kill it where the test did not get so far."""
+    def started(
+        self, *words: str, stdin: bytes = stream(*DIGESTS[:3]), patient: bool = False
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start tok-exec and give it digests, without an end; kill it where the test did not get so far.
+
+        Where it is patient, it gives deaf commands a minute in place of two seconds.
+        """
+        tool_words = (str(self.shell.bin / "python"), "-c", PATIENT) if patient else ("tok-exec",)
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            ["tok-exec", *words], stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.shell.cwd, env=self.env, bufsize=0
+        with self.shell.start(
+            *tool_words, *words, stdin=pipe, stdout=pipe, stderr=pipe, env=self.env, bufsize=0
         ) as tool:
             try:
                 assert tool.stdin is not None
@@ -112,8 +127,8 @@ class Bench(Desk):
 
 def ended(tool: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
     """Wait for a tool, but not long; what it wrote is read only when nobody can write any more."""
-    tool.wait(timeout=20)
-    out, err = tool.communicate(timeout=20)
+    tool.wait(timeout=120)
+    out, err = tool.communicate(timeout=120)
     return tool.returncode, out, err
 
 
@@ -248,7 +263,7 @@ def test_a_signature_does_not_wait_for_the_next_digest(bench: Bench, jobs: str) 
             assert select.select([tool.stdout], [], [], 20)[0], "no signature"
             assert tool.stdout.readline() == signed(digest)
         tool.stdin.close()
-        assert tool.wait(timeout=20) == 0
+        assert tool.wait(timeout=120) == 0
 
 
 # What goes wrong.
@@ -535,7 +550,7 @@ def test_a_signal_to_tok_exec_alone(bench: Bench, signer: str, number: signal.Si
         assert any(map(alive, bench.pids(count * jobs)))
         time.sleep(0.1)  # until it waits for what will not come
         tool.send_signal(number)
-        assert tool.wait(timeout=20) == -number
+        assert tool.wait(timeout=120) == -number
         assert bench.left() == []
         assert ended(tool) == (-number, b"", b"")
 
@@ -568,25 +583,29 @@ def test_what_a_good_command_leaves_is_its_own_business(bench: Bench) -> None:
 
 def test_a_signal_while_it_winds_down(bench: Bench) -> None:
     """A signal that comes while a failed command's deaf child is given its time waits for that, and strikes."""
-    body = f"(trap '' TERM; exec {FOREVER}) >/dev/null 2>&1 & echo $! >>pids; exit 1"
-    with bench.started("--", "sh", "-c", body) as tool:
-        bench.pids(1)
-        time.sleep(0.5)  # a quarter of the time that it is given
+    deaf = "trap 'echo told >>told' TERM; echo >>ready; until [ -e enough ]; do sleep 0.05; done"
+    body = f"({deaf}) >/dev/null 2>&1 & echo $! >>pids; until [ -e ready ]; do sleep 0.05; done; exit 1"
+    with bench.started("--", "sh", "-c", body, patient=True) as tool:
+        wait_until((bench.shell.cwd / "told").exists)
         tool.send_signal(signal.SIGTERM)
-        assert tool.wait(timeout=20) == -signal.SIGTERM
+        assert tool.poll() is None
+        bench.shell.write("enough", b"")
+        assert tool.wait(timeout=120) == -signal.SIGTERM
         assert bench.left() == []
 
 
 def test_many_deaf_commands_take_one_moment(bench: Bench) -> None:
     """Commands that do not listen are given time together, not one after the other."""
-    body, _ = HANGING["deaf"]
-    with bench.started("-j", "6", "--", "sh", "-c", body, stdin=stream(*DIGESTS[:6])) as tool:
-        bench.pids(12)
-        began = time.monotonic()
+    # Each ends once all are told; of those that were given their time one after the other, only the last would.
+    body = """trap 'echo told >>told' TERM; echo $$ >>pids
+until [ -e told ] && [ $(wc -l <told) -eq 6 ]; do sleep 0.05; done
+echo went >>went; exit 1"""
+    with bench.started("-j", "6", "--", "sh", "-c", body, stdin=stream(*DIGESTS[:6]), patient=True) as tool:
+        bench.pids(6)
         tool.terminate()
-        tool.wait(timeout=30)
-        assert time.monotonic() - began < 6
+        assert tool.wait(timeout=120) == -signal.SIGTERM
         assert bench.left() == []
+    assert bench.shell.read("went").split() == 6 * [b"went"]
 
 
 def test_a_signal_while_the_command_is_being_started(bench: Bench) -> None:
@@ -597,16 +616,14 @@ def test_a_signal_while_the_command_is_being_started(bench: Bench) -> None:
     body = f"echo $$ >>pids; exec {FOREVER}"
     for delay in (0.02, 0.04, 0.06, 0.08, 0.1, 0.12):
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            [command, "sh", "-c", body], stdin=pipe, stderr=pipe, cwd=bench.shell.cwd, env=bench.env
-        ) as tool:
+        with bench.shell.start(command, "sh", "-c", body, stdin=pipe, stderr=pipe, env=bench.env) as tool:
             time.sleep(0.5)  # until it waits for a digest
             assert tool.stdin is not None
             tool.stdin.write(stream(DIGESTS[0]))
             tool.stdin.flush()
             time.sleep(delay)
             tool.terminate()
-            assert tool.wait(timeout=20) == -signal.SIGTERM
+            assert tool.wait(timeout=120) == -signal.SIGTERM
             time.sleep(0.3)  # one that was left would write its process id now
             left = bench.left()
             bench.tidy()
@@ -621,7 +638,7 @@ def test_a_signal_at_once(bench: Bench, jobs: int) -> None:
         with bench.started("-j", str(jobs), "--", "sh", "-c", body, stdin=stream(*DIGESTS[:6])) as tool:
             bench.pids(jobs * round_)
             tool.terminate()
-            assert tool.wait(timeout=10) == -signal.SIGTERM
+            assert tool.wait(timeout=120) == -signal.SIGTERM
             assert bench.left() == []
 
 
@@ -631,19 +648,10 @@ def test_ctrl_c(bench: Bench, signer: str, jobs: int) -> None:
     """Ctrl-C on a terminal, which reaches the whole foreground group, ends tok-exec by SIGINT and leaves nobody."""
     body, count = HANGING[signer]
     screen, line = pty.openpty()
-    # The leader of a session without a terminal gets the one that it opens first.
-    script = ("sh", "-c", ': <>"$0"; exec "$@"', os.ttyname(line))
     words = ("tok-exec", "-j", str(jobs), "--", "sh", "-c", body, *WITH_FILE)
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*script, *words],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        cwd=bench.shell.cwd,
-        env=bench.env,
-        bufsize=0,
-        start_new_session=True,
+    with bench.shell.start(
+        *words, terminal=os.ttyname(line), stdin=pipe, stdout=pipe, stderr=pipe, env=bench.env, bufsize=0
     ) as tool:
         try:
             assert tool.stdin is not None
@@ -651,7 +659,7 @@ def test_ctrl_c(bench: Bench, signer: str, jobs: int) -> None:
             assert any(map(alive, bench.pids(count * jobs)))
             time.sleep(0.1)
             os.write(screen, b"\x03")
-            assert tool.wait(timeout=20) == -signal.SIGINT
+            assert tool.wait(timeout=120) == -signal.SIGINT
             assert bench.left() == []
             assert ended(tool) == (-signal.SIGINT, b"", b"")
         finally:
@@ -674,7 +682,7 @@ def test_an_error_ends_the_others(bench: Bench, signer: str) -> None:
 
 def test_an_endless_output_ends_all_that_make_it(bench: Bench) -> None:
     """A command that is stopped for its endless output takes with it what it has started."""
-    done = bench.exec("sh", "-c", f"{FOREVER} 2>/dev/null & echo $! >>pids; cat /dev/zero", timeout=20)
+    done = bench.exec("sh", "-c", f"{FOREVER} 2>/dev/null & echo $! >>pids; cat /dev/zero", timeout=120)
     assert done == Done(2, b"", "tok-exec: standard input: line 1: sh: more than 65536 bytes of output\n")
     assert bench.left() == []
 
@@ -691,7 +699,7 @@ def test_a_reader_that_went_away(bench: Bench, signer: str) -> None:
         tool.stdout.close()
         bench.pids(count)
         (bench.shell.cwd / "go").touch()
-        assert tool.wait(timeout=20) == -signal.SIGPIPE
+        assert tool.wait(timeout=120) == -signal.SIGPIPE
         assert tool.stderr is not None
         assert bench.left() == []
         assert tool.stderr.read() == b""
@@ -735,14 +743,18 @@ def test_orphans_are_reaped(bench: Bench) -> None:
         assert tool.stdin is not None
         for _ in range(5 * len(DIGESTS)):
             tool.stdout.readline()
-        time.sleep(0.1)
-        tool.stdin.write(stream(*DIGESTS[:1]))
-        tool.stdout.readline()
-        time.sleep(0.1)
-        children = Path(f"/proc/{tool.pid}/task/{tool.pid}/children").read_text().split()
-        assert len(children) <= 3
+
+        def few_are_left() -> bool:
+            """After one digest more: those that have ended since the last are reaped."""
+            assert tool.stdin is not None
+            assert tool.stdout is not None
+            tool.stdin.write(stream(*DIGESTS[:1]))
+            tool.stdout.readline()
+            return len(Path(f"/proc/{tool.pid}/task/{tool.pid}/children").read_text().split()) <= 3
+
+        wait_until(few_are_left)
         tool.stdin.close()
-        assert tool.wait(timeout=20) == 0
+        assert tool.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize("limit", ["--as=200000000", "--as=1000000000"])

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Done, need
+from conftest import Done, need, wait_until
 from rehearsing import PASSWORD
 from servers import SSHD, configure_sshd
 from servers import answers as answers_at
-from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled, wait_until
+from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled
 
 __all__ = ["desk", "enrolled"]  # fixtures
 
@@ -122,7 +122,7 @@ def test_a_signal(host: Host, step: str) -> None:
     """A signal ends it, the connection and the CLI there, and no folder is left."""
     fake(host, f"def {step}:\n    note('here', str(os.getpid()))\n    time.sleep(300)")
     words = [*host.words(), "--", "x"]
-    with subprocess.Popen(words, cwd=host.desk.cwd, env=host.desk.env, start_new_session=True) as child:
+    with host.desk.start(*words, start_new_session=True) as child:
         wait_until(lambda: (host.home / "here").exists() and (host.home / "here").read_text().endswith("\n"))
         child.send_signal(signal.SIGTERM)
     assert child.returncode == -signal.SIGTERM
@@ -137,7 +137,7 @@ def test_an_unknown_host_key(host: Host) -> None:
     host.desk.write("known_hosts", b"")
     done = host.login()
     assert done.status == 2
-    assert done.err.endswith("tok-login: hsm: ssh has failed\n")
+    assert done.err.endswith("tok-login: hsm: ssh failed\n")
     assert not (host.home / "pid").exists()
 
 
@@ -152,7 +152,7 @@ def test_no_mktemp(host: Host) -> None:
 @pytest.mark.parametrize("name", ["", "-oProxyCommand=x", "a b", "a\n"])
 def test_a_host_that_is_none(desk: Desk, name: str) -> None:
     """What ssh would take for an option is refused."""
-    assert_refused(desk.login(f"--host={name}"), 2, "--host: [USER@]HOST, as ssh takes it\n")
+    assert_refused(desk.login(f"--host={name}"), 2, "--host: expected [USER@]HOST, as ssh takes it\n")
 
 
 def test_no_ssh(desk: Desk) -> None:

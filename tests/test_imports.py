@@ -25,6 +25,7 @@ CRYPTOGRAPHY = ", ".join(
 KEY = f"{LIGHT}, {SECRETIVE}, {CRYPTOGRAPHY}, re, warnings"
 SIGNER = ("sh", "-c", "cat >/dev/null; head -c 256 /dev/zero")
 COMMANDS = (
+    "tok-enroll",
     "tok-exec",
     "tok-extract",
     "tok-inspect",

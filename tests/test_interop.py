@@ -233,10 +233,12 @@ def test_wrong_calls_are_named(desk: Desk, keys: Path, call: str, said: str) -> 
     """A signature that openssl made with exit status 0, but of the wrong thing, is refused and its mistake named."""
     need("jq")
     desk.env["KEYS"] = str(keys)
-    desk.sh(f"tok-extract -s token f.json\n({call}) > wrong.bin")
+    for number, digest in enumerate(desk.digests(), 1):
+        desk.shell.write(f"token{number}.bin", digest)
+    desk.shell.write("good.json", desk.golden())
     # Pasted into a good file with jq, since tok-merge itself may refuse it.
     desk.sh(
-        f"{EXTRACT} | {SIGN} | tok-merge f.json > good.json\n"
+        f"({call}) > wrong.bin\n"
         'jq --arg wrong "$(base64 -w0 wrong.bin)" ".tokens[1].signed = \\$wrong" good.json > pasted.json'
     )
     verified = desk.shell.run("tok-verify", "-p", desk.env["KEY"], "pasted.json").check(1)
@@ -328,31 +330,22 @@ def test_make_with_a_broken_key(workshop: Workshop, key: str, old: bytes | None)
 
 
 NAMES = [
-    "a$(id>x)",
-    "a`id>x`",
+    "a$(id>x)b`id>x`c",
     "$HOME",
     "-r",
     "--help",
     "-i",
-    "a b",
-    "it's",
+    "it's a b",
     'quo"te',
-    "a;id>x",
-    "a&id>x",
-    "a|id>x",
-    "a>x",
+    "a;id>x&id>x|id>x>x",
     "a#b",
-    "a,b",
+    "a,b@é",
     "a%b",
     "a:b",
     "*",
     "a\\b",
     "~",
-    "!",
-    "a(b)",
-    "${x",
-    "@",
-    "é",
+    "!(b)${x",
 ]
 
 
@@ -363,9 +356,8 @@ def test_make_with_any_name(workshop: Workshop, name: str) -> None:
     shell.write(f"{name}.json", shell.read("f.json"))
     shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / f"{name}.token")
     words = ("make", f"KEY={workshop.env['KEY']}", "APPROVER=admin2", "--")
-    for target in (f"{name}.signed.json", f"{name}.approved.token"):
-        done = shell.run(*words, target, env=workshop.env)
-        assert (done.status, done.err) == (0, "")
+    done = shell.run(*words, f"{name}.signed.json", f"{name}.approved.token", env=workshop.env)
+    assert (done.status, done.err) == (0, "")
     assert shell.read(f"{name}.signed.json") == workshop.golden()
     public = f"admin2={workshop.env['KEY']}"
     shell.run("tok-verify", "-p", public, "--", f"{name}.approved.token").check(0)

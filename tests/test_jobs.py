@@ -52,8 +52,8 @@ def stream(*digests: bytes) -> bytes:
 def signer(shell: Shell, keys: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start tok-sign with pipes on all sides; kill it where the test did not get so far."""
     pipe = subprocess.PIPE
-    command = [str(shell.bin / "tok-sign"), "-k", str(keys / "pkcs8.pem"), *words]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=shell.unmeasured, bufsize=0) as tool:
+    command = ("tok-sign", "-k", str(keys / "pkcs8.pem"), *words)
+    with shell.start(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=shell.unmeasured, bufsize=0) as tool:
         try:
             yield tool
         finally:
@@ -133,7 +133,7 @@ def test_a_signature_does_not_wait_for_the_next_digest(shell: Shell, keys: Path,
             tool.stdin.write(stream(*some))
             assert lines(tool, len(some)) == len(some)
         tool.stdin.close()
-        assert tool.wait(timeout=20) == 0
+        assert tool.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -143,8 +143,8 @@ def test_signals(shell: Shell, keys: Path, jobs: str) -> None:
         # Without an end, as from yes(1).
         with (
             subprocess.Popen(["yes", stream(DIGESTS[0]).decode().strip()], stdout=subprocess.PIPE) as endless,
-            subprocess.Popen(
-                [shell.bin / "tok-sign", "-j", jobs, "-k", keys / "pkcs8.pem"],
+            shell.start(
+                *("tok-sign", "-j", jobs, "-k", keys / "pkcs8.pem"),
                 stdin=endless.stdout,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -157,7 +157,7 @@ def test_signals(shell: Shell, keys: Path, jobs: str) -> None:
                     tool.send_signal(number)
                 elif tool.stdout is not None:
                     tool.stdout.close()
-                assert tool.wait(timeout=20) == -number
+                assert tool.wait(timeout=120) == -number
                 assert tool.stderr is not None
                 assert tool.stderr.read() == b""
             finally:

@@ -55,7 +55,18 @@ def containers(draw: st.DrawFn, values: st.SearchStrategy[str]) -> str:
 
 
 VALUES = st.recursive(NUMBERS | spelled() | st.sampled_from(["true", "false", "null"]), containers, max_leaves=8)
-TEXTS = st.tuples(SPACE, containers(VALUES), SPACE).map("".join).map(str.encode)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> str:
+    """Return a list of objects that have the same names and plain texts, as tokens have, but for some."""
+    names = draw(st.lists(st.sampled_from(["a", ".", "é", ""]), min_size=1, max_size=2, unique=True))
+    plain = st.tuples(*(st.sampled_from([f'"{name}" :"x"', f'"{name}":""']) for name in names)).map(",".join)
+    like = plain.map("{{{} }}".format)
+    return f"[{','.join(draw(st.lists(like | like | like | VALUES, min_size=1, max_size=5)))}]"
+
+
+TEXTS = st.tuples(SPACE, containers(VALUES | entries()), SPACE).map("".join).map(str.encode)
 
 
 def edit(text: bytes, value: Any) -> bytes:

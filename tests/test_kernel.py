@@ -26,7 +26,7 @@ DIGEST = b"A" * 43 + b"=\n"
 
 def reads_fifo(_: Popen[bytes], folder: Path) -> None:
     """Wait until it has opened the named pipe, which is where its secret would come from."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             return os.set_blocking(os.open(folder / "fifo", os.O_WRONLY | os.O_NONBLOCK), True)
@@ -56,6 +56,7 @@ SECRETIVE = {
     "tok-sign, pass phrase": ("tok-sign -k encrypted.pem --passin file:fifo", reads_fifo),
     "tok-sign, signing": ("tok-sign -k key.pem", signs),
     "tok-login": ("tok-login -k fifo --username officer1 --role admin --cli 'sleep 60' -- 'user list'", reads_fifo),
+    "tok-enroll": ("tok-enroll -k fifo --username officer1 --role admin --cli 'sleep 60'", reads_fifo),
     "tok-rehearse": ("tok-rehearse --state cluster.sqlite interactive", prompts),
     "tok-verify": ("tok-verify -p fifo f.json", reads_fifo),
     "tok-merge": ("tok-merge -p fifo f.json f.json", reads_fifo),

@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import subprocess
 import termios
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from urllib.parse import quote
 
 import pexpect
 import pytest
-from conftest import PASS_PHRASE, Done, Shell
+from conftest import PASS_PHRASE, Done, Shell, wait_until
 from rehearsing import PASSWORD, enrol
 from test_pkcs11 import KEY_LABEL, LABEL, PIN, Store, store
 
@@ -35,6 +34,7 @@ __all__ = ["store"]  # a fixture
 USER = ["--username", "officer1", "--role", "admin"]
 ASKS_PASSWORD = b"Enter password for officer1: "
 READY = b"aws-cloudhsm > "
+ASKS_PLACE = b"\x1b[6n"  # of the cursor (ECMA-48, DSR), which a real terminal tells
 FOREVER = "time.sleep(300)"
 
 # A CLI in small steps, each of which a test can replace. It writes down who it is, what it was started with, and every
@@ -263,7 +263,7 @@ class Seat:
         script = ["-c", 'read start; "$@"; echo "ended: $?"; read end', "sh", *words]
         self.log = io.BytesIO()
         self.screen: pexpect.spawn[bytes] = pexpect.spawn(
-            "/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=60, dimensions=(40, 100)
+            "/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=120, dimensions=(40, 100)
         )
         self.screen.logfile_read = self.log
         self.mode = termios.tcgetattr(self.screen.child_fd)
@@ -274,7 +274,8 @@ class Seat:
 
     def wait_for(self, *texts: str | bytes) -> None:
         for text in texts:
-            self.screen.expect_exact(text if isinstance(text, bytes) else text.encode())
+            while self.screen.expect_exact([text if isinstance(text, bytes) else text.encode(), ASKS_PLACE]):
+                self.screen.send(b"\x1b[20;1R")
 
     def log_in(self) -> None:
         """Give the password, and wait for the terminal to be the user's."""
@@ -427,7 +428,7 @@ def test_the_terminal_goes_away(desk: Desk, step: str, trap: str) -> None:
     """Where the window is closed, tok-login ends by SIGHUP, or where it ignores that in one line, and the CLI too."""
     desk.fake()
     script = ["-c", f'{trap}; exec "$@" 2>messages', "sh", *desk.words()]
-    screen: Any = pexpect.spawn("/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=60)
+    screen: Any = pexpect.spawn("/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=120)
     screen.expect_exact(ASKS_PASSWORD)
     if step == "the user":
         screen.send(f"{PASSWORD}\r")
@@ -489,13 +490,6 @@ def ask_password():
     assert desk.heard() == 0
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_wrong_password_at_the_terminal(desk: Desk) -> None:
     """A wrong password is typed once, counted once, and the end of it."""
     with seat(desk) as person:
@@ -514,7 +508,9 @@ def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
     words = ["sh", "-c", f'"$@" {redirected}', "sh", *desk.words("--password", "file:password")]
     taken = Seat(desk, words)
     with closing(taken.screen):
-        assert "tok-login: there is no terminal to hand over\r\ntok-login: hint: a command" in taken.end(2)
+        assert (
+            "tok-login: standard input and output are not a terminal\r\ntok-login: hint: give a command" in taken.end(2)
+        )
     assert desk.pids() == []
 
 
@@ -559,8 +555,8 @@ def test_the_cli_is_split_as_a_shell_does(desk: Desk, cli: str, words: list[str]
         ("'./cli", "--cli: no closing quotation\n"),
         ('"./cli', "--cli: no closing quotation\n"),
         ("./cli \\", "--cli: no escaped character\n"),
-        ("", "--cli: no command\n"),
-        (" ", "--cli: no command\n"),
+        ("", "--cli: the command is empty\n"),
+        (" ", "--cli: the command is empty\n"),
     ],
 )
 def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
@@ -579,6 +575,8 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         (["--username", "officer1", "-k", "k", "--", "x"], "--role"),
         ([*USER, "--", "x"], "-k"),
         ([*USER, "-k", "k", "--bogus", "--", "x"], "--bogus"),
+        (["-u", "officer1", "-k", "k", "--", "x"], "option -u not recognized\ntok-login: hint: --username?\n"),
+        (["--username", "officer1", "-R", "admin", "-k", "k"], "option -R not recognized\ntok-login: hint: --role?\n"),
         (["--username", "o r", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a" * 32, "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a;b", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
@@ -590,14 +588,17 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--password", "pass:hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--password", "stdin:", "--", "x"], "--password: "),
-        ([*USER, "-k", "k", "--", ""], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "  "], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "-c", "user list", "-c", "user list\nquit"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user list\r"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "\x03"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user \x1b[2J"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user\tlist"], "a command for the CLI is one line of text\n"),
-        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI is one line of text\n"),
+        ([*USER, "-k", "k", "--", ""], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "  "], "a command for the CLI must be one line of text\n"),
+        (
+            [*USER, "-k", "k", "-c", "user list", "-c", "user list\nquit"],
+            "a command for the CLI must be one line of text\n",
+        ),
+        ([*USER, "-k", "k", "--", "user list\r"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "\x03"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \x1b[2J"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user\tlist"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI must be one line of text\n"),
     ],
 )
 def test_usage_errors(desk: Desk, words: list[str], said: str) -> None:
@@ -685,8 +686,8 @@ def test_where_the_password_is(desk: Desk, source: str) -> None:
     ("content", "said"),
     [
         (b"\n", "officer1: the password is empty\n"),
-        (b"for\x03practice\n", "a password with a control character cannot be typed\n"),
-        (b"for\x7fpractice\n", "a password with a control character cannot be typed\n"),
+        (b"for\x03practice\n", "the password has a control character, which cannot be typed\n"),
+        (b"for\x7fpractice\n", "the password has a control character, which cannot be typed\n"),
         (b"x" * 2000, "officer1: the password is longer than 1024 bytes\n"),
     ],
 )
@@ -707,12 +708,38 @@ def test_a_password_that_is_not_ascii(desk: Desk) -> None:
 
 
 def test_nobody_to_ask(desk: Desk) -> None:
-    """Without a terminal and --password there is one line and a hint, and nothing is typed."""
-    desk.fake()
+    """Without a terminal and --password there is one line and a hint, and nothing is started."""
     done = desk.run(*desk.words("--", "user list"), start_new_session=True)
     assert_refused(done, 2, "officer1: there is no terminal to ask for the password\n", "hint: use --password")
-    assert len(desk.lines("heard")) == 1
+    assert desk.pids() == []
     desk.assert_tidy(done.err)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("env:MISSING", "there is no such environment variable\n"),
+        ("file:missing", "missing: no such file or directory\n"),
+        ("file:tmp", "tmp: is a directory\n"),
+        ("fd:77", "descriptor 77: bad file descriptor\n"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--password", "--answer"])
+def test_a_source_that_is_not_there(desk: Desk, option: str, source: str, said: str) -> None:
+    """A secret that cannot be fetched is told before anything is started."""
+    words = ["--password", source] if option == "--password" else ["--password", "file:password"]
+    words += ["--answer", f"Really?={source}"] if option == "--answer" else []
+    done = desk.run(*desk.words(*words, "--", "user list"), start_new_session=True)
+    assert_refused(done, 2, f"tok-login: {option}: {said}")
+    assert desk.pids() == []
+
+
+def test_a_source_that_is_a_pipe(desk: Desk) -> None:
+    """A pipe in the place of a file is read once, and not spoilt before."""
+    os.mkfifo(desk.cwd / "pipe")
+    words = shlex.join(desk.words("--password", "file:pipe", "--", "user list"))
+    done = desk.sh(f"cat password >pipe & {words}", env=desk.env, start_new_session=True).check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
 
 
 # Commands.
@@ -746,7 +773,7 @@ def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
     """A command that is refused ends it with 1, and those behind it are not run."""
     delete = "user delete --username nobody --role admin"
     done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
-    done.check(1, "tok-login: ./cli: refused: tok-rehearse: there is no such user\n")
+    done.check(1, "tok-login: command 2: ./cli: refused: tok-rehearse: there is no such user\n")
     assert len(answers(done.out)) == 1 + done.out.count(b'"error_code":1')
     assert b'"users"' not in done.out
 
@@ -763,7 +790,7 @@ def test_a_command_without_an_answer(desk: Desk, command: str) -> None:
 def test_nothing_is_typed_at_a_question(desk: Desk) -> None:
     """At a question of a command, neither the password nor the next command is typed."""
     desk.fake("def run(line):\n    ask_password()")
-    assert_refused(desk.login(commands=("one", "two")), 2, "it shows: Enter password:\n")
+    assert_refused(desk.login(commands=("one", "two")), 2, "tok-login: command 1: ", "it shows: Enter password:\n")
     assert desk.lines("heard")[1:] == [PASSWORD, "", "one"]
 
 
@@ -779,7 +806,7 @@ def test_commands_on_standard_input(desk: Desk) -> None:
     desk.fake("def run(line):\n    reply({'line': line, 'a \\\\ \\\" b': [1.0, 1e5]})")
     words = desk.words("--password", "file:password", "-c", "-")
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, cwd=desk.cwd, env=desk.env, start_new_session=True) as child:
+    with desk.start(*words, stdin=pipe, stdout=pipe, start_new_session=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         for line in (b"one\n", b"\ntwo\r\n"):
@@ -800,7 +827,7 @@ def test_a_bad_line_on_standard_input(desk: Desk) -> None:
     desk.fake()
     words = desk.words("--password", "file:password", "-c", "-")
     done = desk.run(*words, stdin=b"one\ntwo\x03\nthree\n", start_new_session=True, env=desk.env)
-    done.check(2, "standard input: line 2: a command for the CLI is one line of text\n")
+    done.check(2, "standard input: line 2: a command for the CLI must be one line of text\n")
     assert done.out == b'{"error_code":0,"data":"one"}\n'
 
 
@@ -809,9 +836,7 @@ def test_the_cli_ends_while_commands_are_waited_for(desk: Desk) -> None:
     desk.fake("def run(line):\n    reply(line)\n    show(READY)\n    raise SystemExit")
     words = desk.words("--password", "file:password", "-c", "-")
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env, start_new_session=True
-    ) as child:
+    with desk.start(*words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as child:
         assert child.stdin is not None
         assert child.stderr is not None
         child.stdin.write(b"one\n")
@@ -863,13 +888,13 @@ def test_text(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--answer", "x"], "--answer: a question, = and a source"),
+        (["--answer", "x"], "--answer: expected QUESTION=SOURCE"),
         (["--answer", "x=hunter22"], "--answer: not a source of a secret\n"),
-        (["--timeout", "0"], "--timeout: a number of seconds"),
-        (["--timeout", "-1"], "--timeout: a number of seconds"),
-        (["-c", "user list"], "-c and COMMAND exclude each other\n"),
-        (["-p", "x"], "-p and -b belong to --signer\n"),
-        (["--signer", "x"], "-k and --signer exclude each other\n"),
+        (["--timeout", "0"], "--timeout: expected a number of seconds"),
+        (["--timeout", "-1"], "--timeout: expected a number of seconds"),
+        (["-c", "user list"], "-c and COMMAND cannot be used together\n"),
+        (["-p", "x"], "-p and -b go with --signer, not with -k\n"),
+        (["--signer", "x"], "-k and --signer cannot be used together\n"),
     ],
 )
 def test_more_usage_errors(desk: Desk, more: list[str], said: str) -> None:
@@ -905,14 +930,14 @@ def test_without_a_second_factor(desk: Desk) -> None:
     words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
     done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
     assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
-    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa and a key exclude each other\n")
+    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa cannot be used with -k or --signer\n")
 
 
 @pytest.mark.parametrize(
     ("digests", "said"),
     [
-        ("[DIGEST] * 2", "the CLI wrote the same token twice, and each HSM makes one of its own\n"),
-        ("[bytes([n]) * 32 for n in range(29)]", "the CLI wrote 29 tokens, and a cluster has 1 to 28 HSMs\n"),
+        ("[DIGEST] * 2", "the CLI wrote the same token twice, but each HSM makes its own\n"),
+        ("[bytes([n]) * 32 for n in range(29)]", "the CLI wrote 29 tokens, but a cluster has 1 to 28 HSMs\n"),
     ],
 )
 def test_not_an_oracle(desk: Desk, digests: str, said: str) -> None:
@@ -945,7 +970,12 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
 @pytest.mark.parametrize(
     ("steps", "status", "said", "passwords"),
     [
-        ("def hear_hidden():\n    hear()", 2, "it asks for a password, and would show it; nothing typed\n", 0),
+        (
+            "def hear_hidden():\n    hear()",
+            2,
+            "it asks for a password but would show it on the screen; nothing typed\n",
+            0,
+        ),
         (
             "def ask_password():\n    for _ in range(3):\n        show(PASSWORD)\n        hear_hidden()",
             2,
@@ -1011,7 +1041,7 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
         (
             REGISTRATION.format("hashlib.sha256(b'x').digest()"),
             2,
-            "the CLI wrote a token file of the kind quorum-registration, not one of a login\n",
+            "the CLI wrote a token file for quorum-registration, not for a login\n",
             1,
         ),
         (
@@ -1023,7 +1053,7 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
         (
             QUORUM,
             2,
-            "not one of a login\n",
+            "not for a login\n",
             1,
         ),
         ("def start():\n    raise SystemExit", 2, "./cli: it ended (exit status 0); it shows: nothing\n", 0),
@@ -1169,9 +1199,13 @@ def start():
 
 @pytest.mark.parametrize("word", ["y", "aws-cloudhsm > "])
 def test_a_flood(desk: Desk, word: str) -> None:
-    """Output without an end is given up."""
+    """Output without an end is given up; where it seemed to be the prompt for a moment, what follows is told."""
     desk.script(f"echo $$ $PPID >pid; exec yes '{word}'")
-    assert_refused(desk.login(), 2, "tok-login: ./cli: more than ")
+    done = desk.login().check(2)
+    *told, last = done.err.splitlines()
+    assert last.startswith("tok-login: ./cli: more than ")
+    assert set(told) <= ({f"tok-login: {word.strip()}"} if word.startswith("aws") else set())
+    assert done.out == b""
 
 
 @pytest.mark.parametrize(
@@ -1231,9 +1265,9 @@ def test_a_closed_pipe(desk: Desk, stream: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
-    done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, start_new_session=True, **streams)
-    os.close(writing)
-    assert done.returncode == -signal.SIGPIPE
+    with desk.start(*words, start_new_session=True, **streams) as child:
+        os.close(writing)
+        assert child.wait(120) == -signal.SIGPIPE
     desk.assert_tidy("")
 
 
@@ -1242,9 +1276,8 @@ def test_a_full_disk(desk: Desk) -> None:
     desk.fake()
     with Path("/dev/full").open("wb") as full:
         words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
-        pipe = subprocess.PIPE
-        done = subprocess.run(words, cwd=desk.cwd, env=desk.env, check=False, timeout=60, stdout=full, stderr=pipe)
-    assert (done.returncode, done.stderr) == (2, b"tok-login: standard output: no space left on device\n")
+        done = desk.run(*words, stdout=full)
+    assert (done.status, done.err) == (2, "tok-login: standard output: no space left on device\n")
     desk.assert_tidy("")
 
 
@@ -1273,7 +1306,12 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
     folder = desk.tmp / name
     folder.mkdir()
     done = desk.run(*desk.words("--password", "file:password", "--", "one"), env={**desk.env, "TMPDIR": str(folder)})
-    assert_refused(done, 2, "a name that the CLI may misread\n", "tok-login: hint: set TMPDIR to a plainer folder\n")
+    assert_refused(
+        done,
+        2,
+        "the CLI may misread this name\n",
+        "tok-login: hint: set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'\n",
+    )
     assert desk.lines("heard") == []
     folder.rmdir()
     desk.assert_tidy(done.err)
@@ -1328,5 +1366,5 @@ def test_a_cli_that_does_not_end(impatient: Callable[..., driver.Cli]) -> None:
     cli = impatient("printf 'aws-cloudhsm > '; read line; echo never; sleep 300")
     cli.wait_for("aws-cloudhsm > ")
     cli.type(b"quit")
-    with pytest.raises(ToktoolsError, match="/bin/sh: it does not end; it shows: never"):
+    with pytest.raises(ToktoolsError, match="/bin/sh: it did not end after quit; it shows: never"):
         cli.end()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import picture
 import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
 from rehearsing import PASSWORD, enrol
@@ -71,6 +72,19 @@ def desk(shell: Shell, keys: Path) -> Shell:
 
 
 # The recipes need signers of their own; test_recipes.py has them.
+@pytest.mark.parametrize("page", sorted((ROOT / "man").iterdir()), ids=lambda page: page.name)
+@pytest.mark.parametrize("command", ["mandoc -T utf8 -O width=80", "groff -mandoc -T utf8 -P -c -w w -r LL=80n"])
+def test_pages_fit_80_columns(page: Path, command: str) -> None:
+    """No line of a page is wider than 80 columns, and neither mandoc nor groff, which man-db runs, warns."""
+    program, *options = command.split()
+    need(program)
+    done = subprocess.run([program, *options, page], capture_output=True, check=True)
+    lines = re.sub(".\b", "", done.stdout.decode()).splitlines()
+    assert len(lines) > 40
+    assert [line for line in lines if len(line) > 80] == []
+    assert done.stderr == b""
+
+
 @pytest.mark.parametrize(
     "page",
     [page for page in sorted((ROOT / "man").iterdir()) if page.name not in {"tok-file.5", "tok-recipes.7"}],
@@ -90,6 +104,7 @@ def test_configuration_runs(desk: Shell) -> None:
     need("make")
     page = (ROOT / "man" / "toktools.7").read_text().split(".Sh CONFIGURATION", 1)[1].split("\n.Sh ", 1)[0]
     functions, makefile = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.MULTILINE | re.DOTALL)
+    functions, makefile = functions.replace("\\e", "\\"), makefile.replace("\\e", "\\")
     (desk.cwd / "keys").mkdir()
     for name in ("officer1.key", "officer1.pub"):
         shutil.copy(desk.cwd / name, desk.cwd / "keys" / name)
@@ -97,7 +112,7 @@ def test_configuration_runs(desk: Shell) -> None:
     environment = {**desk.env, "HOME": str(desk.cwd)}
     desk.sh(f"{functions}sign_login unsigned-tokens.json && approve -admin.token", env=environment).check(0)
     desk.run("tok-verify", "-p", "officer1.pub", "unsigned-tokens.json").check(0)
-    desk.write("Makefile", makefile.replace("\\e", "\\").encode())
+    desk.write("Makefile", makefile.encode())
     desk.run("make", "approved.token").check(0)
     desk.run("tok-verify", "-p", "officer1=officer1.pub", "--", "approved.token", "-admin.token").check(0)
     desk.run("make", "-B", "approved.token", "KEY=admin3.key").check(2, "not made by the given key")
@@ -109,15 +124,25 @@ def blocks(text: str) -> list[str]:
 
 def test_readme_pipeline_runs(desk: Shell) -> None:
     """The pipeline at the top of the README signs the file and verifies it."""
-    done = desk.sh(f"set -e\n{blocks((ROOT / 'README.md').read_text())[0]}").check(0)
+    done = desk.sh(f"set -e\n{blocks((ROOT / 'README.md').read_text())[1]}").check(0)
     assert done.out.decode() == "".join(f"unsigned-tokens.json: token {n}: OK\n" for n in (1, 2, 3))
     assert desk.read("unsigned-tokens.json") == desk.read("signed-tokens.json")
+
+
+def test_picture_of_the_readme(shell: Shell) -> None:
+    """The README's picture is what its first command shows today at the stand-in; "make picture" draws it anew."""
+    need("openssl")
+    shown = picture.record(shell.bin)
+    assert picture.PICTURE.read_text() == picture.draw(shown)
+    readme = (ROOT / "README.md").read_text()
+    assert f"$ {blocks(readme)[0].strip()} \\" == shown[0]
+    assert re.search(r"!\[[^]]{20,}\]\(docs/login\.svg\)", readme)
 
 
 def test_readme_demo_runs(shell: Shell) -> None:
     """The first command of the README signs, verifies AWS's sample, and catches the broken copy."""
     need("make")
-    (command,) = (line for line in blocks((ROOT / "README.md").read_text())[1].splitlines() if "demo" in line)
+    (command,) = (line for line in blocks((ROOT / "README.md").read_text())[2].splitlines() if "demo" in line)
     home = Path(sys.prefix)
     if not (home / "ready").exists() and not os.environ.get("CI"):
         pytest.skip("these tests do not run in an environment that make has set up")
@@ -128,12 +153,12 @@ def test_readme_demo_runs(shell: Shell) -> None:
     assert "broken.json: token 1: FAILED" in out
 
 
-def test_readme_install_runs(shell: Shell) -> None:
-    """The README's install command works twice, also for a relative folder; commands and pages are then to be found."""
+def test_readme_install_runs(shell: Shell, keys: Path) -> None:
+    """The README's install command works twice, also for a relative folder; what it has installed is used, and goes."""
     need("make", "man")
     if not os.environ.get("CI"):
         pytest.skip("pip would fetch the libraries; that is for CI")
-    command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[2].splitlines())
+    command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[3].splitlines())
     assert command.startswith('make install PREFIX="$HOME/.local"')
     environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}
     shell.sh(command, cwd=ROOT, env=environment, timeout=300).check(0)
@@ -149,6 +174,10 @@ def test_readme_install_runs(shell: Shell) -> None:
         assert found_page == str(path.resolve())
     for name, text in completions.files().items():
         assert (shell.cwd / ".local/share" / name).read_text() == text
+    shutil.copy(keys / "pkcs8.pem", shell.cwd / "key.pem")
+    assert len(shell.sh(f"echo {'A' * 43}= | tok-sign -k key.pem", env=found).check(0).out) == 345
+    shell.run("make", "uninstall", f"PREFIX={relative}", cwd=ROOT, env=environment).check(0)
+    assert not [path for path in (shell.cwd / ".local").rglob("*") if not path.is_dir()]
 
 
 def test_install_refuses_a_blank(shell: Shell) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import termios
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, Shell
 
-SLOW = "sleep 1.2; openssl pkeyutl -sign -inkey key.pem -pkeyopt digest:sha256"
+QUICK = "openssl pkeyutl -sign -inkey key.pem -pkeyopt digest:sha256"
+SLOW = f"sleep 1.2; {QUICK}"
 
 
 def on_a_terminal(shell: Shell, script: str, streams: tuple[str, ...], **environment: str) -> tuple[int, str]:
@@ -79,23 +80,38 @@ def test_no_colours_in_a_pipe(desk: Shell) -> None:
     assert b"\x1b" not in desk.read("out")
 
 
+def at_times(desk: Shell, command: str, times: str) -> str:
+    """Return a command whose clock shows these times: when it starts, and when each is done."""
+    start = f"import toktools.onscreen as o; o.monotonic = iter({times}).__next__"
+    return (
+        f"'{desk.bin / 'python'}' -c '{start}; from toktools.commands.{command} import main; raise SystemExit(main())'"
+    )
+
+
 def test_progress(desk: Shell) -> None:
-    """After two seconds a line counts what is done, and at the end it is gone."""
+    """After some time a line counts what is done, and at the end it is gone."""
     status, got = on_a_terminal(desk, f"tok-extract f.json | tok-exec -- sh -c '{SLOW}' > out", ("stderr",))
     assert status == 0
-    assert got.startswith("\rtok-exec: 2 signed\x1b[K\r")
-    assert got.endswith("\r\x1b[K")
+    assert re.fullmatch(r"(\rtok-exec: [123] signed\x1b\[K\r){1,3}\r\x1b\[K", got)
     assert len(desk.read("out").splitlines()) == 3
+
+
+def test_progress_after_two_seconds(desk: Shell) -> None:
+    """It begins after two seconds, and changes after a fifth of one."""
+    command = at_times(desk, "exec", "(5, 6.9, 7, 7.1, 7.25)")
+    stream = f"{{ tok-extract f.json; tok-extract -n 1 f.json; }} | {command}"
+    status, got = on_a_terminal(desk, f"{stream} -- sh -c '{QUICK}' > out", ("stderr",))
+    assert (status, got) == (0, "\rtok-exec: 2 signed\x1b[K\r\rtok-exec: 4 signed\x1b[K\r\r\x1b[K")
 
 
 def test_progress_and_a_message(desk: Shell) -> None:
     """A message stands alone on its line."""
-    script = f"{{ tok-extract f.json; echo nonsense; }} | tok-exec -- sh -c '{SLOW}' > out"
+    command = at_times(desk, "exec", "(0, 1, 2, 2.1)")
+    script = f"{{ tok-extract f.json; echo nonsense; }} | {command} -- sh -c '{QUICK}' > out"
     status, got = on_a_terminal(desk, script, ("stderr",))
     assert status == 2
     before, message = got.split("tok-exec: standard input: line 4")
-    assert before.startswith("\rtok-exec: 2 signed\x1b[K\r")
-    assert before.endswith("\r\x1b[K")
+    assert before == "\rtok-exec: 2 signed\x1b[K\r\r\x1b[K"
     assert "signed" not in message
 
 
@@ -106,7 +122,8 @@ def test_progress_and_a_message(desk: Shell) -> None:
 )
 def test_no_progress(desk: Shell, streams: tuple[str, ...], variables: dict[str, str]) -> None:
     """Nothing is counted where standard error is no terminal, or the signatures go to the terminal themselves."""
-    _, got = on_a_terminal(desk, f"tok-extract f.json | tok-exec -- sh -c '{SLOW}'", streams, **variables)
+    command = at_times(desk, "exec", "range(0, 99, 3)")
+    _, got = on_a_terminal(desk, f"tok-extract f.json | {command} -- sh -c '{QUICK}'", streams, **variables)
     assert "\x1b" not in got
     assert "tok-exec: " not in got
 
@@ -114,12 +131,11 @@ def test_no_progress(desk: Shell, streams: tuple[str, ...], variables: dict[str,
 def test_progress_of_a_stream(desk: Shell) -> None:
     """tok-sign counts too, as long as its stream goes on; quick work shows nothing."""
     digest = desk.run("tok-extract", "-n", "1", "f.json").out.decode().strip()
-    script = f"{{ echo {digest}; sleep 2.5; echo {digest}; }} | tok-sign -k key.pem > out"
-    status, got = on_a_terminal(desk, script, ("stderr",))
-    assert (status, got) == (0, "\rtok-sign: 2 signed\x1b[K\r\r\x1b[K")
-    started = time.monotonic()
-    status, got = on_a_terminal(desk, "tok-extract f.json | tok-sign -k key.pem > out", ("stderr",))
-    assert (status, got) == (0, "") or time.monotonic() - started > 2
+    two = f"{{ echo {digest}; until [ -s out ]; do sleep 0.05; done; echo {digest}; }}"
+    for second, shown in (("2", "\rtok-sign: 2 signed\x1b[K\r\r\x1b[K"), ("1.9", "")):
+        command = at_times(desk, "sign", f"(0, 1.8, {second})")
+        script = f"rm -f out; {two} | {command} -k key.pem > out"
+        assert on_a_terminal(desk, script, ("stderr",)) == (0, shown)
 
 
 def test_progress_of_verifying(desk: Shell) -> None:

@@ -132,14 +132,14 @@ def test_list_in_its_own_word(text: str) -> None:
         (extract.TOOL, ["-n"], "option -n requires argument"),
         (extract.TOOL, ["-n", "0"], "-n: tokens are counted upwards from 1"),
         (extract.TOOL, ["-r=1"], "option - not recognized"),
-        (extract.TOOL, ["-r", "-s", "token"], "-r and -s exclude each other"),
+        (extract.TOOL, ["-r", "-s", "token"], "-r and -s cannot be used together"),
         (extract.TOOL, ["-n", "1", "-n", "2"], "-n is given twice"),
         (merge.TOOL, [], "FILE is missing"),
-        (merge.TOOL, ["-i", "-o", "out.json", "f.json"], "-i and -o exclude each other"),
+        (merge.TOOL, ["-i", "-o", "out.json", "f.json"], "-i and -o cannot be used together"),
         (sign.TOOL, [], "-k KEY is missing"),
         (merge.TOOL, ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
         (merge.TOOL, ["-u", "admin2", "-R", "owner", "f.json"], "-R: a role is admin or crypto-user"),
-        (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals exclude each other"),
+        (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals cannot be used together"),
         (verify.TOOL, ["--need", "0", "f.json"], "--need: not a number from 1 to 8"),
         (verify.TOOL, ["-p"], "-p"),
     ],
@@ -253,6 +253,7 @@ def test_both_forms_are_one_option(tool: Tool) -> None:
 
 # The long options that there were before every letter had one.
 OLD = {
+    "tok-enroll": ["--help", "--version"],
     "tok-exec": ["--help", "--version"],
     "tok-extract": ["--help", "--version"],
     "tok-inspect": ["--json", "--hex", "--help", "--version"],

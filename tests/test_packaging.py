@@ -111,20 +111,29 @@ def links(prefix: Path) -> set[str]:
     return {str(path.relative_to(prefix)) for path in found}
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_install_and_uninstall(bundle: Bundle, umask: int) -> None:
-    """Whatever the umask, all may run what is installed and nobody else may write it; what came goes again."""
-    bundle.install(umask=umask)
-    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
-    found = links(bundle.prefix)
-    assert {f"bin/{command}" for command in COMMANDS} <= found
-    assert {f"share/man/man{page[-1]}/{page}" for page in PAGES} <= found
-    paths = [path for path in bundle.prefix.rglob("*") if not path.is_symlink()]
+def check_modes(prefix: Path) -> None:
+    """Assert that all may run what is installed, and nobody else may write it."""
+    paths = [path for path in prefix.rglob("*") if not path.is_symlink()]
     assert len(paths) > 100
-    for path in (bundle.prefix, *paths):
+    for path in (prefix, *paths):
         mode = path.stat().st_mode & 0o777
         assert mode in {0o755, 0o644}, path
         assert mode == 0o755 or not (path.is_dir() or (path.name in COMMANDS and path.parent.name == "bin")), path
+
+
+def test_destdir_and_uninstall(bundle: Bundle) -> None:
+    """With DESTDIR it is put there and runs at its prefix, of which nothing is made yet; what came goes again."""
+    bundle.install("--destdir", str(bundle.home / "image"), umask=0o000)
+    assert not bundle.prefix.exists()
+    image = bundle.home / "image" / bundle.prefix.relative_to("/")
+    found = links(image)
+    assert {f"bin/{command}" for command in COMMANDS} <= found
+    assert {f"share/man/man{page[-1]}/{page}" for page in PAGES} <= found
+    check_modes(image)
+    named = subprocess.run(["grep", "-rIl", str(bundle.home / "image"), str(image)], capture_output=True, check=False)
+    assert named.stdout == b""
+    image.rename(bundle.prefix)
+    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
     for path in (bundle.prefix / "lib" / "toktools" / "bin").glob("tok-*"):
         assert path.read_text().startswith(f"#!{bundle.prefix}/lib/toktools/bin/python")
     bundle.install("--uninstall")
@@ -133,7 +142,10 @@ def test_install_and_uninstall(bundle: Bundle, umask: int) -> None:
 
 
 def test_upgrade(bundle: Bundle) -> None:
-    """An upgrade leaves nothing of the older version, and what others have put there as it was."""
+    """An upgrade leaves nothing of the older version, and what others have put there as it was.
+
+    Whatever the umask, here and with DESTDIR, all may run what is installed and nobody else may write it.
+    """
     home = bundle.prefix / "lib" / "toktools"
     old = [home / "bin" / "tok-gone", home / "lib" / "python3.1" / "gone.py", home / "share/man/man1/tok-gone.1"]
     for path in old:
@@ -146,8 +158,10 @@ def test_upgrade(bundle: Bundle) -> None:
         (folder / "elsewhere").symlink_to("/bin/sh")
     (bundle.prefix / "bin" / "tok-gone").symlink_to("../lib/toktools/bin/tok-gone")
     (mans / "tok-gone.1").symlink_to("../../../lib/toktools/share/man/man1/tok-gone.1")
-    bundle.install()
+    bundle.install(umask=0o077)
     assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
+    assert {f"bin/{command}" for command in COMMANDS} <= links(bundle.prefix)
+    check_modes(home)
     assert not list(bundle.prefix.rglob("*gone*"))
     assert sorted(path.name for path in home.parent.iterdir()) == ["toktools"]
     # One that fails leaves what is there as it is.
@@ -160,18 +174,6 @@ def test_upgrade(bundle: Bundle) -> None:
     bundle.install("--uninstall")
     left = {str(path.relative_to(bundle.prefix)) for path in bundle.prefix.rglob("*") if not path.is_dir()}
     assert left == {f"{folder}/{name}" for folder in ("bin", "share/man/man1") for name in ("other", "elsewhere")}
-
-
-def test_destdir(bundle: Bundle) -> None:
-    """With DESTDIR it is put there and runs at its prefix, of which nothing is made yet."""
-    bundle.install("--destdir", str(bundle.home / "image"))
-    assert not bundle.prefix.exists()
-    image = bundle.home / "image" / bundle.prefix.relative_to("/")
-    assert {f"bin/{command}" for command in COMMANDS} <= links(image)
-    named = subprocess.run(["grep", "-rIl", str(bundle.home / "image"), str(image)], capture_output=True, check=False)
-    assert named.stdout == b""
-    image.rename(bundle.prefix)
-    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
 
 
 def test_damaged_bundle(bundle: Bundle) -> None:
@@ -197,17 +199,3 @@ def test_wrong_options(bundle: Bundle, words: list[str], said: str) -> None:
     assert said in told
     assert told.count("\n") == 1
     assert not bundle.prefix.exists()
-
-
-@pytest.mark.skipif(not os.environ.get("CI"), reason="it fetches the libraries, as CI does")
-def test_make_install(tmp_path: Path) -> None:
-    """Make installs from the checkout what it uninstalls."""
-    need("make", "openssl")
-    home = checkout(tmp_path / "checkout")
-    make = ["make", "-s", f"PREFIX={tmp_path / 'prefix'}", f"PYTHON={sys.executable}"]
-    subprocess.run([*make, "install"], cwd=home, check=True)
-    script = "openssl genrsa -out key.pem 2048; echo {}= | PATH=$PWD/prefix/bin:$PATH tok-sign -k key.pem"
-    done = subprocess.run(["sh", "-c", script.format("A" * 43)], cwd=tmp_path, capture_output=True, check=True)
-    assert len(done.stdout) == 345
-    subprocess.run([*make, "uninstall"], cwd=home, check=True)
-    assert not [path for path in (tmp_path / "prefix").rglob("*") if not path.is_dir()]

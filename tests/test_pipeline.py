@@ -96,14 +96,16 @@ def test_no_more_is_read_than_the_jobs_need(monkeypatch: pytest.MonkeyPatch, out
 
     def sign(digest: bytes) -> bytes:
         if number_of(digest) == 1:
-            gate.wait(20)
+            gate.wait(120)
         return digest * 8
 
     feed(monkeypatch, stream())
     held: list[int] = []
 
     def look() -> None:
-        time.sleep(0.5)
+        while len(read) < 8:
+            time.sleep(0.01)
+        time.sleep(0.2)  # in which a ninth would come
         held.append(len(read))
         gate.set()
 

@@ -484,7 +484,7 @@ def test_the_pin_stays_inside(desk: Desk, signature: bytes) -> None:
         assert {path.read_text() for path in about.glob("task/*/children")} <= {""}
         assert found() == before
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     assert found() == before
 
 

@@ -74,14 +74,9 @@ def users_in(path: Path) -> list[str]:
 def interactive(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     """Start a shell at pipes, with its messages among its answers, and kill it in the end."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        ["tok-rehearse", "--state", STATE, "interactive"],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=subprocess.STDOUT,
-        cwd=shell.cwd,
-        env=shell.unmeasured,
-        bufsize=0,
+    command = ("tok-rehearse", "--state", STATE, "interactive")
+    with shell.start(
+        *command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, env=shell.unmeasured, bufsize=0
     ) as process:
         try:
             yield process
@@ -99,7 +94,7 @@ def read_until(process: subprocess.Popen[bytes], text: str) -> str:
     assert process.stdout is not None
     shown = b""
     while text.encode() not in shown:
-        assert select.select([process.stdout], [], [], 60)[0], shown
+        assert select.select([process.stdout], [], [], 120)[0], shown
         chunk = os.read(process.stdout.fileno(), 4096)
         assert chunk, shown
         shown += chunk
@@ -466,7 +461,7 @@ def test_a_file_that_is_spoilt_under_a_shell(desk: Shell) -> None:
         desk.write(STATE, spoilt)
         type_line(process, "user list")
         assert f"tok-rehearse: {STATE}: file is not a database" in read_until(process, "not a database")
-        assert process.wait(60) == 2
+        assert process.wait(120) == 2
         assert desk.read(STATE) == spoilt
 
 
@@ -658,15 +653,10 @@ def held(path: Path) -> Iterator[None]:
 def test_a_shell_that_starts_waits_for_another(desk: Shell) -> None:
     """A shell that starts while another is in the middle of a command waits for it, and then works."""
     with held(desk.cwd / STATE):
-        process = subprocess.Popen(
-            ["tok-rehearse", "--state", STATE, "user", "list"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=desk.cwd,
-            env=desk.unmeasured,
-        )
+        command = ("tok-rehearse", "--state", STATE, "user", "list")
+        process = desk.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=desk.unmeasured)
         assert is_silent(process)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, b"Traceback" in err) == (0, False)
     assert [user["username"] for user in json.loads(out)["data"]["users"]] == ["admin", "app_user"]
 
@@ -706,17 +696,27 @@ def test_a_shell_that_waits_in_vain(path: Path, monkeypatch: pytest.MonkeyPatch)
 # --- a shell that is killed
 
 WRITES = "pwrite64,fdatasync,fsync,unlink"
+REHEARSE = "from toktools.commands.rehearse import main\nraise SystemExit(main())"
 POINTS = 80
 """More than the system calls among those that a command makes."""
 
 
-def killed_at(shell: Shell, number: int, *command: str | Path) -> bool:
-    """Run a command, and kill it at its first, second, ... system call that writes; say whether it got that far."""
+def killed_at(shell: Shell, number: int, code: str, *words: str) -> bool:
+    """Run lines of Python, and kill it at its first, second, ... system call that writes; say if it got that far."""
     inject = f"{WRITES}:signal=KILL:when={number}"
-    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={WRITES}", "-e", f"inject={inject}"]
-    done = shell.run(*strace, *command, env=shell.unmeasured)
-    assert done.status in (0, -signal.SIGKILL, 128 + signal.SIGKILL), done
-    return done.status != 0
+    strace = ("strace", "-f", "-o", os.devnull, "-e", f"trace={WRITES}", "-e", f"inject={inject}")
+    pipe = subprocess.PIPE
+    command = (str(shell.bin / "python"), "-c", f"import os\nos.read(0, 1)\n{code}", *words)
+    with (
+        shell.start(*command, stdin=pipe, stdout=subprocess.DEVNULL, env=shell.unmeasured) as process,
+        subprocess.Popen([*strace, "-p", str(process.pid)], stderr=pipe) as tracer,
+    ):
+        assert tracer.stderr is not None
+        assert b"attached" in tracer.stderr.readline()
+        process.communicate(b"\n", timeout=120)
+        tracer.communicate(timeout=120)
+    assert process.returncode in (0, -signal.SIGKILL)
+    return process.returncode != 0
 
 
 def need_tracing(shell: Shell) -> None:
@@ -731,9 +731,7 @@ def test_killed_at_every_write_to_a_new_file(shell: Shell) -> None:
     path, outcomes = shell.cwd / STATE, []
     for number in range(1, POINTS):
         path.unlink(missing_ok=True)
-        if not killed_at(
-            shell, number, "tok-rehearse", "--state", STATE, "cluster", "activate", "--password", PASSWORD
-        ):
+        if not killed_at(shell, number, REHEARSE, "--state", STATE, "cluster", "activate", "--password", PASSWORD):
             break
         outcomes.append(users_in(path))
     else:
@@ -776,7 +774,7 @@ def test_killed_at_every_write_to_a_state(shell: Shell) -> None:
     old, new = (4, 2, 2), (3, 3, 1)
     for number in range(1, POINTS):
         path.write_bytes(original)
-        if not killed_at(shell, number, shell.bin / "python", "-c", CHANGE):
+        if not killed_at(shell, number, CHANGE):
             break
         outcomes.append(kept(path))
     else:

@@ -22,6 +22,7 @@ import pexpect
 import pytest
 from conftest import ROOT, Done, Shell, need
 from rehearsing import PASSWORD, enrol
+from terminal import Spawn
 
 from toktools import __version__
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
@@ -146,7 +147,9 @@ def users(desk: Shell) -> dict[str, dict[str, Any]]:
 
 def sign(desk: Shell, file: str = "unsigned-tokens.json", key: str = "officer1.key") -> None:
     """Sign a token file with the filters, in a terminal of their own."""
-    desk.sh(f"set -e; tok-extract {file} | tok-sign -k {key} | tok-merge -i {file}").check(0)
+    digests = desk.run("tok-extract", file).check(0).out
+    signatures = desk.run("tok-sign", "-k", key, stdin=digests).check(0).out
+    desk.run("tok-merge", "-i", file, stdin=signatures).check(0)
 
 
 def mfa_login(cli: Cli, desk: Shell, key: str = "officer1.key") -> tuple[int, Any]:
@@ -200,8 +203,7 @@ def start(desk: Shell) -> Iterator[Start]:
 
     def start(*options: str) -> Cli:
         words = list(options) or ["--state", "state", "interactive"]
-        program = str(desk.bin / "tok-rehearse")
-        opened.append(Cli(pexpect.spawn(program, words, 60, cwd=desk.cwd, env=desk.env, encoding="utf-8")))
+        opened.append(Cli(Spawn(desk, desk.bin / "tok-rehearse", *words)))
         opened[-1].until(READY)
         return opened[-1]
 
@@ -252,9 +254,9 @@ def test_login_with_the_documented_tools(start: Start, desk: Shell) -> None:
 
 def test_login_at_a_pipe(desk: Shell) -> None:
     """A program at pipes reads the same session as a person, less the password and the notice."""
-    command = [str(desk.bin / "tok-rehearse"), "--state", "state", "interactive"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env) as process:
+    command = ("tok-rehearse", "--state", "state", "interactive")
+    with desk.start(*command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(f"{MFA_LOGIN}\n{PASSWORD}\n".encode())
@@ -265,7 +267,7 @@ def test_login_at_a_pipe(desk: Shell) -> None:
             assert chunk, shown
             shown += chunk
         sign(desk)
-        out, err = process.communicate(b"./unsigned-tokens.json\nquit\n", timeout=60)
+        out, err = process.communicate(b"./unsigned-tokens.json\nquit\n", timeout=120)
     answer = json.dumps({"error_code": 0, "data": OFFICER}, indent=2).splitlines()
     lines = [f"{READY}{MFA_LOGIN}", ENTER, f"{SIGNED}./unsigned-tokens.json", *answer, f"{READY}quit"]
     assert (shown + out).decode() == "".join(f"{line}\n" for line in lines)
@@ -821,7 +823,7 @@ def test_ctrl_z_at_a_hidden_question(desk: Shell) -> None:
     """Ctrl-Z at a hidden question gives the echo back, and after fg the question is put again, without echo."""
     need("sh", "stty")
     script = "set -m; tok-rehearse --state state interactive; stty -a; echo stopped; read -r go; fg; echo ended $?"
-    cli = Cli(pexpect.spawn("sh", ["-c", script], 60, cwd=desk.cwd, env=desk.env, encoding="utf-8"))
+    cli = Cli(pexpect.spawn("sh", ["-c", script], 120, cwd=desk.cwd, env=desk.env, encoding="utf-8"))
     cli.until(READY)
     cli.type(CLERK_LOGIN)
     cli.until(ENTER)
@@ -852,7 +854,7 @@ def test_reader_gone_at_a_hidden_question(desk: Shell) -> None:
             stderr=subprocess.PIPE,
             cwd=desk.cwd,
             env=desk.env,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == -signal.SIGPIPE
@@ -1015,10 +1017,8 @@ def test_shells_at_once(desk: Shell) -> None:
     """Shells that change one state at the same time lose nothing, and leave it whole."""
     names = [f"user{number}" for number in range(6)]
     pipe = subprocess.PIPE
-    command = [str(desk.bin / "tok-rehearse"), "--state", "state", "interactive"]
-    shells = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=desk.cwd, env=desk.env) for _ in names
-    ]
+    command = ("tok-rehearse", "--state", "state", "interactive")
+    shells = [desk.start(*command, stdin=pipe, stdout=pipe, stderr=pipe) for _ in names]
     for name, process in zip(names, shells):
         assert process.stdin is not None
         lines = [ADMIN_LOGIN, PASSWORD, f"user create --username {name} --role crypto-user", PASSWORD, PASSWORD]
@@ -1055,7 +1055,7 @@ def displays() -> list[str]:
     """Return the literal displays of the page's examples."""
     text = (ROOT / "man" / "tok-rehearse.1").read_text().split(".Sh EXAMPLES", 1)[1].split("\n.Sh ", 1)[0]
     return [
-        block.replace("\\e", "\\")
+        block.replace("\\e", "\\").replace("path\n(press", "path (press")  # folded, to fit the page
         for block in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", text, re.MULTILINE | re.DOTALL)
     ]
 

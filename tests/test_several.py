@@ -91,7 +91,9 @@ def test_json_of_verify(several: Shell) -> None:
         json.loads(several.run("tok-verify", "--json", "-p", OFFICER1_PUB, stdin=SIGNED.read_bytes()).out)["file"]
         is None
     )
-    several.run("tok-verify", "--json", "-q", "-p", OFFICER1_PUB, "a.json").check(2, "-q and --json exclude each other")
+    several.run("tok-verify", "--json", "-q", "-p", OFFICER1_PUB, "a.json").check(
+        2, "-q and --json cannot be used together"
+    )
 
 
 def test_members_of_json_are_in_the_manual() -> None:

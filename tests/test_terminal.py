@@ -8,7 +8,6 @@ import random
 import select
 import signal
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -82,12 +81,9 @@ class Desk:
 
     def ask(self, kind: str) -> subprocess.Popen[bytes]:
         """Put a question, by a process that is the leader itself."""
-        script = 'exec 3<>"$0" <&3 >&3 2>&3 3>&-; exec "$@"'
-        program = subprocess.Popen(
-            ["sh", "-c", script, os.ttyname(self.line), sys.executable, "-c", PROGRAM + KINDS[kind]],
-            start_new_session=True,
-            env=self.shell.unmeasured,
-        )
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), self.line)
+        command = (self.shell.bin / "python", "-c", PROGRAM + KINDS[kind])
+        program = self.shell.start(*command, terminal=os.ttyname(self.line), env=self.shell.unmeasured, **streams)
         self.programs.append(program)
         return program
 
@@ -99,11 +95,20 @@ class Desk:
         return termios.tcgetattr(self.line)
 
     def wait_for(self, text: bytes, count: int = 1) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.shown.count(text) < count:
             assert time.monotonic() < deadline, self.shown
             if select.select([self.screen], [], [], 1)[0]:
                 self.shown += os.read(self.screen, 4096)
+
+    def end_of(self, program: subprocess.Popen[bytes]) -> int:
+        """Read until a program has ended, and what is there then; return its exit status."""
+        deadline = time.monotonic() + 120
+        while program.poll() is None:
+            assert time.monotonic() < deadline, self.shown
+            self.read_on(0.01)
+        self.read_on(0)
+        return program.returncode
 
     def read_on(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -145,8 +150,7 @@ def test_the_whole_line_in_any_mode(desk: Desk, mode: str, kind: str) -> None:
     for key in b"S3cret \xc3\xbc lina\x7fe\r":
         desk.type(bytes([key]))
         time.sleep(0.002)
-    assert program.wait(30) == 0
-    desk.read_on(0.05)
+    assert desk.end_of(program) == 0
     answer = "S3cret \u00fc line"
     printed = repr(answer) if kind == "stand-in" else repr(answer.encode() + b"\n")
     printed = answer if kind == "stand-in" else printed
@@ -165,7 +169,7 @@ def test_keys_that_end_it_in_any_mode(desk: Desk, mode: str, keys: bytes) -> Non
     program = desk.ask("hidden")
     desk.wait_for(QUESTION)
     desk.type(keys)
-    assert program.wait(30) == -(signal.SIGINT if keys.endswith(b"\x03") else signal.SIGQUIT)
+    assert desk.end_of(program) == -(signal.SIGINT if keys.endswith(b"\x03") else signal.SIGQUIT)
     assert desk.modes() == before
 
 
@@ -179,9 +183,7 @@ def test_a_line_that_is_too_long(desk: Desk, kind: str, size: int) -> None:
         desk.type(b"x" * min(500, size - at))
         desk.read_on(0.02)
     desk.type(b"\r")
-    desk.read_on(0.5)
-    status = program.wait(30)
-    desk.read_on(0.05)
+    status = desk.end_of(program)
     if size <= 4094:
         assert status == 0
         assert b"x" * size + b"\\n" in desk.shown
@@ -199,8 +201,7 @@ def test_the_pass_phrase_that_is_too_long(desk: Desk, keys: Path) -> None:
         desk.type(b"x" * 500)
         time.sleep(0.02)
     desk.type(b"\r")
-    assert program.wait(30) == 2
-    desk.read_on(0.05)
+    assert desk.end_of(program) == 2
     assert b"pbes2.pem: a line of more than 4094 bytes, which a terminal cuts off\r\n" in desk.shown
     assert not select.select([desk.line], [], [], 0)[0]
     assert b"xxx" not in desk.shown
@@ -213,11 +214,11 @@ def test_typed_ahead(desk: Desk) -> None:
     hidden = desk.ask("hidden")
     desk.wait_for(QUESTION)
     desk.type(ANSWER + b"\r")
-    assert hidden.wait(30) == 0
+    assert desk.end_of(hidden) == 0
     desk.wait_for(repr(ANSWER + b"\n").encode())
     desk.type(b"early\r")
     visible = desk.ask("visible")
-    assert visible.wait(30) == 0
+    assert desk.end_of(visible) == 0
     desk.wait_for(b"b'early\\n'")
 
 
@@ -227,7 +228,7 @@ def test_nothing_is_left_for_the_shell(desk: Desk) -> None:
     desk.wait_for(QUESTION)
     desk.type(b"half of it")
     os.kill(program.pid, signal.SIGTERM)
-    assert program.wait(30) == -signal.SIGTERM
+    assert desk.end_of(program) == -signal.SIGTERM
     desk.type(b"\r")
     assert os.read(desk.line, 100) == b"\n"
 
@@ -241,7 +242,7 @@ def test_modes_that_change_during_the_question(desk: Desk) -> None:
     subprocess.run(["stty", "raw", "echo"], stdin=desk.line, check=False, stderr=subprocess.DEVNULL)
     desk.wait_for(QUESTION, 2)
     desk.type(ANSWER + b"\r")
-    assert program.wait(30) == 0
+    assert desk.end_of(program) == 0
     desk.wait_for(repr(ANSWER + b"\n").encode())
     flags = desk.modes()[3]
     assert flags & termios.ECHO
@@ -254,7 +255,7 @@ def test_only_what_was_changed_is_put_back(desk: Desk) -> None:
     desk.wait_for(QUESTION)
     desk.stty("tostop", "-ixon", "intr", "^K")
     desk.type(ANSWER + b"\r")
-    assert program.wait(30) == 0
+    assert desk.end_of(program) == 0
     modes = desk.modes()
     assert modes[3] & termios.TOSTOP
     assert not modes[0] & termios.IXON
@@ -273,19 +274,28 @@ def name_of(number: int) -> str:
     return getattr(number, "name", str(number))
 
 
-def test_the_list_of_signals_is_whole() -> None:
+DO_NOTHING = """
+import os, signal, sys
+number = int(sys.argv[1])
+signal.signal(number, signal.SIG_DFL)
+os.kill(os.getpid(), number)
+"""
+
+
+def test_the_list_of_signals_is_whole(shell: Shell) -> None:
     """What ends a process that does nothing about it is in the list, tried out; but for faults."""
     deadly = []
     for number in CATCHABLE:
-        program = subprocess.Popen(["sleep", "9"], preexec_fn=lambda n=number: signal.signal(n, signal.SIG_DFL))  # type: ignore[misc] # noqa: PLW1509
-        time.sleep(0.01)
-        program.send_signal(number)
-        try:
-            program.wait(0.2)
-            deadly.append(number)
-        except subprocess.TimeoutExpired:
+        program = shell.start(shell.bin / "python", "-c", DO_NOTHING, str(int(number)), env=shell.unmeasured)
+        _, status = os.waitpid(program.pid, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
             program.kill()
             program.wait()
+            continue
+        program.returncode = os.waitstatus_to_exitcode(status)
+        assert program.returncode in (0, -number)
+        if program.returncode:
+            deadly.append(number)
     assert deadly
     assert set(deadly) - set(FAULTS) == set(signals.DEADLY)
 
@@ -299,8 +309,7 @@ def test_a_deadly_signal(desk: Desk, kind: str, number: int) -> None:
     desk.wait_for(QUESTION)
     assert desk.modes() != before or kind == "visible"
     os.kill(program.pid, number)
-    assert program.wait(30) == -number
-    desk.read_on(0.02)
+    assert desk.end_of(program) == -number
     assert desk.shown.replace(b"\r\n", b"") == QUESTION
     assert desk.modes() == before
 
@@ -312,7 +321,7 @@ def test_a_signal_that_stops(desk: Desk, kind: str, number: int) -> None:
     before = desk.modes()
     # A job of a shell: where nobody could wake it up, the system would not stop it.
     script = 'set -m; "$@"; echo stopped; read -r go; fg; echo "ended $?"'
-    desk.start("sh", "-c", script, "sh", sys.executable, "-c", PROGRAM + KINDS[kind])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", PROGRAM + KINDS[kind])
     desk.wait_for(QUESTION)
     asked = desk.modes()
     os.kill(os.tcgetpgrp(desk.screen), number)
@@ -335,8 +344,9 @@ def test_a_signal_that_stops(desk: Desk, kind: str, number: int) -> None:
 def test_a_job_in_the_background(desk: Desk, kind: str) -> None:
     """A question from the background stops the job and leaves the terminal alone, until it is called."""
     before = desk.modes()
-    script = 'set -m; "$@" <&0 & sleep 0.5; jobs; echo waits; read -r go; fg; echo "ended $?"'
-    desk.start("sh", "-c", script, "sh", sys.executable, "-c", PROGRAM + KINDS[kind])
+    wait = "until jobs >jobs; grep -q Stopped jobs; do sleep 0.05; done"
+    script = f'set -m; "$@" <&0 & {wait}; echo waits; read -r go; fg; echo "ended $?"'
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", PROGRAM + KINDS[kind])
     desk.wait_for(b"waits")
     assert QUESTION not in desk.shown
     assert desk.modes() == before
@@ -365,14 +375,13 @@ def test_a_signal_while_handlers_are_installed(shell: Shell) -> None:
     script = PROGRAM.replace("import terminal", "import signals") + STRUCK
     for turn in range(60):
         number = numbers[turn % len(numbers)]
-        with subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.unmeasured
-        ) as program:
+        pipe = subprocess.PIPE
+        with shell.start(shell.bin / "python", "-c", script, stdout=pipe, stderr=pipe, env=shell.unmeasured) as program:
             assert program.stdout is not None
             assert program.stdout.read(5) == b"ready"
             time.sleep(chance.random() / 200)
             program.send_signal(number)
-            out, err = program.communicate(timeout=30)
+            out, err = program.communicate(timeout=120)
             assert (program.returncode, out, err) == (-number, b"", b"")
 
 
@@ -389,7 +398,7 @@ def test_a_signal_at_any_moment_of_a_question(desk: Desk, number: int) -> None:
             desk.wait_for(QUESTION)
         time.sleep(chance.random() / 20)
         os.kill(program.pid, number)
-        assert program.wait(30) == -number
+        assert desk.end_of(program) == -number
         assert desk.modes() == before
         desk.read_on(0.01)
         assert b"Traceback" not in desk.shown
@@ -414,8 +423,7 @@ def test_make_with_two_jobs(desk: Desk, keys: Path) -> None:
         desk.read_on(0.5)
         assert desk.shown.count(PROMPT) == count
         desk.type(PASS_PHRASE.encode() + b"\r")
-    assert program.wait(60) == 0
-    desk.read_on(0.05)
+    assert desk.end_of(program) == 0
     assert b"horse" not in desk.shown
     assert desk.modes() == before
     assert (desk.shell.cwd / "a").read_bytes() == (desk.shell.cwd / "b").read_bytes() != b""
@@ -428,7 +436,7 @@ def pair(desk: Desk, first: str, second: str) -> tuple[int, int]:
     script = (
         'exec 3<&0; "$1" -c "$2" <&3 & echo "<$!>"; read -r go < gate; "$1" -c "$3" <&3 & echo "<$!>"; wait; echo both'
     )
-    desk.start("sh", "-c", script, "sh", sys.executable, PROGRAM + KINDS[first], PROGRAM + KINDS[second])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", PROGRAM + KINDS[first], PROGRAM + KINDS[second])
     desk.wait_for(QUESTION)
     desk.wait_for(b">")
     (desk.shell.cwd / "gate").write_bytes(b"\n")
@@ -474,7 +482,7 @@ def test_another_terminal_does_not_wait(desk: Desk, shell: Shell) -> None:
         program = other.ask("hidden")
         other.wait_for(QUESTION)
         other.type(ANSWER + b"\r")
-        assert program.wait(30) == 0
+        assert desk.end_of(program) == 0
     finally:
         os.close(other.screen)
         os.close(other.line)
@@ -487,7 +495,7 @@ def test_another_users_terminal(desk: Desk) -> None:
     nobody = "import fcntl, select, termios\nos.setgid(65534); os.setuid(65534)\n"
     os.chmod(os.ttyname(desk.line), 0o620)
     script = '"$1" -c "$2" & "$1" -c "$2" & wait; echo both'
-    desk.start("sh", "-c", script, "sh", sys.executable, PROGRAM + nobody + KINDS["hidden"])
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", PROGRAM + nobody + KINDS["hidden"])
     for count in (1, 2):
         desk.wait_for(QUESTION, count)
         desk.read_on(0.4)

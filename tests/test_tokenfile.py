@@ -273,7 +273,8 @@ def test_approval_goes_after_the_others(name: str) -> None:
     expected = json.loads(text)
     expected["signatures"].append(new)
     assert json.dumps(json.loads(tokens.dump())) == json.dumps(expected)
-    assert vars(tokens.places()[-1]) == {"name": "approver admin3", "index": 0, "text": SIGNATURE, "signs": "admin3"}
+    place = tokens.places()[-1]
+    assert (place.name, place.index, place.text, place.signs) == ("approver admin3", 0, SIGNATURE, "admin3")
 
 
 @pytest.mark.parametrize("name", KINDS)

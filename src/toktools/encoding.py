@@ -17,12 +17,12 @@ CloudHSM documents RSA-2048, so 256. Larger keys come in steps of 64 bits: 257 b
 """
 
 _SPACE = b" \t\r\n"
-_HEX = b"0123456789abcdefABCDEF"
+_HEXADECIMAL = b"0123456789abcdefABCDEF:" + _SPACE
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _PRINTABLE = bytes(range(ord(" "), 0x7F)) + _SPACE
 _SHORTEST = 32
 """Characters of the shortest text that is named rather than measured: random bytes never look like so much text."""
-_UTF8_MARK, *_UTF16_MARKS = b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"
+_MARKS = _UTF8_MARK, *_UTF16_MARKS = b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"
 ONE_A_LINE = "one stands on each line; openssl base64 -A and base64 -w0 write no line feed at the end, echo does"
 """What to do about several digests or signatures in one line."""
 _UNWRAPPED = "openssl base64 -A, or base64 -w0 of GNU, does not wrap lines"
@@ -35,7 +35,7 @@ def decode(text: bytes) -> bytes:
     except binascii.Error:
         decoded = b""
     # The decoder passes over what it does not know and accepts endings such as QR==; only the way back is strict.
-    if not decoded or encode(decoded) != text:
+    if not decoded or binascii.b2a_base64(decoded, newline=False) != text:
         raise _not_base64(text)
     return decoded
 
@@ -46,9 +46,10 @@ def decode_bytes(text: bytes) -> bytes:
     Digests and signatures look random. Hexadecimal digits, which are base64 too, and what was encoded twice do not.
     """
     decoded = decode(text)
-    if _is_hexadecimal(text):
+    # Most end in padding, which no hexadecimal text does.
+    if not text.endswith(b"=") and _is_hexadecimal(text):
         raise _not_base64(text)
-    if len(decoded) >= _SHORTEST and decoded.strip() and is_text(decoded):
+    if is_text(decoded) and len(decoded) >= _SHORTEST and decoded.strip():
         name, hint = _kind(decoded.strip()) or ("base64", "it was encoded twice")
         raise ToktoolsError(f"base64 of {name}", hint)
     return decoded
@@ -126,7 +127,8 @@ def raw_signature(content: bytes) -> bytes:
 
 def is_text(content: bytes) -> bool:
     """Say whether there is nothing but text in ASCII, in UTF-16 too; as many raw bytes never look like that."""
-    return not _plain(content).strip(_PRINTABLE)
+    # Most bytes that are no text are known by the first of them that is not ASCII.
+    return (content.isascii() or content.startswith(_MARKS)) and not _plain(content).strip(_PRINTABLE)
 
 
 def wrong_digest_size(count: int) -> ToktoolsError:
@@ -201,7 +203,7 @@ def _is_hexadecimal(text: bytes) -> bool:
     """Say whether there are only hexadecimal digits, however wrapped, or with colons between."""
     digits = text.removeprefix(b"0x")
     # Nothing but A is the base64 of zeros.
-    return len(digits) >= _SHORTEST and bool(digits.strip(b"A")) and not digits.strip(_HEX + _SPACE + b":")
+    return len(digits) >= _SHORTEST and bool(digits.strip(b"A")) and not digits.strip(_HEXADECIMAL)
 
 
 def _is_checksum(text: bytes) -> bool:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     Container = Union[dict[str, object], list[object]]
 
+_CONTAINERS = (dict, list)
 MAX_DEPTH = 250
 """Levels of objects and lists."""
-_SPACE = re.compile(r"[ \t\r\n]*")
+_S = r"[ \t\r\n]"
+_SPACE = re.compile(f"{_S}*")
 # These begin at the opening bracket, or where the value before ends, and end where a value begins.
-_ELEMENT = re.compile(r"([ \t\r\n]*[\[{,][ \t\r\n]*)(?=[^ \t\r\n\]}])")
-_MEMBER = re.compile(r'([ \t\r\n]*[{,][ \t\r\n]*)"([^"\\]*)"(?P<colon>[ \t\r\n]*:[ \t\r\n]*)')
-_COLON = re.compile(r"(?P<colon>[ \t\r\n]*:[ \t\r\n]*)")
+_ELEMENT = re.compile(rf"({_S}*[\[{{,]{_S}*)(?=[^ \t\r\n\]}}])")
+_MEMBER = re.compile(rf'({_S}*[{{,]{_S}*)"([^"\\]*)"(?P<colon>{_S}*:{_S}*)')
+_COLON = re.compile(rf"(?P<colon>{_S}*:{_S}*)")
 # A number is kept as the bytes of its spelling, since a float would lose digits; no other value is bytes.
 _number = str.encode
 
@@ -171,7 +173,7 @@ class _Edits:
 
     def walk(self, container: _Container, value: Container) -> None:
         """Give a container a value, and go to its end."""
-        count = 0
+        count = 0 if isinstance(value, dict) else self._objects(container, value)
         for name, start in self._starts(container, named=isinstance(value, dict)):
             new = value[name] if isinstance(value, dict) else value[count]
             count += 1
@@ -200,6 +202,33 @@ class _Edits:
             else:
                 self._put(end, close, f"{layout.lead}{added}{layout.trail}")
         container.end = close + 1
+
+    def _objects(self, container: _Container, elements: list[object]) -> int:
+        """Give the objects at the beginning of a list their values, as far as they are plain; return how many are.
+
+        Those are plain that have the names of the first, and texts without an escape, as the entries of token files
+        do: one pattern reads the whole of each, in a third of the time that going through it takes.
+        """
+        first = elements[0] if elements else None
+        if not isinstance(first, dict):
+            return 0
+        members = [f'"{re.escape(name)}"{_S}*:{_S}*"([^"\\\\]*)"' for name in first]
+        entry = re.compile(rf"({_S}*[\[,]{_S}*){{{_S}*{f'{_S}*,{_S}*'.join(members)}{_S}*}}")
+        last, end, count = None, container.end, 0
+        for element in elements:
+            found = entry.match(self._content, end)
+            if not found or not isinstance(element, dict) or len(element) > len(first):
+                break
+            for group, new in enumerate(element.values(), start=2):
+                if found[group] != new:
+                    start, end = found.span(group)
+                    self._put(start - 1, end + 1, _spell_text(str(new)))
+            container.first = container.first or found
+            last, end, count = found, found.end(), count + 1
+        if last:
+            container.last, container.end = last, end
+            container.inside = _Container(last.end(1), container)
+        return count
 
     def _starts(self, container: _Container, *, named: bool) -> Iterator[tuple[str, int]]:
         """Yield the name of each member, or nothing for an element, and where its value begins."""
@@ -268,14 +297,13 @@ def _value(content: str) -> object:
         value = json.loads(content, object_pairs_hook=_members, parse_int=_number, parse_float=_number)
     except RecursionError:
         raise ToktoolsError("nested too deeply for a token file") from None
-    level = [value]
-    for _ in range(MAX_DEPTH):
+    level: list[Container] = [[value]]
+    for _ in range(MAX_DEPTH + 1):
         level = [
             inner
             for outer in level
-            if isinstance(outer, (dict, list))
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
+            if isinstance(inner, _CONTAINERS)
         ]
         if not level:
             return value
@@ -292,4 +320,5 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _spell = json.JSONEncoder().encode
+_spell_text = json.encoder.encode_basestring_ascii
 _DECODER = json.JSONDecoder(parse_int=_number, parse_float=_number)

@@ -152,7 +152,7 @@ class CommandLine:
         for choice in self.choices:
             both = [option.flag for option in choice if option.flag in given]
             if len(both) > 1:
-                raise ToktoolsError(f"{' and '.join(both)} exclude each other")
+                raise ToktoolsError(f"{' and '.join(both)} cannot be used together")
 
     def _named(self, words: list[str]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -193,9 +193,9 @@ def _read(argv: Sequence[str], known: dict[str, Option], *, mixed: bool) -> tupl
             while letters:
                 flag, letters = f"-{letters[0]}", letters[1:]
                 if flag not in known:
-                    # -version may be meant for --version
+                    # -version may be meant for --version, and -u for --username
                     meant = _nearest(f"-{word}", known) if word.startswith(flag) else []
-                    raise _wrong(flag, "not recognized", meant)
+                    raise _wrong(flag, "not recognized", meant or _beginning_with(flag[1], known))
                 option = known[flag]
                 rest, letters = (letters, "") if option.argument else ("", letters)
                 given.append((option, rest or _argument(flag, option, words)))
@@ -219,6 +219,10 @@ def _nearest(flag: str, known: Iterable[str]) -> list[str]:
 
     words = [name[2:] for name in known if name.startswith("--")]
     return [f"--{word}" for word in get_close_matches(_before_argument(flag)[2:], words, n=1)]
+
+
+def _beginning_with(letter: str, known: Iterable[str]) -> list[str]:
+    return [name for name in known if name.lower().startswith(f"--{letter.lower()}")]
 
 
 def _argument(flag: str, option: Option, words: Iterator[str]) -> str:

@@ -1,6 +1,7 @@
 """Where a secret comes from: a source named on the command line, or the person at the terminal."""
 
 import os
+import stat
 from collections.abc import Callable
 from functools import partial
 
@@ -58,12 +59,42 @@ def warn_of_exposure(secret: Secret, warn: Callable[[str], None]) -> None:
         files.warn_of_exposure(files.display(secret.where), status, "secret", warn)
 
 
+def require(secret: Secret, name: str, what: str) -> None:
+    """Make sure, before anything begins that will need a secret, that it can be fetched; nothing is read, nobody asked.
+
+    Raises ToktoolsError as the function itself would.
+    """
+    if isinstance(secret, (_Asked, _Named)):
+        secret.require(name, what)
+
+
 def prompt(option: str) -> Secret:
     """Return the function that asks on the terminal itself, with the echo off, whatever standard input and output are.
 
     It raises ToktoolsError where there is no terminal, with a hint at the option, or no answer.
     """
-    return lambda name, what: _from_terminal(name, what, option)
+    return _Asked(option)
+
+
+class _Asked:
+    """A function that fetches a secret from the person at the terminal."""
+
+    def __init__(self, option: str) -> None:
+        self._option = option
+
+    def __call__(self, name: str, what: str) -> bytes:
+        self.require(name, what)
+        with files.trouble_at(terminal.OWN):
+            try:
+                line = terminal.ask(f"Enter {what} for {name}: ")
+            except ToktoolsError as error:
+                raise error.at(name) from None
+        return _checked(line, name, what)
+
+    def require(self, name: str, what: str) -> None:
+        if not terminal.exists():
+            hint = f"use {self._option}; {_SOURCES}"
+            raise ToktoolsError(f"{name}: there is no terminal to ask for the {what}", hint)
 
 
 class _Named:
@@ -77,16 +108,8 @@ class _Named:
     def __call__(self, name: str, what: str) -> bytes:
         return _checked(self.reader(self.where, self._place), name, what)
 
-
-def _from_terminal(name: str, what: str, option: str) -> bytes:
-    if not terminal.exists():
-        raise ToktoolsError(f"{name}: there is no terminal to ask for the {what}", f"use {option}; {_SOURCES}")
-    with files.trouble_at(terminal.OWN):
-        try:
-            line = terminal.ask(f"Enter {what} for {name}: ")
-        except ToktoolsError as error:
-            raise error.at(name) from None
-    return _checked(line, name, what)
+    def require(self, _name: str, _what: str) -> None:
+        _FINDERS[self.reader](self.where, self._place)
 
 
 def _checked(line: bytes, name: str, what: str) -> bytes:
@@ -114,15 +137,36 @@ def _from_file(path: str, place: str) -> bytes:
             os.close(fd)
 
 
+def _find_file(path: str, place: str) -> None:
+    with files.trouble_at(f"{place}: {files.display(path)}"):
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            return  # to open it would spoil it
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.read(fd, 0)  # which a folder refuses
+        finally:
+            os.close(fd)
+
+
 def _from_descriptor(number: str, place: str) -> bytes:
     with files.trouble_at(f"{place}: descriptor {number}"):
         return _first_line(int(number), place)
+
+
+def _find_descriptor(number: str, place: str) -> None:
+    with files.trouble_at(f"{place}: descriptor {number}"):
+        os.fstat(int(number))
 
 
 _READERS: dict[str, Callable[[str, str], bytes]] = {
     "env": _from_environment,
     "file": _from_file,
     "fd": _from_descriptor,
+}
+_FINDERS: dict[Callable[[str, str], bytes], Callable[[str, str], object]] = {
+    _from_environment: _from_environment,
+    _from_file: _find_file,
+    _from_descriptor: _find_descriptor,
 }
 
 

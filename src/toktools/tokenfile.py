@@ -118,16 +118,25 @@ SHAPES = (
 
 
 class Place:
-    """One place of a signature: its name for the user, the index of its digest, and its text: base64, or nothing.
+    """One place of a signature: the index of its digest, its text, base64 or nothing, and the approver, if it is one's.
 
     signs is what no other place with the same signature may differ in: the digest, or the approver.
     """
 
-    def __init__(self, name: str, index: int, text: str, signs: object) -> None:
-        self.name = name
+    __slots__ = ("_approver", "index", "signs", "text")
+
+    def __init__(self, index: int, text: str, signs: object, approver: str | None = None) -> None:
         self.index = index
         self.text = text
         self.signs = signs
+        self._approver = approver
+
+    @property
+    def name(self) -> str:
+        """Its name for the user."""
+        if self._approver is None:
+            return f"token {self.index + 1}"
+        return f"approver {shown_user(self._approver)}"
 
 
 class TokenFile:
@@ -184,12 +193,9 @@ class TokenFile:
         """Return each place that has or may have a signature: a token's, or an approver's."""
         if self.shape.approvals:
             return [
-                Place(f"approver {shown_user(approval.username)}", 0, approval.signature, approval.approver[0])
-                for approval in self.approvals
+                Place(0, approval.signature, approval.approver[0], approval.username) for approval in self.approvals
             ]
-        return [
-            Place(f"token {index + 1}", index, self.signed(index), digest) for index, digest in enumerate(self.digests)
-        ]
+        return [Place(index, self.signed(index), digest) for index, digest in enumerate(self.digests)]
 
     def signed(self, index: int) -> str:
         """Return the text in a token's own place: base64, or empty where the token is unsigned."""
@@ -369,7 +375,7 @@ def _check_version(document: dict[str, object], member: str, known: str) -> None
 
 def _shape_of(entry: dict[str, object], candidates: Sequence[Shape], number: int) -> Shape:
     for shape in candidates:
-        if all(name in entry for name in shape.entry) and not any(name in entry for name in shape.never):
+        if entry.keys() >= set(shape.entry) and entry.keys().isdisjoint(shape.never):
             for name in shape.entry:
                 if not isinstance(entry[name], str):
                     raise ToktoolsError(f'token {number}: "{name}" is not a string')

@@ -48,7 +48,7 @@ while read -r digest; do
 done <digests
 tok-extract -n 2 -s part f.json
 [ "$(echo part*)" = part2.bin ] || fail "-n 2 -s wrote $(echo part*)"
-refuses "exclude each other" tok-extract -r -s token f.json
+refuses "cannot be used together" tok-extract -r -s token f.json
 refuses "no such file or directory" tok-extract -s nowhere/token f.json
 mkdir last3.bin
 refuses "last3.bin: not a regular file" tok-extract -s last f.json

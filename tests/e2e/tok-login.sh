@@ -4,7 +4,7 @@ set -eu
 . "${0%/*}/lib.sh"
 
 answers_questions tok-login 32
-refuses "there is no terminal to hand over" tok-login -k "$KEYS/pkcs8.pem" --username officer1 --role admin
+refuses "standard input and output are not a terminal" tok-login -k "$KEYS/pkcs8.pem" --username officer1 --role admin
 
 # A cluster with an officer whose second factor is the key.
 {

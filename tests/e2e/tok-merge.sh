@@ -108,7 +108,7 @@ refuses "/dev/null: not a regular file" tok-merge -o /dev/null f.json <signature
 refuses ".: not a regular file" tok-merge -o . f.json <signatures
 refuses "no such file or directory" tok-merge -o nowhere/out.json f.json <signatures
 refuses "missing.json: no such file or directory" tok-merge missing.json <signatures
-refuses "exclude each other" tok-merge -i -o never.json f.json <signatures
+refuses "cannot be used together" tok-merge -i -o never.json f.json <signatures
 refuses "standard input cannot be changed in place" tok-merge -i - signature?.b64 <f.json
 refuses "standard input cannot be two things at once" tok-merge - <f.json
 refuses "FILE" tok-merge <signatures

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 COMMAND_LINE = CommandLine(
     "tok-exec",
-    "Sign SHA-256 digests with any command, which is run once for each digest.",
+    "Sign SHA-256 digests with any command, run once for each digest.",
     "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
     Option("-b", "", "the command writes base64, not raw bytes", also="--base64"),
-    Option("-p", "PUB", "verify each signature with this key before it is written", also="--verify-key"),
-    Option("--approval-data", "FILE", "feed it what was hashed, from this token file, not the digest"),
+    Option("-p", "PUB", "verify each signature with this key before writing it", also="--verify-key"),
+    Option("--approval-data", "FILE", "feed the command the approval data from this token file, not the digest"),
     Option("-j", "N", "run up to N commands at once", also="--jobs", convert=jobs),
     Operand(
         "COMMAND",
-        "the signer; {} in an argument is a file with what it reads",
+        "the signer; {} in an argument becomes the name of a file with its input",
         command=True,
         usage="-- COMMAND [ARG...]",
     ),

@@ -17,10 +17,10 @@ COMMAND_LINE = CommandLine(
     TOKENS,
     (
         Option("-r", "", "write one digest as 32 raw bytes", also="--raw"),
-        Option("-s", "PREFIX", "write each digest raw into a file: PREFIX1.bin, ...", also="--split"),
+        Option("-s", "PREFIX", "write each digest as raw bytes to a file: PREFIX1.bin, ...", also="--split"),
     ),
-    Option("--approval-data", "", "write what was hashed, for signers that always hash"),
-    Operand("FILE", "a token file, by default standard input", many=True),
+    Option("--approval-data", "", "write the approval data, for signers that always hash"),
+    Operand("FILE", "a token file; the default is standard input", many=True),
 )
 
 

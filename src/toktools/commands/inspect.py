@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 COMMAND_LINE = CommandLine(
     "tok-inspect",
-    "Say what a CloudHSM token file is, and what is signed in it.",
+    "Show what a CloudHSM token file is, and what is signed in it.",
     "tok-inspect unsigned-tokens.json",
     Option("--json", "", "write a JSON object for each file, for scripts"),
-    Option("--hex", "", "write digests in hexadecimal too"),
-    Operand("FILE", "a token file, by default standard input", many=True),
+    Option("--hex", "", "also write digests in hexadecimal"),
+    Operand("FILE", "a token file; the default is standard input", many=True),
 )
 
 _SAID = ("service", "key_reference")

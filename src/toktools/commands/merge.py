@@ -30,19 +30,19 @@ COMMAND_LINE = CommandLine(
         Option("-o", "OUT", "write to OUT, whole or not at all", also="--output"),
     ),
     TOKENS,
-    Option("-p", "PUB", "verify with this key first; USER=PUB: of USER", also="--verify-key", repeated=True),
+    Option("-p", "PUB", "verify with this key first; USER=PUB: the key of USER", also="--verify-key", repeated=True),
     (
         Option(
             "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
         ),
-        Option("--approvals", "", "take the approvals of copies, the SIGNATURE files"),
+        Option("--approvals", "", "take the approvals from copies of FILE, the SIGNATURE files"),
     ),
     Option(
         "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")
     ),
-    Option("--public-key", "PUB", "fill in the public key, in authdata", default=None),
+    Option("--public-key", "PUB", "fill in the public key in an authdata file", default=None),
     Operand("FILE", "the token file", required=True),
-    Operand("SIGNATURE", "a file with signatures, else standard input", many=True),
+    Operand("SIGNATURE", "a file with signatures; the default is standard input", many=True),
 )
 
 
@@ -88,7 +88,7 @@ def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequen
     for who in filter(None, [judge, _put_public_key(tokens, options)]):
         for index in changed:
             _verify(who, places[index])
-    _refuse_signature_twice(tokens, set(changed))
+    _refuse_signature_twice(places, set(changed))
     if judge is None and options.public_key is None:
         _warn_of_size(name, [places[index].text for index in changed])
 
@@ -153,7 +153,7 @@ def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) 
     for index, signature in zip(chosen, signatures):
         tokens.put(index, signature)
     # Those of tokens outside the list that are still unsigned stay so.
-    return [index for index, place in enumerate(tokens.places()) if place.text]
+    return [index for index in range(len(tokens.digests)) if tokens.signed(index)]
 
 
 def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[int]:
@@ -200,7 +200,8 @@ def _judge(tokens: TokenFile, arguments: Sequence[str]) -> Judge | None:
 
 def _warn_of_size(name: str, texts: Sequence[str]) -> None:
     """Say where the signatures are not of the size that AWS documents: nobody has verified them yet."""
-    for count in sorted({len(encoding.decode(text.encode())) for text in texts} - {encoding.SIGNATURE_SIZES[0]}):
+    sizes = {len(encoding.decode(text.encode())) for text in {len(text): text for text in texts}.values()}
+    for count in sorted(sizes - {encoding.SIGNATURE_SIZES[0]}):
         TOOL.warn(f"{name}: {encoding.undocumented_size(count)}")
 
 
@@ -210,9 +211,8 @@ def _verify(judge: Judge, place: Place) -> None:
         raise ToktoolsError(f"{place.name}: {fault}", status=1)
 
 
-def _refuse_signature_twice(tokens: TokenFile, changed: set[int]) -> None:
+def _refuse_signature_twice(places: Sequence[Place], changed: set[int]) -> None:
     """Refuse one signature for two digests, or of two approvers, which would be one key."""
-    places = tokens.places()
     first_with: dict[str, int] = {}
     for index, place in enumerate(places):
         first = first_with.setdefault(place.text or f"unsigned {index}", index)

@@ -20,13 +20,13 @@ def _hsms(text: str) -> int:
 
 
 _OPTIONS = (
-    Option("--state", "FILE", "where the cluster is kept"),
-    Option("--hsms", "N", "how many HSMs the cluster has, by default 3", convert=_hsms),
-    Option("--cluster-id", "ID", "which of the configured clusters"),
-    Option("--known-cluster", "ID", "a cluster that is configured, and a clone of the others", repeated=True),
-    Option("--inconsistent", "USERNAME", "a user whom some HSMs do not know"),
-    Option("--prompt-after-login", "", "a prompt with user and cluster after a login, as CLI 5.15 shows it"),
-    Option("--registration-signatures", "", "signatures in the file of a quorum registration, as CLI 5.18 writes it"),
+    Option("--state", "FILE", "the file that keeps the cluster"),
+    Option("--hsms", "N", "how many HSMs the cluster has; the default is 3", convert=_hsms),
+    Option("--cluster-id", "ID", "the cluster to use, of those configured"),
+    Option("--known-cluster", "ID", "a configured cluster, a clone of the others", repeated=True),
+    Option("--inconsistent", "USERNAME", "a user that some HSMs do not have"),
+    Option("--prompt-after-login", "", "show user and cluster in the prompt after a login, as CLI 5.15 does"),
+    Option("--registration-signatures", "", "write signatures in the file of a quorum registration, as CLI 5.18 does"),
 )
 
 COMMAND_LINE = CommandLine(

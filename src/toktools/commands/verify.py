@@ -1,4 +1,4 @@
-"""tok-verify: say of every token whether its signature is good."""
+"""tok-verify: check every signature in a token file."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def _need(text: str) -> int:
 
 COMMAND_LINE = CommandLine(
     "tok-verify",
-    "Say of every token in a CloudHSM token file whether its signature is good.",
+    "Check every signature in a CloudHSM token file.",
     "tok-verify -p officer1.pub signed-tokens.json",
     Option(
         "-p",
         "PUB",
-        "the key that should have signed; USER=PUB: by USER",
+        "the key that should have signed; USER=PUB: the key of USER",
         also="--verify-key",
         repeated=True,
     ),
@@ -41,8 +41,8 @@ COMMAND_LINE = CommandLine(
         Option("-q", "", "write only the lines that are not OK", also="--quiet"),
         Option("--json", "", "write a JSON object for each file, for scripts"),
     ),
-    Option("--need", "M", "want approvals of M approvers in a quorum token", convert=_need),
-    Operand("FILE", "a token file, by default standard input", many=True),
+    Option("--need", "M", "require the approvals of M approvers in a quorum token", convert=_need),
+    Operand("FILE", "a token file; the default is standard input", many=True),
 )
 
 

@@ -59,7 +59,7 @@ class TokenKey(Signer):
 
 
 def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> Signer:
-    """Find the one private key that an RFC 7512 URI names, and log in to its token, once.
+    """Find the one private key that an RFC 7512 URI names, and log in to its token, once in a process.
 
     secret is asked for the PIN with the name of the token, unless the URI has a pin-source. Raises ToktoolsError where
     there is not just one such token and key.
@@ -71,6 +71,8 @@ def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None
         pin = _pin(token, name, _source(wanted, secret, warn), warn)
         try:
             session = token.open(user_pin=pin)
+        except pkcs11.UserAlreadyLoggedIn:  # for another key there; a login is good for all sessions
+            session = token.open()
         except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from toktools import files, prompts, replacing, signatures, tokenfile
+from toktools import files, passphrases, prompts, replacing, signatures, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.login.driver import MAX_LINE, plain
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli
-    from toktools.login.place import Here
+    from toktools.login.place import File, Here
     from toktools.passphrases import Secret
 
 _DELETE = 0x7F
@@ -26,37 +27,52 @@ _MOST_HSMS = 28
 _LATE = 3.0
 """Seconds that the token file may come after the question for it."""
 _LOOK_UP = 0.01
+_SET_UP = "set-up.json"
+_NEW_KEY = "new-key.pub"
 _BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 """A string of JSON, which stays, or white space between."""
 
 
 class User:
-    """Who logs in: the name, the role, and where the password comes from when it is asked for."""
+    """Who logs in: the name, the role, and where the password comes from when it is asked for.
+
+    Raises ToktoolsError where it cannot come from there.
+    """
 
     def __init__(self, name: str, role: str, password: Secret) -> None:
+        passphrases.require(password, name, "password")
         self.name = name
         self.role = role
         self._password = password
+        self._known: bytes | None = None
 
     def password(self) -> bytes:
-        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other."""
+        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other.
+
+        Nobody is asked twice.
+        """
+        if self._known is None:
+            self._known = self._fetched()
+        return self._known
+
+    def _fetched(self) -> bytes:
         secret = self._password(self.name, "password")
         if len(secret.decode(errors="replace")) not in _PASSWORD_SIZES:
             # The HSM would count it as a wrong one.
             sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
             raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
         if any(byte < ord(" ") or byte == _DELETE for byte in secret):
-            raise ToktoolsError("a password with a control character cannot be typed")
+            raise ToktoolsError("the password has a control character, which cannot be typed")
         return secret
 
 
-def log_in(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
-    """Log in with a second factor, for which the CLI writes its token file at the place; or, with no signer, without.
+def log_in(cli: Cli, user: User, tokens: File, signer: Signer | None) -> None:
+    """Log in with a second factor, for which the CLI writes the token file; or, with no signer, without.
 
     Raises ToktoolsError, with the status 1 where the CLI refuses.
     """
     cli.wait_for(prompts.READY)
-    second = f" mfa-token-sign --token {place.path}" if signer else ""
+    second = f" mfa-token-sign --token {tokens.path}" if signer else ""
     cli.type(f"login --username {user.name} --role {user.role}{second}".encode())
     cli.wait_for(prompts.PASSWORD)
     secret = cli.meanwhile(user.password)
@@ -65,24 +81,69 @@ def log_in(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
     cli.type_secret(secret)
     if signer:
         cli.wait_for(prompts.SIGNED_FILE)
-        sign(cli, place, signer)
+        sign(cli, tokens, signer)
         cli.type(b"")
     cli.accept(cli.answer())
 
 
-def sign(cli: Cli, place: Here, signer: Signer) -> None:
+def begin_change(cli: Cli, user: User, place: Here, signer: Signer | None, *, quorum: bool) -> None:
+    """Begin to give the second factor of who is logged in a new key, or, with no signer, to take the factor away.
+
+    All is answered but the last question, so nothing is changed yet. The password is set to what it is. With quorum,
+    the key of the approver goes with it. Raises ToktoolsError, with the status 1 where the CLI refuses.
+    """
+    tokens = place.file(_SET_UP)
+    what = f"--token {tokens.path}" if signer else "--deregister"
+    more = " --change-quorum" if quorum else ""
+    cli.type(f"user change-mfa token-sign {what} --username {user.name} --role {user.role}{more}".encode())
+    cli.wait_for(prompts.PASSWORD)
+    cli.type_secret(user.password())
+    cli.wait_for(prompts.PASSWORD_AGAIN)
+    if signer:
+        cli.type_secret(user.password())
+        cli.wait_for(prompts.SIGNED_FILE)
+        sign(cli, tokens, signer)
+        place.file(_NEW_KEY).write(_public_half(signer))
+        cli.type(b"")
+        cli.wait_for(prompts.PUBLIC_KEY)
+
+
+def end_change(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
+    """Answer the last question, and make sure that the change is accepted. Raises as begin_change() does."""
+    if signer:
+        cli.type(place.file(_NEW_KEY).path.encode())
+    else:
+        cli.type_secret(user.password())
+    cli.accept(cli.answer())
+
+
+def _public_half(signer: Signer) -> bytes:
+    from toktools.keys import public
+
+    if signer.public is None:
+        raise ToktoolsError("a signer without its public key")
+    return public.pem(signer.public).encode()
+
+
+def log_out(cli: Cli) -> None:
+    """Log out. Raises ToktoolsError, with the status 1 where the CLI refuses."""
+    cli.type(b"logout")
+    cli.accept(cli.answer())
+
+
+def sign(cli: Cli, file: File, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place, and make sure of each signature.
 
     Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle.
     """
-    source, tokens = _token_file(cli, place)
+    source, tokens = _token_file(cli, file)
     if tokens.shape.kind != "mfa":
-        raise ToktoolsError(f"the CLI wrote a token file of the kind {tokens.shape.kind}, not one of a login")
+        raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
     digests = tokens.digests
     if not 0 < len(digests) <= _MOST_HSMS:
-        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, and a cluster has 1 to {_MOST_HSMS} HSMs")
+        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MOST_HSMS} HSMs")
     if len({*digests}) < len(digests):
-        raise ToktoolsError("the CLI wrote the same token twice, and each HSM makes one of its own")
+        raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
         tokens.put(index, signer.sign(digest))
     verifier = signatures.Verifier([signer.public] if signer.public else [], digests)
@@ -90,17 +151,17 @@ def sign(cli: Cli, place: Here, signer: Signer) -> None:
         fault = verifier.fault(signature.index, signature.text)
         if fault:
             raise ToktoolsError(f"{signature.name}: {fault}")
-    replacing.replace({place.local: tokens.dump()}, seen=source)
-    place.send()
+    replacing.replace({file.local: tokens.dump()}, seen=source)
+    file.send()
 
 
-def _token_file(cli: Cli, place: Here) -> tuple[files.Snapshot, tokenfile.TokenFile]:
+def _token_file(cli: Cli, file: File) -> tuple[files.Snapshot, tokenfile.TokenFile]:
     deadline = time.monotonic() + _LATE
     while True:
         try:
-            place.fetch()
-            files.refuse_irregular(place.local)
-            return tokenfile.read(place.local)
+            file.fetch()
+            files.refuse_irregular(file.local)
+            return tokenfile.read(file.local)
         except ToktoolsError:
             if time.monotonic() > deadline:
                 raise
@@ -108,36 +169,57 @@ def _token_file(cli: Cli, place: Here) -> tuple[files.Snapshot, tokenfile.TokenF
 
 
 class Commands:
-    """How commands are run: what answers their questions, and in what shape their answers are written."""
+    """How commands are run: what answers their questions, and in what shape their answers are written.
+
+    Raises ToktoolsError where an answer cannot come from its source.
+    """
 
     def __init__(self, replies: Mapping[str, Secret], *, compact: bool, text: bool) -> None:
+        for question, secret in replies.items():
+            passphrases.require(secret, question, "answer")
         self._replies = {plain(question): secret for question, secret in replies.items()}
         self._compact = compact
         self._text = text
 
-    def run(self, cli: Cli, command: str, write: Callable[[bytes], None]) -> None:
-        """Have the CLI run a command, and write its answer and a line feed: JSON as it came, or in one line.
+    def run(self, cli: Cli, commands: Sequence[str | None], write: Callable[[bytes], None]) -> None:
+        """Have the CLI run commands, and write each answer and a line feed: JSON as it came, or in one line.
 
-        Raises ToktoolsError, with the status 1 where the CLI refuses.
+        None stands for the lines of standard input. Raises ToktoolsError, with the status 1 where the CLI refuses,
+        which says of several commands which one it was.
         """
-        cli.type(command.encode())
-        answer = cli.answer(self._replies, text=self._text)
-        if self._compact and answer.startswith("{"):
-            answer = _BETWEEN.sub(r"\1", answer)
-        write(f"{answer}\n".encode())
-        cli.accept(answer)
+        for number, command in enumerate(commands, 1):
+            place = f"command {number}" if len(commands) > 1 else ""
+            for where, line in _lines(cli) if command is None else [(place, command)]:
+                self._run(cli, where, line, write)
+
+    def _run(self, cli: Cli, place: str, command: str, write: Callable[[bytes], None]) -> None:
+        with _at(place):
+            cli.type(command.encode())
+            answer = cli.answer(self._replies, text=self._text)
+        shown = _BETWEEN.sub(r"\1", answer) if self._compact and answer.startswith("{") else answer
+        write(f"{shown}\n".encode())
+        with _at(place):
+            cli.accept(answer)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except ToktoolsError as error:
+        raise error.at(place) if place else error from None
 
 
 def refuse_command(command: str) -> None:
     """Raise ToktoolsError where a command is not one line of text that can be typed."""
     if not command.strip() or not command.isprintable() or command.endswith("\\"):
-        raise ToktoolsError("a command for the CLI is one line of text")
+        raise ToktoolsError("a command for the CLI must be one line of text")
     if len(command.encode(errors="replace")) > MAX_LINE:
-        raise ToktoolsError(f"a command for the CLI has no more than {MAX_LINE} bytes")
+        raise ToktoolsError(f"a command for the CLI must not have more than {MAX_LINE} bytes")
 
 
-def lines(cli: Cli) -> Iterator[str]:
-    """Read commands from standard input, each as soon as it is there; the CLI may end meanwhile.
+def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
+    """Read commands from standard input, each as soon as it is there, with its place; the CLI may end meanwhile.
 
     Raises ToktoolsError, which names the line.
     """
@@ -152,12 +234,11 @@ def lines(cli: Cli) -> Iterator[str]:
         line, _, ahead = ahead.partition(b"\n")
         number += 1
         if line.strip():
-            try:
-                command = line.decode(errors="surrogateescape").rstrip("\r")
+            place = f"{files.STDIN_NAME}: line {number}"
+            command = line.decode(errors="surrogateescape").rstrip("\r")
+            with _at(place):
                 refuse_command(command)
-            except ToktoolsError as error:
-                raise error.at(f"{files.STDIN_NAME}: line {number}") from None
-            yield command
+            yield place, command
 
 
 def leave(cli: Cli) -> None:

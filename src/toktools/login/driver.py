@@ -84,7 +84,7 @@ class Cli:
         try:
             self._program = Program(argv, *_SIZE)
         except (OSError, ValueError):
-            raise ToktoolsError(f"{self.name}: not found, or not executable", "--cli names the CLI") from None
+            raise ToktoolsError(f"{self.name}: not found, or not executable", "name the CLI with --cli") from None
 
     def knows(self, username: str) -> None:
         """Take also USERNAME@CLUSTER-ID > for the prompt, as it may be after a login ("user replicate")."""
@@ -116,6 +116,7 @@ class Cli:
             return len(answers) == 1 or (text and not answers)
 
         self._wait(prompts.READY, is_there, dict(replies or {}))
+        self._told = self._screen.row
         if not answers:
             return "\n".join(noise).strip("\n")
         self._tell(noise)
@@ -158,7 +159,9 @@ class Cli:
         deadline = time.monotonic() + _SOON
         while self._program.mode()[1]:
             if time.monotonic() > deadline:
-                raise ToktoolsError(f"{self.name}: it asks for a password, and would show it; nothing typed")
+                raise ToktoolsError(
+                    f"{self.name}: it asks for a password but would show it on the screen; nothing typed"
+                )
             self.watch(_LOOK_UP)
         self.type(secret, secret=True)
 
@@ -206,7 +209,7 @@ class Cli:
             if status:
                 raise ToktoolsError(f"{self.name}: {signals.ending(status)}") from None
             return
-        raise self._unexpected("it does not end", self._everything())
+        raise self._unexpected("it did not end after quit", self._everything())
 
     def close(self) -> None:
         """End the CLI, if it has not ended, kindly and then by force."""
@@ -353,14 +356,16 @@ class Cli:
         self._say(f"{self.name}: it asks: {self._brief(question.strip())}")
         gathers, shows = self._program.mode()
         if not self._secrets and (shows or not gathers) and person.sit_down():
-            self._say("the line that you type now is the answer")
+            self._say("type your answer and press Enter")
 
     def _look_for_secret(self) -> None:
         if self._exposed or not self._password or self._size > _WATCHED:
             return
         if any(self._password in line for line in self._screen.lines(max(self._mark[0], 0))):
             self._exposed = True
-            self._say("warning: THE PASSWORD IS SHOWN on the CLI's screen; change it if anybody could record that")
+            self._say(
+                "warning: THE PASSWORD IS SHOWN on the CLI's screen; change it if anyone may have seen or recorded it"
+            )
 
     def _tell(self, lines: Sequence[str]) -> None:
         for line in "\n".join(lines).strip().splitlines():

@@ -1,4 +1,4 @@
-"""Where the CLI runs and writes its token file: here, or on a host that OpenSSH reaches."""
+"""Where the CLI runs, and has its token files: here, or on a host that OpenSSH reaches."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from tempfile import TemporaryDirectory
 
 from toktools import signals
 from toktools.errors import ToktoolsError, shown
 
-_NAME = "unsigned-tokens.json"
 _PLAIN = str.maketrans("/._-", "xxxx")
 _SENT = b"toktools:"
 """What a login shell prints is before it."""
@@ -24,30 +23,60 @@ _PERSIST = 10
 """Seconds that a connection is kept without a command."""
 
 
+class File:
+    """A file that the CLI writes or reads, and its copy here: the same file, where the CLI is here."""
+
+    def __init__(self, local: str, path: str, run: Callable[..., bytes] | None = None) -> None:
+        self.local = local
+        """The copy here."""
+        self.path = path
+        """The file as the CLI names it."""
+        self._run = run
+        """What runs a shell's commands where the CLI is, if that is not here."""
+
+    def fetch(self) -> None:
+        """Have the file here as it is now. Raises ToktoolsError."""
+        if self._run:
+            self._put(self._run(f"printf toktools:; exec cat {self.path}").partition(_SENT)[2])
+
+    def send(self) -> None:
+        """Have the CLI see the copy. Raises ToktoolsError."""
+        if self._run:
+            with open(self.local, "rb") as file:
+                self._run(f"exec cat >{self.path}", stdin=file.read())
+
+    def write(self, content: bytes) -> None:
+        """Give the CLI a file with this content. Raises ToktoolsError."""
+        self._put(content)
+        self.send()
+
+    def _put(self, content: bytes) -> None:
+        fd = os.open(self.local, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
+
+
 class Here:
-    """On this machine: the CLI's token file is in a private folder."""
+    """On this machine: the CLI's files are in a private folder."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="toktools-")
-        self.local = os.path.join(self._folder.name, _NAME)
-        """The token file as it is read and signed."""
-        self.path = self.local
-        """The token file as the CLI names it."""
+
+    def file(self, name: str) -> File:
+        """Return the file of that name, which need not be there yet."""
+        local = os.path.join(self._folder.name, name)
+        return File(local, local)
 
     def argv(self, cli: Sequence[str]) -> list[str]:
-        """Return what starts the CLI. Raises ToktoolsError where it might misread the token file's name."""
-        # How it would want that quoted is not documented.
-        if not (self.path.isascii() and self.path.translate(_PLAIN).isalnum()):
+        """Return what starts the CLI. Raises ToktoolsError where it might misread the names of the files."""
+        # How it would want them quoted is not documented.
+        folder = self._folder.name
+        if not (folder.isascii() and folder.translate(_PLAIN).isalnum()):
             raise ToktoolsError(
-                f"{shown(self.path)}: a name that the CLI may misread", "set TMPDIR to a plainer folder"
+                f"{shown(folder)}: the CLI may misread this name",
+                "set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'",
             )
         return list(cli)
-
-    def fetch(self) -> None:
-        """Have the token file here. Raises ToktoolsError."""
-
-    def send(self) -> None:
-        """Have the CLI see it as it is now. Raises ToktoolsError."""
 
     def clear(self) -> None:
         """Remove the folder, which no more than a login needs; more than once does no harm."""
@@ -73,12 +102,15 @@ class There(Here):
             made = self._run("umask 077; d=$(mktemp -d) && echo toktools:$d", *master)
             found = _FOLDER.search(made)
             if not found:
-                raise ToktoolsError(f"{shown(host)}: no folder could be made there with mktemp -d")
+                raise ToktoolsError(f"{shown(host)}: cannot create a folder there with mktemp -d")
         except BaseException:
             self.close()
             raise
         self._there = os.fsdecode(found[1])
-        self.path = f"{self._there}/{_NAME}"
+
+    def file(self, name: str) -> File:
+        """Return the file of that name, which is copied over the connection."""
+        return File(os.path.join(self._folder.name, name), f"{self._there}/{name}", self._run)
 
     def argv(self, cli: Sequence[str]) -> list[str]:
         """Return what starts the CLI there, and what removes the folder when it ends, however."""
@@ -86,18 +118,6 @@ class There(Here):
         watch = f"while kill -0 $$; do sleep 1 || exit; done; rm -rf {self._there}"
         script = f"(trap '' HUP INT QUIT TERM; {watch}) </dev/null >/dev/null 2>&1 & exec {shlex.join(cli)}"
         return [*self._ssh, "-o", "ControlMaster=no", "-tt", "--", self._host, _in_shell(script)]
-
-    def fetch(self) -> None:
-        """Copy the token file from there."""
-        content = self._run(f"printf toktools:; exec cat {self.path}").partition(_SENT)[2]
-        fd = os.open(self.local, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(content)
-
-    def send(self) -> None:
-        """Copy the token file to there."""
-        with open(self.local, "rb") as file:
-            self._run(f"exec cat >{self.path}", stdin=file.read())
 
     def clear(self) -> None:
         """Remove the folder there and here."""
@@ -129,10 +149,10 @@ class There(Here):
                 argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=signals.let_through
             )
         except OSError:
-            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "--ssh names it") from None
+            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
         if done.returncode:
             place = f"{shown(self._host)}: "
-            what = "ssh has failed" if done.returncode == _LOST else signals.ending(done.returncode)
+            what = "ssh failed" if done.returncode == _LOST else signals.ending(done.returncode)
             raise ToktoolsError(f"{place}{what}")
         return done.stdout
 

@@ -9,17 +9,25 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Sequence
+from math import inf
 
 from toktools import files, signals, terminal
 from toktools.errors import ToktoolsError
 
 _CHUNK = 1 << 16
+_BURST = 16
+"""Chunks, of 4 KiB as Linux has them, that are passed on between looks at the keys: a look takes as long as a chunk."""
 _LOOK_UP = 0.5
 """Seconds after which a silent terminal's program is looked at: another may hold the terminal open."""
 _SOON = 5.0
 _KINDLY = 0.5
 _SUSPEND = b"\x1a"  # Ctrl-Z
+_ESCAPE = b"\x1b"
+"""With it a terminal's own answers begin."""
+_REDRAWN = 0.15
+"""Seconds in which a line editor draws its prompt, and the terminal answers what it asks for that."""
 
 
 class Program:
@@ -104,7 +112,13 @@ class Program:
         signal.signal(signal.SIGWINCH, fit)
         try:
             with terminal.raw(files.STDIN, again=fit):
-                self._pass_on()
+                typed = b"\r"
+                if not self.mode()[0]:
+                    # A line editor draws its prompt for the new size first, and may ask the terminal where the cursor
+                    # is; then it draws the one that comes after the Enter.
+                    typed = self._pass_on(b"", _REDRAWN)
+                    typed += self._pass_on(b"\r", _REDRAWN)
+                self._pass_on(typed)
         except (OSError, termios.error):
             raise ToktoolsError("the terminal is gone") from None
         finally:
@@ -136,24 +150,42 @@ class Program:
     def _resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def _pass_on(self) -> None:
-        typed = b"\r"
-        while True:
-            keys = [files.STDIN] if len(typed) < _CHUNK else []
-            ready, writable, _ = select.select([self._fd, *keys], [self._fd] if typed else [], [], _LOOK_UP)
+    def _pass_on(self, typed: bytes, seconds: float = inf) -> bytes:
+        """Pass on what the program writes and the user types, until the program's end.
+
+        Or for some seconds, in which only the terminal's own answers are typed; what else was typed is returned.
+        """
+        until = time.monotonic() + seconds
+        later = b""
+        while (left := until - time.monotonic()) > 0:
+            keys = [files.STDIN] if len(typed) + len(later) < _CHUNK else []
+            ready, writable, _ = select.select([self._fd, *keys], [self._fd] if typed else [], [], min(left, _LOOK_UP))
             try:
                 if self._fd in ready:
-                    files.write_stdout(os.read(self._fd, _CHUNK))
+                    self._show()
                 elif self.has_ended():
-                    return
+                    break
                 if writable:
                     typed = typed[os.write(self._fd, typed) :]
             except BlockingIOError:
                 pass
             except OSError:  # nobody has the other end open any more
-                return
+                break
             if files.STDIN in ready:
-                typed += _typed()
+                new = _typed()
+                if seconds == inf or new.startswith(_ESCAPE):
+                    typed += new
+                else:
+                    later += new
+        return typed + later
+
+    def _show(self) -> None:
+        """Pass on what the program has written; when that is much, keys are looked at between."""
+        try:
+            for _ in range(_BURST):
+                files.write_stdout(os.read(self._fd, _CHUNK))
+        except BlockingIOError:
+            pass
 
 
 def _typed() -> bytes:

@@ -1,0 +1,112 @@
+"""tok-enroll: give a CloudHSM user a second factor, a new key for it, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
+
+from toktools import keys, passphrases
+from toktools.cli import Tool
+from toktools.errors import ToktoolsError
+from toktools.login import session
+from toktools.options import CommandLine, Option
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
+
+COMMAND_LINE = CommandLine(
+    "tok-enroll",
+    "Register the key of a second factor, change it or take it away, and prove it.",
+    "tok-enroll -k new.key --old-key officer1.key --username officer1 --role admin",
+    (
+        Option("-k", "KEY", "the new key: a file, or a pkcs11: or awskms: URI", also="--key"),
+        session.SIGNER,
+        Option("--deregister", "", "take the second factor away"),
+    ),
+    *session.SIGNERS_OWN,
+    Option("--old-key", "KEY", "the key that is registered now, which logs in"),
+    Option(
+        "--old-passin",
+        "SOURCE",
+        "where the pass phrase or PIN of --old-key is",
+        convert=partial(passphrases.source, "--old-passin"),
+        default=passphrases.prompt("--old-passin"),
+    ),
+    Option("--change-quorum", "", "change the quorum key too: there is one key for both"),
+    *session.LOGIN,
+)
+
+
+def _work(options: SimpleNamespace) -> int:
+    new = None if options.deregister else session.signer(options, TOOL)
+    old = _old(options)
+    if new and old and new.public == old.public:
+        raise ToktoolsError("the new key is the old one", "to keep a key, nothing needs to be registered")
+    from toktools.login import dialogues
+
+    who = f"{options.username} ({options.role})"
+    change = "the new key is registered" if new else "the second factor is taken away"
+    with session.started(options, [signer for signer in (old, new) if signer], TOOL) as (cli, user, place):
+        with _left("nothing changed", _hint_of_login(options)):
+            dialogues.log_in(cli, user, place.file("login.json"), old)
+        TOOL.say(f"logged in as {who}")
+        with _left("nothing changed"):
+            dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
+        TOOL.say("registering the new key" if new else "taking the second factor away")
+        with _left(
+            "nothing changed, as far as the CLI knows", _hint_of_change(options), f"it is not known whether {change}"
+        ):
+            dialogues.end_change(cli, user, place, new)
+        TOOL.say(change)
+        try:
+            dialogues.log_out(cli)
+            dialogues.log_in(cli, user, place.file("proof.json"), new)
+        except ToktoolsError as error:
+            raise ToktoolsError(f"{change}, but no login has proved it: {error.message}", error.hint) from None
+        TOOL.say(f"logged in {'with the new key' if new else 'without a second factor'} as {who}")
+        dialogues.leave(cli)
+    return 0
+
+
+def _old(options: SimpleNamespace) -> Signer | None:
+    if options.old_key:
+        return keys.open_signer(options.old_key, options.old_passin, TOOL.warn)
+    if options.deregister:
+        raise ToktoolsError("--deregister needs --old-key KEY to log in")
+    return None
+
+
+@contextmanager
+def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
+    """Say after an error how things are left: where the answer was no, with a hint, or otherwise."""
+    try:
+        yield
+    except ToktoolsError as error:
+        if error.status == 1:
+            raise ToktoolsError(f"{error.message}; {refused}", error.hint or hint, 1) from None
+        raise error.also(otherwise or refused) from None
+
+
+def _hint_of_login(options: SimpleNamespace) -> str:
+    if options.old_key:
+        return "--old-key must be the registered key of this user"
+    return "if the user has a second factor, give its key with --old-key"
+
+
+def _hint_of_change(options: SimpleNamespace) -> str:
+    return (
+        ""
+        if options.change_quorum
+        else "if the user is an approver, the same key approves: --change-quorum changes it too"
+    )
+
+
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run tok-enroll."""
+    return TOOL.run(argv)

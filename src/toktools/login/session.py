@@ -1,0 +1,122 @@
+"""What the commands that log in share: their options, the signer, and a CLI that is started and, in any case, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import SimpleNamespace
+
+from toktools import approvers, keys, passphrases, signals
+from toktools.errors import ToktoolsError
+from toktools.options import Option
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.cli import Tool
+    from toktools.keys.signer import Signer
+    from toktools.login.dialogues import User
+    from toktools.login.driver import Cli
+    from toktools.login.place import Here
+
+_MAX_DIGITS = 6
+_CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
+
+
+def _words(option: str, text: str) -> list[str]:
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ToktoolsError(f"{option}: {str(error).lower()}") from None
+    if not words:
+        raise ToktoolsError(f"{option}: the command is empty")
+    return words
+
+
+def _host(text: str) -> str:
+    if not text or text.startswith("-") or not text.isprintable() or " " in text:
+        raise ToktoolsError("--host: expected [USER@]HOST, as ssh takes it")
+    return text
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text)):
+        raise ToktoolsError("--timeout: expected a number of seconds from 1 to 99999")
+    return float(text)
+
+
+def _cluster(text: str) -> str:
+    if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
+
+
+SIGNER = Option("--signer", "COMMAND", "the signer: a command, as for tok-exec", convert=partial(_words, "--signer"))
+"""What may stand in place of -k."""
+SIGNERS_OWN = (
+    Option("-b", "", "the signer writes base64, not raw bytes", also="--base64"),
+    Option("-p", "PUB", "the public key of the signer", also="--verify-key"),
+    passphrases.PASSIN,
+)
+"""What goes with --signer, or with -k."""
+LOGIN = (
+    Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
+    Option(
+        "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
+    ),
+    Option(
+        "--password",
+        "SOURCE",
+        "where the user's password is: env:VAR, file:PATH or fd:N",
+        convert=partial(passphrases.source, "--password"),
+        default=passphrases.prompt("--password"),
+    ),
+    Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
+    Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
+    Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
+    Option("--cluster-id", "ID", "the cluster, if several are configured", convert=_cluster),
+    Option("--timeout", "SECONDS", "how long the CLI may be silent; the default is 60", convert=_seconds, default=60.0),
+)
+"""Who logs in, and at which CLI."""
+
+
+def signer(options: SimpleNamespace, tool: Tool) -> Signer:
+    """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
+    if options.k:
+        if options.p or options.b:
+            raise ToktoolsError("-p and -b go with --signer, not with -k")
+        return keys.open_signer(options.k, options.passin, tool.warn)
+    if not options.signer:
+        raise ToktoolsError("-k KEY or --signer COMMAND is missing", f"try '{tool.name} --help'")
+    if not options.p:
+        raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
+    from toktools.keys import public
+    from toktools.keys.command import Command
+
+    return Command(options.signer, base64=options.b, public=public.read(options.p))
+
+
+@contextmanager
+def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> Iterator[tuple[Cli, User, Here]]:
+    """Start the CLI, and yield it with who logs in, and its place; after the block no process and no file is left.
+
+    Not after a signal either: it stops the signers too. Raises ToktoolsError.
+    """
+    from toktools.login import dialogues, driver, place
+
+    passphrases.warn_of_exposure(options.password, tool.warn)
+    user = dialogues.User(options.username, options.role, options.password)
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    undo = ExitStack()
+    with signals.tidied(tidy=undo.close), undo:
+        for each in signers:
+            undo.callback(each.stop)
+        with signals.held():
+            where = place.There(options.ssh, options.H) if options.H else place.Here()
+            undo.callback(where.close)
+            argv = where.argv([*options.cli, "interactive", *cluster])
+            cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
+            undo.callback(cli.close)
+        yield cli, user, where
