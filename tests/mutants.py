@@ -58,7 +58,7 @@ TESTS = {
     "pipeline": "pipeline",
     "records": "records",
     "replacing": "replacing_itself",
-    "signals": "terminal all_or_nothing",
+    "signals": "signals",
     "signatures": "signatures",
     "terminal": "terminal",
     "tokenfile": "tokenfile",
