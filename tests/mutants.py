@@ -50,7 +50,7 @@ TESTS = {
     "login/driver": "screen login",
     "login/place": "host login",
     "login/program": "login",
-    "login/screen": "screen",
+    "login/screen": "screen_moves screen",
     "mistaken": "mistaken_itself",
     "onscreen": "onscreen",
     "options": "options",
