@@ -318,3 +318,22 @@ def test_looks_up_now_and_then() -> None:
 
     assert pipeline._waited(Slow()) == 7  # type: ignore[arg-type]  # noqa: SLF001 - no wait is the same twice
     assert waited == [0.2] * 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_no_thread_to_read(monkeypatch: pytest.MonkeyPatch, out: list[bytes], error: type[Exception]) -> None:
+    """Where there is room for those that sign and none for the one that reads, this thread does it alone."""
+    start = threading.Thread.start
+    asked: list[threading.Thread] = []
+
+    def perhaps(thread: threading.Thread) -> None:
+        asked.append(thread)
+        if len(asked) == 3:
+            raise error
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", perhaps)
+    feed(monkeypatch, [digests(1, 40), digests(41, 80)])
+    pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True)
+    assert b"".join(out) == b"".join(records.line(digest * 8) for _, digest in digests(1, 80))
+    assert len(asked) == 3

@@ -134,3 +134,36 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
             next(records.digests(folder))
     finally:
         os.close(folder)
+
+
+@pytest.mark.parametrize("size", [4096, 4097])
+def test_a_long_line_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """As long as it may be the longest line it is read on; one that cannot be is not."""
+    (tmp_path / "f").write_bytes(b"A" * size + b"A" * 100_000)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda fd, _size: read(fd, size))
+    with (tmp_path / "f").open("rb", buffering=0) as file:
+        with pytest.raises(ToktoolsError, match=r"^standard input: line 1: longer than 4096 bytes$"):
+            list(records.digests(file.fileno()))
+        assert file.tell() == (2 * 4096 if size == 4096 else 4097)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"\n", "line 1: empty"),
+        (b"\r\n", "line 1: empty"),
+        (LINE + b"\n" * 2, ""),
+        (LINE + b"\n" * (1 + 4097), ""),
+        (LINE + b"\n" * (1 + 4098), "line 2: empty"),
+        (LINE + b"\n\n\n" + LINE, "line 2: empty"),
+    ],
+)
+def test_empty_lines(pipe: Pipe, text: bytes, said: str) -> None:
+    """They may end a stream, but not be all of it, nor go on for ever."""
+    reader = pipe.holding(text)
+    if said:
+        with pytest.raises(ToktoolsError, match=f"^standard input: {said}$"):
+            list(records.digests(reader))
+    else:
+        assert [batch for batch in records.digests(reader) if batch] == [[(1, FIRST)]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import stat
 from collections.abc import Callable, Iterator
@@ -78,10 +79,12 @@ def test_nobody_else_reads_the_temporary_file(here: Path, monkeypatch: pytest.Mo
     (here / "f").write_bytes(b"old")
     (here / "f").chmod(0o644)
     modes: list[int] = []
+    names: list[str] = []
     write = files.write
 
     def watched(fd: int, content: bytes) -> None:
         modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        names.extend(set(os.listdir()) - {"f"})
         write(fd, content)
 
     monkeypatch.setattr(files, "write", watched)
@@ -89,6 +92,7 @@ def test_nobody_else_reads_the_temporary_file(here: Path, monkeypatch: pytest.Mo
     replacing.replace({"f": b"new"})
     os.umask(umask)
     assert modes == [0o600]
+    assert re.fullmatch(r"\.toktools-[0-9a-f]{16}", names[0])
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root gives files away")
@@ -461,3 +465,64 @@ def test_signals_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", watched)
     replacing.replace({"f": b"new"})
     assert held == [True]
+
+
+def test_without_standard_input(here: Path) -> None:
+    """Where it is closed, its number is a file's or a folder's like any other."""
+    (here / "f").write_bytes(b"old")
+    (here / "f").chmod(0o640)
+    (here / "d").mkdir()
+    (here / "d" / "l").symlink_to("l2")
+    (here / "d" / "l2").symlink_to("../f")
+    standard = os.dup(0)
+    # The first number that is free is the folder's, and then the file's.
+    for taken in (False, True):
+        os.close(0)
+        if taken:
+            os.open(".", os.O_RDONLY)
+        try:
+            replacing.replace({"d/l": b"new"})
+        finally:
+            os.dup2(standard, 0)
+    os.close(standard)
+    assert (here / "f").read_bytes() == b"new"
+    assert not (here / "l2").exists()
+
+
+def test_the_old_file_may_be_number_0(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner is kept then too."""
+    (here / "f").write_bytes(b"old")
+    kept: list[int] = []
+    monkeypatch.setattr(replacing._Staged, "_keep_owner", lambda staged, _fd: kept.append(staged.old))  # noqa: SLF001 - whom it asks
+    place_open = replacing._Place.open  # noqa: SLF001 - a number is given in the order of opening
+
+    def as_0(place: Any, name: str, *words: int) -> int:
+        if name == "f":
+            os.close(0)
+        return place_open(place, name, *words)
+
+    standard = os.dup(0)
+    monkeypatch.setattr(replacing._Place, "open", as_0)  # noqa: SLF001 - the same
+    try:
+        replacing.replace({"f": b"new"})
+    finally:
+        os.dup2(standard, 0)
+        os.close(standard)
+    assert kept == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="this system has no O_PATH")
+def test_how_a_folder_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to be able to read it, and a pipe in its place is not waited for; nor is one in that of a file."""
+    opened: dict[str, int] = {}
+    real = os.open
+
+    def watched(path: str, flags: int, *words: Any, **more: Any) -> int:
+        opened.setdefault(path, flags)
+        return real(path, flags, *words, **more)
+
+    replacing.replace({"./f": b"old"})
+    monkeypatch.setattr(os, "open", watched)
+    replacing.replace({"./f": b"new"})
+    assert opened["."] == os.O_PATH | os.O_DIRECTORY
+    assert opened["f"] == os.O_NONBLOCK | os.O_NOFOLLOW
