@@ -196,10 +196,26 @@ def test_the_end_of_standard_output(monkeypatch: pytest.MonkeyPatch, for_good: b
     os.close(into)
 
 
+def test_no_null_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the reader waits a little longer, which is no trouble."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(2, "No such file or directory")
+
+    out, into = os.pipe()
+    monkeypatch.setattr(files, "STDOUT", into)
+    monkeypatch.setattr(os, "open", refuse)
+    files.finish_stdout(for_good=True)
+    files.write_stdout(b"1")
+    assert os.read(out, 1) == b"1"
+    os.close(out)
+    os.close(into)
+
+
 def test_what_is_written_stays_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error after a file was replaced says so, with the first and the last of several."""
     error, said = ToktoolsError("trouble"), []
-    for written in ([], ["a"], ["a", "b", "c"]):
+    for written in ([], ["a"], ["a", "b"], ["a", "b", "c"]):
         monkeypatch.setattr(files, "written", written)
         said.append(files.after_writing(error).message)
-    assert said == ["trouble", "trouble; written: a", "trouble; written: a to c"]
+    assert said == [f"trouble{also}" for also in ("", "; written: a", "; written: a to b", "; written: a to c")]

@@ -76,7 +76,7 @@ def read(path: str | None, limit: int) -> Snapshot:
 
 def chunks(fd: int, limit: int) -> Iterator[bytes]:
     """Yield what a descriptor gives, as soon as it gives it, up to limit bytes."""
-    while limit > 0 and (chunk := os.read(fd, min(_CHUNK, limit))):
+    while limit and (chunk := os.read(fd, min(_CHUNK, limit))):
         limit -= len(chunk)
         yield chunk
 
@@ -107,7 +107,9 @@ def refuse_as_stdout(snapshot: Snapshot) -> None:
 
 def warn_of_exposure(name: str, status: os.stat_result, what: str, warn: Callable[[str], None]) -> None:
     """Warn where others than its owner can read a file with a secret, or put another in its place."""
-    permissions = stat.S_IMODE(status.st_mode) if stat.S_ISREG(status.st_mode) else 0
+    if not stat.S_ISREG(status.st_mode):
+        return
+    permissions = stat.S_IMODE(status.st_mode)
     allowed = [verb for verb, bits in _OF_OTHERS if permissions & bits]
     if allowed:
         warn(f"{name}: others can {' and '.join(allowed)} this {what} (mode {permissions:04o}; chmod 600 closes it)")
