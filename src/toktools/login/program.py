@@ -17,8 +17,6 @@ from toktools import files, signals, terminal
 from toktools.errors import ToktoolsError
 
 _CHUNK = 1 << 16
-_BURST = 16
-"""Chunks, of 4 KiB as Linux has them, that are passed on between looks at the keys: a look takes as long as a chunk."""
 _LOOK_UP = 0.5
 """Seconds after which a silent terminal's program is looked at: another may hold the terminal open."""
 _SOON = 5.0
@@ -161,9 +159,7 @@ class Program:
             keys = [files.STDIN] if len(typed) + len(later) < _CHUNK else []
             ready, writable, _ = select.select([self._fd, *keys], [self._fd] if typed else [], [], min(left, _LOOK_UP))
             try:
-                if self._fd in ready:
-                    self._show()
-                elif self.has_ended():
+                if not (self._show() if self._fd in ready else not self.has_ended()):
                     break
                 if writable:
                     typed = typed[os.write(self._fd, typed) :]
@@ -179,13 +175,19 @@ class Program:
                     later += new
         return typed + later
 
-    def _show(self) -> None:
-        """Pass on what the program has written; when that is much, keys are looked at between."""
+    def _show(self) -> bool:
+        """Pass on what the program has written, in one go, but no more than that; say whether there may be more."""
+        output = bytearray()
+        chunk = b" "
         try:
-            for _ in range(_BURST):
-                files.write_stdout(os.read(self._fd, _CHUNK))
+            while chunk and len(output) < _CHUNK:
+                chunk = os.read(self._fd, _CHUNK)  # which are 4 KiB at most, as Linux has it
+                output += chunk
         except BlockingIOError:
             pass
+        finally:
+            files.write_stdout(bytes(output))
+        return bool(chunk)
 
 
 def _typed() -> bytes:
