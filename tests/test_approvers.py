@@ -48,7 +48,7 @@ def test_names() -> None:
         assert usernames.shown_user(name).startswith('"')
     assert (usernames.word("key-usage"), usernames.word("key usage")) == ("key-usage", '"key usage"')
     assert [approvers.role("-R", role) for role in ("admin", "crypto-user")] == ["admin", "crypto-user"]
-    with pytest.raises(ToktoolsError, match=r"^-R: a role is admin or crypto-user$"):
+    with pytest.raises(ToktoolsError, match=r"^-R: a role must be admin or crypto-user$"):
         approvers.role("-R", "Admin")
 
 
@@ -78,9 +78,9 @@ def test_copies_of_a_token() -> None:
 @pytest.mark.parametrize(
     ("copy", "said"),
     [
-        (lambda: quorum(entry("a1", "a"), what=KEY), "a copy of another token"),
-        (lambda: quorum(entry("a1")), "a copy without an approval"),
-        (quorum, "a copy without an approval"),
+        (lambda: quorum(entry("a1", "a"), what=KEY), "this is a copy of another token"),
+        (lambda: quorum(entry("a1")), "this copy has no approval"),
+        (quorum, "this copy has no approval"),
         (lambda: quorum(entry("a1", "b")), "approver a1 has two different entries"),
         (lambda: quorum(entry("a 1", "b")), 'approver "a 1" has two different entries'),
         (lambda: quorum({**entry("a2"), "signature": "AA=="}), "approver a2: wrong size: 1 byte"),

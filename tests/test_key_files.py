@@ -119,7 +119,7 @@ def test_locked_private_keys(tmp_path: Path, name: str) -> None:
     assert wrong.times == 1
     said = refused(lambda: public.read(str(tmp_path / "k")))
     assert said == ("a PKCS#12 file" if name == "p12" else "an encrypted private key") + (
-        ", where the public key is enough"
+        ", but only the public key is needed"
     )
 
 
@@ -139,7 +139,7 @@ def test_public_keys(tmp_path: Path, name: str) -> None:
     for key in (public.read(str(tmp_path / "k")), public.parse(PUBLIC[name], "k")):
         assert key.public_numbers() == KEY.public_key().public_numbers()
     assert public.pem(key) == PUBLIC["spki.pem"].decode()
-    assert refused(lambda: opened(tmp_path, PUBLIC[name], Asked())) == ("a public key, where the private key is needed")
+    assert refused(lambda: opened(tmp_path, PUBLIC[name], Asked())) == ("a public key, but the private key is needed")
 
 
 def test_the_first_key_of_a_file(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_first_key_of_a_file(tmp_path: Path) -> None:
 def test_keys_of_another_kind(tmp_path: Path, encoding: Encoding, form: PrivateFormat) -> None:
     """They are named, as private and as public keys."""
     key = ec.generate_private_key(ec.SECP256R1())
-    said = "the key is EllipticCurve, but CloudHSM takes RSA keys alone"
+    said = "the key is EllipticCurve, but CloudHSM takes only RSA keys"
     content = private(encoding, form, key=key)
     assert refused(lambda: opened(tmp_path, content, Asked())).replace("EC,", "EllipticCurve,") == said
     assert refused(lambda: public.parse(content, "k")).replace("EC,", "EllipticCurve,") == said
@@ -203,7 +203,7 @@ def test_a_key_that_others_can_read(tmp_path: Path, mode: int) -> None:
     assert asked.warned == ([] if mode == 0o600 else [said])
 
 
-@pytest.mark.parametrize(("bits", "said"), [(1024, "RSA-1024, but CloudHSM takes RSA-2048"), (2056, "steps of 64")])
+@pytest.mark.parametrize(("bits", "said"), [(1024, "RSA-1024, but CloudHSM takes RSA-2048"), (2056, "a multiple of 64")])
 def test_sizes_of_keys(tmp_path: Path, bits: int, said: str) -> None:
     """Too short a key, or one of an odd size, is refused, private and public."""
     key = rsa.generate_private_key(65537, bits)
@@ -226,7 +226,7 @@ def test_sizes_of_keys(tmp_path: Path, bits: int, said: str) -> None:
     ],
 )
 def test_which_sizes_are_allowed(bits: int, well: bool) -> None:  # noqa: FBT001 - pytest gives it
-    """From 2,048 bits on in steps of 64, up to 16,384."""
+    """From 2,048 bits on in a multiple of 64, up to 16,384."""
     if well:
         allowed.refuse_size("k", bits)
     else:
@@ -237,7 +237,7 @@ def test_a_longer_key_gets_a_warning(tmp_path: Path) -> None:
     """CloudHSM documents one size; the pace of a longer key is another too."""
     asked = Asked()
     longer = opened(tmp_path, private(PEM, PKCS8, key=rsa.generate_private_key(65537, 2112)), asked)
-    assert asked.warned == [f"{tmp_path}/k: the key is RSA-2112; CloudHSM documents RSA-2048 alone"]
+    assert asked.warned == [f"{tmp_path}/k: the key is RSA-2112; CloudHSM documents only RSA-2048"]
     assert [longer.pace(jobs) for jobs in (1, 2)] == [(1, True), (2, False)]
     quick = opened(tmp_path, PLAIN["pkcs8.pem"], asked)
     assert [quick.pace(jobs) for jobs in (1, 2)] == [(1, True), (2, True)]
@@ -247,10 +247,10 @@ def test_a_longer_key_gets_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "hint"),
     [
-        ("arn:aws:kms:k", "awskms:///ARN is a key in AWS KMS"),
-        ("alias/k", "awskms:///alias/NAME is a key in AWS KMS"),
-        ("file:k", "-k takes the path alone"),
-        ("~/k", "the shell makes your home folder of ~ only where it is not quoted"),
+        ("arn:aws:kms:k", "for a key in AWS KMS, write awskms:///ARN"),
+        ("alias/k", "for a key in AWS KMS, write awskms:///alias/NAME"),
+        ("file:k", "-k takes only the path, without file:"),
+        ("~/k", "the shell replaces ~ with your home folder only if it is not quoted"),
         ("other/k", ""),
     ],
 )

@@ -347,7 +347,7 @@ def test_another_file_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.Mon
         return real(path, *words, **more)
 
     monkeypatch.setattr(os, "open", swapped)
-    with pytest.raises(ToktoolsError, match="someone else changed it meanwhile"):
+    with pytest.raises(ToktoolsError, match="another program changed it meanwhile"):
         replacing.replace({str(target): b"new"})
     assert target.read_bytes() == b"other"
     assert os.listdir(tmp_path) == ["f.json"]

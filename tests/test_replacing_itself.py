@@ -18,7 +18,7 @@ from toktools import files, replacing
 from toktools.errors import ToktoolsError
 from toktools.files import Snapshot
 
-CHANGED = "someone else changed it meanwhile; nothing written"
+CHANGED = "another program changed it meanwhile; nothing written"
 AS_ROOT = os.geteuid() == 0
 
 
@@ -164,7 +164,7 @@ def test_links_of_others(here: Path, monkeypatch: pytest.MonkeyPatch, mode: int,
     if well:
         replacing.replace({"open/l": b"new"})
     else:
-        refused("open/l: a symbolic link of another user in a folder open to all", {"open/l": b"new"})
+        refused("open/l: another user's symbolic link, in a folder that everyone can write to", {"open/l": b"new"})
     assert (here / "f").read_bytes() == (b"new" if well else b"old")
 
 
@@ -186,7 +186,7 @@ def test_two_names_of_one_file(here: Path) -> None:
     """They are refused, made or not; the same name in two folders is none."""
     (here / "l").symlink_to("f")
     (here / "d").mkdir()
-    refused("f: two of the files to write are links to one", {"f": b"1", "l": b"2"})
+    refused("f: two of the files to write are links to the same file", {"f": b"1", "l": b"2"})
     assert not (here / "f").exists()
     replacing.replace({"f": b"1", "d/f": b"2"})
     assert ((here / "f").read_bytes(), (here / "d" / "f").read_bytes()) == (b"1", b"2")
@@ -203,7 +203,7 @@ def test_what_is_read_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(files, "STDIN", 0)
     assert len(keep) == 3
     for name in ("a", "b", "link", "d"):
-        refused(f"{name}: this file is read, and would be lost", {"c": b"new", name: b"new"}, keep=keep)
+        refused(f"{name}: this file is also an input, and would be overwritten", {"c": b"new", name: b"new"}, keep=keep)
     assert {(here / name).read_bytes() for name in "abcd"} == {b"old"}
     replacing.replace({"a": b"new"}, keep=keep, seen=files.read("a", 10))
     replacing.replace({"c": b"new", "e": b"new"}, keep=keep)
@@ -277,7 +277,7 @@ def test_a_deleted_file(here: Path) -> None:
     with (here / "f").open("wb") as file:
         (here / "f").unlink()
         path = f"/proc/self/fd/{file.fileno()}"
-        refused(f"{path}: the file that it leads to is deleted, or another; nothing written", {path: b"x"})
+        refused(f"{path}: the file that it leads to was deleted or replaced; nothing written", {path: b"x"})
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod", "open", "write", "replace"])
