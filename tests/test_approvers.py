@@ -202,7 +202,8 @@ def test_one_key_for_one_approver(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, given: list[Key], _digests: object) -> None:
             self.given = given
 
-        def fault(self, _index: int, text: str) -> str:
+        def fault(self, index: int, text: str) -> str:
+            assert index == 0  # a quorum token has one digest
             return "" if text in [signature("abc"[key.n]) for key in self.given] else "not made by it"
 
     monkeypatch.setattr(owners, "Verifier", Verifier)
@@ -215,3 +216,25 @@ def test_one_key_for_one_approver(monkeypatch: pytest.MonkeyPatch) -> None:
     told = owners.Approvals(token, {"a4": [three]})  # type: ignore[list-item]
     assert [told.fault(place) for place in places] == ["no key is given"] * 3 + [""]
     assert told.approved == {"a4"}
+
+
+def test_what_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a quorum token each approval by its approver; elsewhere each signature by its own digest."""
+    asked: list[tuple[int, str]] = []
+
+    class Verifier:
+        def __init__(self, given: object, digests: object) -> None:
+            assert given == ("key",)
+            assert len(list(digests)) == 3  # type: ignore[call-overload]
+
+        def fault(self, index: int, text: str) -> str:
+            asked.append((index, text))
+            return "no"
+
+    monkeypatch.setattr(owners, "Verifier", Verifier)
+    login = tokenfile.parse(UNSIGNED.read_bytes())
+    judge = owners.judge(login, {"": ("key",)})  # type: ignore[dict-item]
+    assert [judge(place) for place in login.places()] == ["no"] * 3
+    assert asked == [(0, ""), (1, ""), (2, "")]
+    token = quorum(entry("a1", "a"))
+    assert owners.judge(token, {})(token.places()[0]) == "no key is given"
