@@ -40,7 +40,7 @@ TESTS = {
     "keys/file": "key_files",
     "keys/forms": "key_files allowed",
     "keys/openssh": "allowed keys",
-    "keys/owners": "approvals",
+    "keys/owners": "approvers",
     "keys/pbes": "key_files pkcs12",
     "keys/pkcs11": "pkcs11",
     "keys/public": "key_files",

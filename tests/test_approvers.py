@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, UNSIGNED
 
 from toktools import approvaldata, approvers, tokenfile, usernames
 from toktools.errors import ToktoolsError
+from toktools.keys import owners, public
 
 NONCE = b"n" * 16
 ADMIN = approvaldata.record(3, 1, "admin", 1_700_000_000, NONCE)
@@ -161,3 +163,78 @@ def test_the_published_samples() -> None:
         assert not approvers.has_role(token, "nobody")
         found = approvaldata.records(b64decode(content["approval_data"]))
         assert approvaldata.contradictions(content.get("service"), content.get("key_reference"), found) == []
+
+
+def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """USER=PUB names an approver of a quorum token; a path may have = in it too, and each file is read once."""
+    monkeypatch.chdir(tmp_path)
+    read: list[str] = []
+
+    def read_key(path: str) -> str:
+        read.append(path)
+        return path
+
+    monkeypatch.setattr(public, "read", read_key)
+    token = quorum(entry("a1"))
+    given: Any = owners.Given(["Admin=k", "admin=l", "k", "a-b=c", "="])
+    for _ in range(2):
+        assert given.keys(token) == {"admin": ["k", "l"], "": ["k", "a-b=c", "="]}
+    assert read == ["k", "l", "a-b=c", "="]
+    login = tokenfile.parse(UNSIGNED.read_bytes())
+    with pytest.raises(ToktoolsError, match=r"^-p admin=k: USER=PUB is for the approvers of a quorum token, of which"):
+        owners.Given(["admin=k"]).keys(login)
+    (tmp_path / "admin=k").touch()
+    given = owners.Given(["admin=k", "k", "pub"])
+    assert given.keys(login) == {"": ["admin=k", "k", "pub"]}
+
+
+def test_one_key_for_one_approver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An approval is good by a key of its approver, or of nobody's name; the same key twice is not."""
+
+    class Key:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def public_numbers(self) -> Key:
+            return self
+
+    class Verifier:
+        def __init__(self, given: list[Key], _digests: object) -> None:
+            self.given = given
+
+        def fault(self, index: int, text: str) -> str:
+            assert index == 0  # a quorum token has one digest
+            return "" if text in [signature("abc"[key.n]) for key in self.given] else "not made by it"
+
+    monkeypatch.setattr(owners, "Verifier", Verifier)
+    one, two, three = (Key(n) for n in range(3))
+    token = quorum(entry("a1", "a"), entry("a2", "b"), entry("a3", "a"), entry("a4", "c"))
+    places = token.places()
+    told = owners.Approvals(token, {"a1": [two, one], "": [one, two]})  # type: ignore[list-item]
+    assert [told.fault(place) for place in places] == ["", "", "the same key as that of approver a1", "not made by it"]
+    assert told.approved == {"a1", "a2"}
+    told = owners.Approvals(token, {"a4": [three]})  # type: ignore[list-item]
+    assert [told.fault(place) for place in places] == ["no key is given"] * 3 + [""]
+    assert told.approved == {"a4"}
+
+
+def test_what_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a quorum token each approval by its approver; elsewhere each signature by its own digest."""
+    asked: list[tuple[int, str]] = []
+
+    class Verifier:
+        def __init__(self, given: object, digests: object) -> None:
+            assert given == ("key",)
+            assert len(list(digests)) == 3  # type: ignore[call-overload]
+
+        def fault(self, index: int, text: str) -> str:
+            asked.append((index, text))
+            return "no"
+
+    monkeypatch.setattr(owners, "Verifier", Verifier)
+    login = tokenfile.parse(UNSIGNED.read_bytes())
+    judge = owners.judge(login, {"": ("key",)})  # type: ignore[dict-item]
+    assert [judge(place) for place in login.places()] == ["no"] * 3
+    assert asked == [(0, ""), (1, ""), (2, "")]
+    token = quorum(entry("a1", "a"))
+    assert owners.judge(token, {})(token.places()[0]) == "no key is given"

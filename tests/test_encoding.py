@@ -260,6 +260,7 @@ def test_several_lines_in_a_file() -> None:
         (b"\0", False),
         (b"a\0", True),
         (b"\0a", True),
+        (b"\1\0b\0", False),
         (b"", True),
     ],
 )
@@ -288,6 +289,7 @@ def test_how_much_text_is_named(text: bytes, said: str) -> None:
     with pytest.raises(ToktoolsError) as raised:
         encoding.digest(text)
     assert raised.value.message == said
+    assert raised.value.hint != said.partition(",")[0]
 
 
 def test_a_size_that_is_not_documented() -> None:

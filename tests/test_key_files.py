@@ -13,6 +13,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat, pkcs12
 
 from toktools import keys
@@ -115,7 +118,7 @@ def test_locked_private_keys(tmp_path: Path, name: str) -> None:
     assert len(opened(tmp_path, LOCKED[name], asked).sign(DIGEST)) == 256
     assert asked.times == 1
     wrong = Asked(b"wrong")
-    assert refused(lambda: opened(tmp_path, LOCKED[name], wrong)).startswith("wrong pass phrase")
+    assert refused(lambda: opened(tmp_path, LOCKED[name], wrong)) == "wrong pass phrase"
     assert wrong.times == 1
     said = refused(lambda: public.read(str(tmp_path / "k")))
     assert said == ("a PKCS#12 file" if name == "p12" else "an encrypted private key") + (
@@ -192,6 +195,36 @@ def test_the_old_encryption(tmp_path: Path, line: str, broken: bool) -> None:  #
     content = head + b"DEK-Info: " + line.encode() + b"\n" + body.partition(b"\n")[2]
     said = refused(lambda: opened(tmp_path, content, Asked()))
     assert ("a broken key: its DEK-Info line is wrong" in said) == broken
+
+
+def value(tag: int, *parts: bytes) -> bytes:
+    """DER of a value."""
+    content = b"".join(parts)
+    size = len(content)
+    return bytes([tag, size] if size < 128 else [tag, 130, size >> 8, size & 255]) + content
+
+
+def locked(plain: bytes) -> bytes:
+    """PKCS#8 as openssl encrypts it: PBES2, PBKDF2 with SHA-256, AES-256 in CBC mode."""
+    salt, vector = b"saltsalt", b"v" * 16
+    encryptor = Cipher(AES(hashlib.pbkdf2_hmac("sha256", PHRASE, salt, 2048, 32)), CBC(vector)).encryptor()
+    padding = 16 - len(plain) % 16
+    content = encryptor.update(plain + bytes([padding]) * padding) + encryptor.finalize()
+    oids = ("2a864886f70d01050d", "2a864886f70d01050c", "2a864886f70d0209", "60864801650304012a")
+    pbes2, pbkdf2, sha256, aes = (value(6, bytes.fromhex(oid)) for oid in oids)
+    derive = value(48, pbkdf2, value(48, value(4, salt), value(2, b"\x08\0"), value(48, sha256, b"\5\0")))
+    return value(48, value(48, pbes2, value(48, derive, value(48, aes, value(4, vector)))), value(4, content))
+
+
+def test_what_is_locked_is_judged_too(tmp_path: Path) -> None:
+    """A key for another padding is named for that, before a library reads it."""
+    plain = PLAIN["pkcs8.der"]
+    assert len(opened(tmp_path, locked(plain), Asked()).sign(DIGEST)) == 256
+    pss = plain.replace(forms.RSA, forms.RSA[:-1] + b"\x0a", 1)
+    for content in (pss, locked(pss)):
+        said = refused(lambda content=content: opened(tmp_path, content, Asked()))  # type: ignore[misc]
+        assert said == "the key is for RSASSA-PSS alone, but CloudHSM takes RSASSA-PKCS1-v1_5"
+    assert refused(lambda: opened(tmp_path, locked(b"no key" * 50), Asked())) == "wrong pass phrase"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])

@@ -342,3 +342,23 @@ def test_the_width_of_the_usage(size: int, lines: int) -> None:
     usage = line.help().partition("\n\n")[0]
     assert usage.count("\n") == lines - 1
     assert max(map(len, usage.splitlines())) <= 80
+
+
+def test_a_usage_of_three_lines() -> None:
+    """Each line is filled before the next begins, and the words stay in their order."""
+    names = [f"OPERAND-NUMBER-{number}" for number in range(9)]
+    line = CommandLine("x", "X.", "x", *(Operand(name, name, required=True) for name in names))
+    usage = line.help().partition("\n\n")[0].splitlines()
+    assert [len(row.split()) for row in usage] == [6, 4, 1]
+    assert " ".join(usage).split() == ["usage:", "x", *names]
+
+
+def test_one_long_flag_is_the_nearest() -> None:
+    """However many are like it; and where none is like a single letter, those that begin with it are named."""
+    line = CommandLine("x", "X.", "x", Option("--alpha-one", "", "a"), Option("--alpha-two", "", "a"))
+    with pytest.raises(ToktoolsError, match=r"^option --alpha-onx not recognized$") as raised:
+        line.parse(["--alpha-onx"])
+    assert raised.value.hint == "--alpha-one?"
+    with pytest.raises(ToktoolsError, match=r"^option -a not recognized$") as raised:
+        line.parse(["-a"])
+    assert raised.value.hint == "--alpha-one or --alpha-two?"
