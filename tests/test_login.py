@@ -649,7 +649,7 @@ def test_the_pass_phrase_is_asked_for_first(desk: Desk) -> None:
     [
         ("missing.pem", "", "missing.pem: no such file or directory\n"),
         ("spki.pem", "", "a public key, but the private key is needed\n"),
-        ("ec.pem", "", "CloudHSM takes RSA keys alone\n"),
+        ("ec.pem", "", "CloudHSM takes only RSA keys\n"),
         ("rsa1024.pem", "", "the key is RSA-1024"),
         ("pbes2.pem", "", "there is no terminal to ask for the pass phrase\n"),
         ("pbes2.pem", "file:password", "wrong pass phrase\n"),

@@ -418,7 +418,7 @@ def test_a_folder(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing/state.sqlite", "missing/state.sqlite: no such file or directory"), ("", ": an empty name")],
+    [("missing/state.sqlite", "missing/state.sqlite: no such file or directory"), ("", ": the name is empty")],
 )
 def test_a_missing_folder(shell: Shell, name: str, said: str) -> None:
     """The folder of --state is not made, and an empty name is that of no file: not of the default one either."""
