@@ -181,7 +181,7 @@ def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert given.keys(token) == {"admin": ["k", "l"], "": ["k", "a-b=c", "="]}
     assert read == ["k", "l", "a-b=c", "="]
     login = tokenfile.parse(UNSIGNED.read_bytes())
-    with pytest.raises(ToktoolsError, match=r"^-p admin=k: USER=PUB is for the approvers of a quorum token, of which"):
+    with pytest.raises(ToktoolsError, match=r"^-p admin=k: USER=PUB is for the approvers of a quorum token, and this"):
         owners.Given(["admin=k"]).keys(login)
     (tmp_path / "admin=k").touch()
     given = owners.Given(["admin=k", "k", "pub"])

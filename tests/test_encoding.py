@@ -294,5 +294,5 @@ def test_how_much_text_is_named(text: bytes, said: str) -> None:
 
 def test_a_size_that_is_not_documented() -> None:
     """The message names the one that is."""
-    assert encoding.undocumented_size(384) == "a signature of 384 bytes; CloudHSM documents RSA-2048 alone, with 256"
+    assert encoding.undocumented_size(384) == "a signature of 384 bytes; CloudHSM documents only RSA-2048, with 256"
     assert [encoding.size(number) for number in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]

@@ -169,7 +169,7 @@ def test_what_is_no_key(tmp_path: Path) -> None:
     assert "no private key in PEM or DER" in refused(lambda: opened(tmp_path, b"x" * 100, Asked()))
     assert "no public key, certificate or private key" in refused(lambda: public.parse(b"x" * 100, "k"))
     assert refused(lambda: opened(tmp_path, b"", Asked())) == "an empty file, not a key"
-    with pytest.raises(ToktoolsError, match=r"^-: a key is not read from standard input$"):
+    with pytest.raises(ToktoolsError, match=r"^-: a key cannot come from standard input$"):
         keys.open_signer("-", Asked(), print)
     forms.KeyFile("k", b"x" * forms.MAX_SIZE)
     assert refused(lambda: forms.KeyFile("k", b"x" * (forms.MAX_SIZE + 1))) == f"larger than {1 << 20} bytes"
@@ -223,7 +223,7 @@ def test_what_is_locked_is_judged_too(tmp_path: Path) -> None:
     pss = plain.replace(forms.RSA, forms.RSA[:-1] + b"\x0a", 1)
     for content in (pss, locked(pss)):
         said = refused(lambda content=content: opened(tmp_path, content, Asked()))  # type: ignore[misc]
-        assert said == "the key is for RSASSA-PSS alone, but CloudHSM takes RSASSA-PKCS1-v1_5"
+        assert said == "the key is only for RSASSA-PSS, but CloudHSM takes RSASSA-PKCS1-v1_5"
     assert refused(lambda: opened(tmp_path, locked(b"no key" * 50), Asked())) == "wrong pass phrase"
 
 
@@ -236,7 +236,7 @@ def test_a_key_that_others_can_read(tmp_path: Path, mode: int) -> None:
     assert asked.warned == ([] if mode == 0o600 else [said])
 
 
-@pytest.mark.parametrize(("bits", "said"), [(1024, "RSA-1024, but CloudHSM takes RSA-2048"), (2056, "a multiple of 64")])
+@pytest.mark.parametrize(("bits", "said"), [(1024, "RSA-1024, but CloudHSM takes RSA-2048"), (2056, "multiple of 64")])
 def test_sizes_of_keys(tmp_path: Path, bits: int, said: str) -> None:
     """Too short a key, or one of an odd size, is refused, private and public."""
     key = rsa.generate_private_key(65537, bits)
