@@ -386,6 +386,8 @@ def test_a_signature_that_does_not_verify() -> None:
         (b"\x30\x80\x30\x80\0\0\0\0", [(0x30, b"\x30\x80\0\0")]),
         (b"\x30\x80\x02\x01\x05", []),
         (b"\x04\x80x\0\0", []),
+        (b"\x04\x80\x02\x01\x05\0\0", []),
+        (b"\x1e\x01x", [(0x1E, b"x")]),
     ],
 )
 def test_values_of_der(content: bytes, parts: list[tuple[int, bytes]]) -> None:
@@ -403,6 +405,8 @@ def test_nested_der() -> None:
         (0x24, b"\x04\x02\x02\x01\x04\x01\x09"),
         (2, b"\x09"),
     ]
+    inside = [(tag, bytes(part)) for tag, part in der.nested(b"\x02\x03\x04\x01x\x04\x03\x02\x01\x05")]
+    assert inside == [(2, b"\x04\x01x"), (4, b"\x02\x01\x05"), (2, b"\x05")]  # an integer has nothing in it
     assert der.number(memoryview(b"\x01\x00")) == 256
     deep = b""
     for _ in range(40):

@@ -51,7 +51,11 @@ def fail(number: int) -> Callable[..., Any]:
 
 def test_new_files(here: Path) -> None:
     """Several at once, each with the mode that the umask gives, and in the order in which they are written."""
-    umask = os.umask(0o027)
+    umask = os.umask(0)
+    replacing.replace({"open": b"1"})
+    assert stat.S_IMODE((here / "open").stat().st_mode) == 0o666
+    files.written.clear()
+    os.umask(0o027)
     replacing.replace({"a": b"1", str(here / "b"): b"2" * 200_000, "./c": b""})
     os.umask(umask)
     assert [(here / name).read_bytes() for name in "abc"] == [b"1", b"2" * 200_000, b""]
