@@ -15,7 +15,8 @@ EXTRAS =
 MUTANTS =
 SAMPLE = 0
 # Twice as many workers as cores, since many tests wait for something.
-QUICK = $(patsubst %,tests/test_%.py,encoding house options records signatures tokenfile)
+QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files house inspect kernel keyring options \
+    pipeline records screen several signatures stdin tokenfile)
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
 NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 

@@ -109,6 +109,7 @@ class Sizes:
     chart: tuple[int, ...] = (1, 3, 10, 28, 100, 300, 1000)
     signed: int = 20_000
     executed: int = 200
+    kms: int = MANY
     streamed: int = 1_000_000
     short: int = 1_000
     long: int = 100_000
@@ -116,7 +117,9 @@ class Sizes:
     shown: int = 50_000_000
 
 
-SMOKE = Sizes(runs=1, chart=(1, 3), signed=100, executed=4, streamed=200, short=3, long=6, commands=2, shown=1000)
+SMOKE = Sizes(
+    runs=1, chart=(1, 3), signed=100, executed=4, kms=2, streamed=200, short=3, long=6, commands=2, shown=1000
+)
 
 
 class Bench:
@@ -263,7 +266,7 @@ class Bench:
         with socket.socket() as any_port:
             any_port.bind(("127.0.0.1", 0))
             port = any_port.getsockname()[1]
-        _, digests, _ = self.tokens(MANY)
+        _, digests, _ = self.tokens(self.sizes.kms)
         where = f"AWS_ENDPOINT_URL=http://127.0.0.1:{port} AWS_DEFAULT_REGION=us-east-1"
         who = "AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_EC2_METADATA_DISABLED=true"
         aws = f"export {where} {who}; "
@@ -291,7 +294,9 @@ class Bench:
                 )
             finally:
                 stand_in.kill()
-        yield ratio(f"`tok-sign -k awskms:`, {MANY} digests", "tok-exec -j 2 with the AWS CLI", ours, theirs, 0.25)
+        yield ratio(
+            f"`tok-sign -k awskms:`, {self.sizes.kms} digests", "tok-exec -j 2 with the AWS CLI", ours, theirs, 0.25
+        )
 
     def memory(self) -> Iterator[Row]:
         """Compare the peak of the memory, of everything but the signature itself."""

@@ -66,8 +66,8 @@ def desk(shell: Shell, keys: Path) -> Shell:
     shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
     shell.write("password", f"{PASSWORD}\n".encode())
     enrol(shell.cwd / "rehearsal.sqlite", "officer1", shell.cwd / "officer1.key")
-    sign = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -o signed-tokens.json f.json"
-    shell.sh(sign).check(0)
+    signatures = shell.run("tok-sign", "-k", "officer1.key", stdin=shell.run("tok-extract", "f.json").out).out
+    shell.run("tok-merge", "-o", "signed-tokens.json", "f.json", stdin=signatures).check(0)
     return shell
 
 

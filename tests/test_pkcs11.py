@@ -18,6 +18,7 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
+import warm
 from conftest import Done, Shell, need
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicNumbers
@@ -102,6 +103,13 @@ class Store:
         """Put the slot and the serial number of the token with one key into a text."""
         slot, serial = self.slots[LABEL]
         return text.format(module=self.module, slot=slot, serial=serial, pin=quote(PIN))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded(installed: Path) -> None:
+    """Most tests start tok-sign with such a key, of which the package takes a moment to load."""
+    if importlib.util.find_spec("pkcs11"):
+        warm.load(installed, Shell(installed, installed).env, "toktools.keys.pkcs11", "pkcs11")
 
 
 @pytest.fixture(scope="session")
@@ -403,7 +411,7 @@ def test_a_wrong_pin(desk: Desk, pin: str, said: str) -> None:
 def test_without_python_pkcs11(shell: Shell) -> None:
     """Where the package is not installed, one line says so, and the next how to install it."""
     script = f"import sys; sys.modules['pkcs11'] = None; {SIGN}"
-    done = shell.run(shell.bin / "python", "-c", script, "-k", "pkcs11:token=x", stdin=LINE)
+    done = shell.run(shell.bin / "python", "-c", script, "-k", "pkcs11:token=x", stdin=LINE, fresh=True)
     said = "tok-sign: a key on a PKCS#11 token needs the package python-pkcs11\n"
     assert done == Done(2, b"", f"{said}tok-sign: hint: the extra toktools[pkcs11] installs it; see tok-sign(1)\n")
 
