@@ -235,6 +235,16 @@ def test_what_is_added_is_ascii() -> None:
     assert edit(text, {"a": "\x9b", "b": "\x9b\u202e"}) == '{"a": "\x9b", "b": "\\u009b\\u202e"}'.encode()
 
 
+@pytest.mark.parametrize("names", [[str(number) for number in range(10_000)], ["x" * 100_000, "y"], []])
+def test_entries_with_odd_names(names: list[str]) -> None:
+    """Very many names, very long ones and none are edited like any others."""
+    value: Any = {"e": [dict.fromkeys(names, "a"), dict.fromkeys(names, "b")]}
+    text = json.dumps(value).encode()
+    for name in names[-1:]:
+        value["e"][1][name] = "c"
+    assert edit(text, value) == json.dumps(value).encode()
+
+
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[ {"b": "[", "c":', "}]")])
 def test_depth(opening: str, closing: str) -> None:
     """250 levels are read and edited; 251 are refused, whatever they are made of, and so are very many."""

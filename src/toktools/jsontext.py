@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _CONTAINERS = (dict, list)
 MAX_DEPTH = 250
 """Levels of objects and lists."""
+_FEW, _SHORT = 8, 256
+"""Members, and characters of all their names together, of an object that one pattern reads."""
 _S = r"[ \t\r\n]"
 _SPACE = re.compile(f"{_S}*")
 # These begin at the opening bracket, or where the value before ends, and end where a value begins.
@@ -210,7 +212,8 @@ class _Edits:
         do: one pattern reads the whole of each, in a third of the time that going through it takes.
         """
         first = elements[0] if elements else None
-        if not isinstance(first, dict):
+        # To make a pattern of very many names takes longer than going through them.
+        if not isinstance(first, dict) or len(first) > _FEW or len("".join(first)) > _SHORT:
             return 0
         members = [f'"{re.escape(name)}"{_S}*:{_S}*"([^"\\\\]*)"' for name in first]
         entry = re.compile(rf"({_S}*[\[,]{_S}*){{{_S}*{f'{_S}*,{_S}*'.join(members)}{_S}*}}")
