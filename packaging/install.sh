@@ -59,7 +59,7 @@ remove_links() {
         share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d; do
         for link in "$root/$folder"/*; do
             [ -L "$link" ] || continue
-            case $(readlink "$link") in */lib/toktools/*) rm -f "$link" ;; esac
+            case $(readlink "$link") in /*) ;; ../*lib/toktools/*) rm -f "$link" ;; esac # ours are relative
         done
     done
 }
@@ -100,7 +100,8 @@ esac
 # A version is made beside the one that is there, and takes its place when it is whole.
 mkdir -p "$root/lib"
 new=$(mktemp -d "$root/lib/.toktools-XXXXXX")
-trap 'rm -rf "$new"' EXIT
+# Wherever it ends, the version that was there, or the new one, is.
+trap 'rm -rf "$new"; [ -d "$home" ] || [ ! -d "$new.old" ] || mv "$new.old" "$home"' EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -109,18 +110,17 @@ chmod 755 "$new"
 "$new/bin/python" -I -m pip install -q --no-compile --disable-pip-version-check "$@" "$source"
 "$new/bin/python" -I -m pip uninstall -q -y --disable-pip-version-check pip setuptools 2> /dev/null || : # no one needs them there
 # Scripts name the folder that they were made in.
+to=$(printf '%s\n' "$prefix/lib/toktools" | sed 's/[&|\\]/\\&/g')
+from=$(printf '%s\n' "$new" | sed 's/[][|\\.*^$]/\\&/g')
 for file in "$new"/bin/* "$new/pyvenv.cfg"; do
-    [ -L "$file" ] || sed -i "s|$new|$prefix/lib/toktools|g" "$file"
+    [ -L "$file" ] || sed -i "s|$from|$to|g" "$file"
 done
 "$new/bin/python" -I -m compileall -q -s "$new" -p "$prefix/lib/toktools" "$new/lib" ||
     : # a file that this Python cannot compile is one that it does not run
-remove_links
 if [ -d "$home" ]; then mv "$home" "$new.old"; fi
-if ! mv "$new" "$home"; then
-    [ ! -d "$new.old" ] || mv "$new.old" "$home"
-    exit 2
-fi
+mv "$new" "$home"
 rm -rf "$new.old"
+remove_links
 
 cd "$home"
 for file in bin/tok-* share/man/man[1-9]/* share/bash-completion/completions/* share/zsh/site-functions/* \

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -283,9 +284,9 @@ def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
 
 def test_versions_agree(shell: Shell) -> None:
     """The changelog's newest release is the version that the commands and the RPM package tell."""
-    newest = re.search(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## \[(\d.*?)\] - (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
-    assert re.findall(r"^Version: *(.*)", (ROOT / "packaging/rpm/toktools.spec").read_text(), re.MULTILINE) == [
-        newest[1]
-    ]
+    spec = (ROOT / "packaging/rpm/toktools.spec").read_text()
+    assert re.findall(r"^Version: *(.*)", spec, re.MULTILINE) == [newest[1]]
+    assert f"* {date.fromisoformat(newest[2]):%a %b %d %Y} " in spec
     assert shell.run("tok-sign", "--version").out.decode() == f"tok-sign (toktools) {newest[1]}\n"

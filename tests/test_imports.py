@@ -45,7 +45,7 @@ RUNS = {
     "tok-merge": (("tok-merge", SIGNED), f"{TOKEN_FILE}, {SECRETIVE}"),
     "tok-sign": (("tok-sign", "-k", "officer1.key"), KEY),
     "tok-verify": (("tok-verify", "-p", OFFICER1_PUB, SIGNED), f"{TOKEN_FILE}, {KEY}"),
-    "tok-exec": (("tok-exec", *SIGNER), f"{LIGHT}, _ctypes, queue, select, subprocess, threading, time"),
+    "tok-exec": (("tok-exec", *SIGNER), f"{LIGHT}, {SECRETIVE}, queue, select, subprocess, threading, time"),
 }
 
 

@@ -54,6 +54,7 @@ def prompts(process: Popen[bytes], _: Path) -> None:
 SECRETIVE = {
     "tok-sign, key": ("tok-sign -k fifo", reads_fifo),
     "tok-sign, pass phrase": ("tok-sign -k encrypted.pem --passin file:fifo", reads_fifo),
+    "tok-exec, key": ("tok-exec -p fifo -- cat", reads_fifo),
     "tok-sign, signing": ("tok-sign -k key.pem", signs),
     "tok-login": ("tok-login -k fifo --username officer1 --role admin --cli 'sleep 60' -- 'user list'", reads_fifo),
     "tok-enroll": ("tok-enroll -k fifo --username officer1 --role admin --cli 'sleep 60'", reads_fifo),

@@ -353,6 +353,21 @@ def test_another_file_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.Mon
     assert os.listdir(tmp_path) == ["f.json"]
 
 
+@pytest.mark.parametrize(
+    "header", ["", "Bag Attributes\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_private_key_is_not_lost(shell: Shell, keys: Path, header: str) -> None:
+    """A slip of -o, or of -s, does not cost the second factor."""
+    key = header.encode() + (keys / "pkcs8.pem").read_bytes()
+    for name in ("f.json", "s1.bin"):
+        shell.write(name, key)
+    said = "a private key, which would be lost; nothing written"
+    shell.run("tok-merge", "-o", "f.json", UNSIGNED, stdin=STREAM).check(2, f"tok-merge: f.json: {said}")
+    shell.run("tok-extract", "-s", "s", UNSIGNED).check(2, f"tok-extract: s1.bin: {said}")
+    assert (shell.read("f.json"), shell.read("s1.bin")) == (key, key)
+    assert sorted(os.listdir(shell.cwd)) == ["f.json", "s1.bin"]
+
+
 # Runs a tool where one call of the system fails from the n-th time on.
 FAILING = """
 import importlib, os, sys

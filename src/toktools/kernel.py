@@ -7,7 +7,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def hide_memory() -> None:
-    """Leave no core dump of this process or of what it starts; on Linux, let none of the user's others read its memory.
+    """Leave no core dump of this process; on Linux, let none of the user's others read its memory.
 
     Where core dumps go to a program (core(5), "Piping core dumps"), their limit does not count, and only this does.
     """

@@ -15,6 +15,8 @@ from toktools.files import Snapshot, display, trouble_at
 
 _MAX_LINKS = 40
 """As many as Linux follows."""
+_KEY, _BEGINNING = b"PRIVATE KEY-----", 1 << 12
+"""What a private key in PEM has in these first bytes."""
 _KEPT = ("user.", "security.", "system.")
 """The name spaces of extended attributes; access control lists are in the last."""
 _OF_THE_CONTENT = {"security.capability", "security.evm", "security.ima"}
@@ -144,6 +146,8 @@ class _Staged:
         with trouble_at(self.name):
             self._find()
             own = self._is(seen)
+            if self.old >= 0 and _KEY in os.pread(self.old, _BEGINNING, 0):
+                raise ToktoolsError(f"{self.name}: a private key, which would be lost; nothing written")
             if not own and self.status is not None and any(os.path.samestat(self.status, other) for other in keep):
                 raise ToktoolsError(f"{self.name}: this file is also an input, and would be overwritten")
             fd = self._create()

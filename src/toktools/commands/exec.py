@@ -86,7 +86,7 @@ def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     return sign_and_measure
 
 
-TOOL = Tool(COMMAND_LINE, _work)
+TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)  # -p takes a private key too
 
 
 def main(argv: Sequence[str] | None = None) -> int:
