@@ -189,7 +189,7 @@ def test_a_line_that_is_too_long(desk: Desk, kind: str, size: int) -> None:
         assert b"x" * size + b"\\n" in desk.shown
     else:
         assert status
-        assert b"a line of more than 4094 bytes" in desk.shown
+        assert b"the line has more than 4094 bytes" in desk.shown
 
 
 def test_the_pass_phrase_that_is_too_long(desk: Desk, keys: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMAND_LINE = CommandLine(
     "tok-enroll",
     "Register the key of a second factor, change it or take it away, and prove it.",
-    "tok-enroll -k new.key --old-key officer1.key --change-quorum --username officer1 --role admin",
+    "tok-enroll -k officer1.key --username officer1 --role admin",
     (
         Option("-k", "KEY", "the new key: a file, or a pkcs11: or awskms: URI", also="--key"),
         session.SIGNER,

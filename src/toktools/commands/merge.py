@@ -35,7 +35,7 @@ COMMAND_LINE = CommandLine(
         Option(
             "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
         ),
-        Option("--approvals", "", "take the approvals from copies of FILE, the SIGNATURE files"),
+        Option("--approvals", "", "the SIGNATURE files are copies of FILE with approvals"),
     ),
     Option(
         "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")

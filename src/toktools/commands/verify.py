@@ -33,7 +33,7 @@ COMMAND_LINE = CommandLine(
     Option(
         "-p",
         "PUB",
-        "the key that should have signed; USER=PUB: the key of USER",
+        "the key that should have signed; USER=PUB: that of USER",
         also="--verify-key",
         repeated=True,
     ),
