@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import stat
@@ -147,6 +148,24 @@ def test_no_mktemp(host: Host) -> None:
     done = host.login()
     assert done.status == 2
     assert "tok-login: hsm: " in done.err
+
+
+@pytest.mark.parametrize("name", ["a b", "a;b", "*", "a'b", "$(echo a)", "ü", "a\nb"])
+def test_a_tmpdir_there_that_a_cli_may_misread(host: Host, name: str) -> None:
+    """Where the CLI may misread the TMPDIR there, nothing is typed, and no other folder is removed."""
+    fake(host)
+    tmp = host.home / "theirs" / name
+    for folder in (tmp, tmp.parent / "a", tmp.parent / "b"):
+        folder.mkdir(parents=True)
+        (folder / "of others").touch()
+    at_home = f'#!/bin/sh\nexport TMPDIR={shlex.quote(str(tmp))}\ncd {host.home}\neval "$SSH_ORIGINAL_COMMAND"\n'
+    host.desk.write("at_home", at_home.encode())
+    before = sorted(tmp.parent.rglob("*"))
+    done = host.login()
+    hint = "tok-login: hint: set TMPDIR there to a folder with a plain name: letters, digits, '.', '_' and '-'\n"
+    assert_refused(done, 2, "tok-login: hsm: /", "the CLI may misread this name\n", hint)
+    assert sorted(tmp.parent.rglob("*")) == before
+    assert not (host.home / "pid").exists()
 
 
 @pytest.mark.parametrize("name", ["", "-oProxyCommand=x", "a b", "a\n"])
