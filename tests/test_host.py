@@ -133,6 +133,20 @@ def test_a_signal(host: Host, step: str) -> None:
     wait_until(lambda: not alive(there))
 
 
+@pytest.mark.parametrize("trap", [":", "trap '' TERM"])
+def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
+    """A signal does not wait for ssh, which is ended too, though it ignores that."""
+    desk.script(f"{trap}; echo $$ >here; exec sleep 300", "ssh")
+    words = desk.words("--password", "file:password", "--host", "hsm", "--ssh", "./ssh", "--", "x")
+    with desk.start(*words, env=desk.env, start_new_session=True) as child:
+        wait_until(lambda: bool(desk.lines("here")))
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(120) == -signal.SIGTERM
+    (connecting,) = map(int, desk.lines("here"))
+    wait_until(lambda: not alive(connecting))
+    desk.assert_tidy("")
+
+
 def test_an_unknown_host_key(host: Host) -> None:
     """What ssh does not trust is not used."""
     host.desk.write("known_hosts", b"")

@@ -28,6 +28,7 @@ _TOLD = re.compile(rb'toktools:(?:(/[A-Za-z0-9/._-]+)|"(.+)")\n', re.DOTALL)
 _LOST = 255
 """The exit status of ssh for its own trouble (ssh(1))."""
 _PATIENCE = 10.0
+_KINDLY = 0.5
 _PERSIST = 10
 """Seconds that a connection is kept without a command."""
 
@@ -71,6 +72,9 @@ class Here:
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="toktools-")
 
+    def reach(self) -> None:
+        """Have a folder where the CLI is, which may take any time: a signal may end it. Raises ToktoolsError."""
+
     def file(self, name: str) -> File:
         """Return the file of that name, which need not be there yet."""
         local = os.path.join(self._folder.name, name)
@@ -103,17 +107,19 @@ class There(Here):
         self._socket = TemporaryDirectory(prefix="toktools-", dir="/tmp")
         self._ssh = [*ssh, "-o", f"ControlPath={self._socket.name}/s"]
         self._there = ""
-        master = ["-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}"]
-        try:
-            told = _TOLD.search(self._run(_MAKE, *master))
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def reach(self) -> None:
+        """Connect, and have a folder there. Raises ToktoolsError."""
+        self._run(":", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}")
+        # From here on ssh asks nothing, and no signal comes between a folder and its name.
+        with signals.held():
+            told = _TOLD.search(self._run(_MAKE))
             if not told:
-                raise ToktoolsError(f"{shown(host)}: cannot create a folder there with mktemp -d")
+                raise ToktoolsError(f"{shown(self._host)}: cannot create a folder there with mktemp -d")
             if told[2]:
-                raise _misread(os.fsdecode(told[2]), " there").at(shown(host))
-        except BaseException:
-            self.close()
-            raise
-        self._there = os.fsdecode(told[1])
+                raise _misread(os.fsdecode(told[2]), " there").at(shown(self._host))
+            self._there = os.fsdecode(told[1])
 
     def file(self, name: str) -> File:
         """Return the file of that name, which is copied over the connection."""
@@ -138,7 +144,8 @@ class There(Here):
         super().clear()
 
     def close(self) -> None:
-        """Leave nothing behind, the connection neither."""
+        """Leave nothing behind, the connection neither; a signal may call this while ssh runs."""
+        self._stop()
         self.clear()
         try:
             argv = [*self._ssh, "-O", "exit", "--", self._host]
@@ -151,17 +158,36 @@ class There(Here):
         """Run a shell's commands there, and return what they print. Raises ToktoolsError."""
         options = options or ("-o", "ControlMaster=no")
         argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
+        pipe = subprocess.PIPE
         try:
-            done = subprocess.run(  # noqa: S603 - the same
-                argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=signals.let_through
-            )
+            with signals.held():
+                child = subprocess.Popen(  # noqa: S603 - the same
+                    argv,
+                    stdin=pipe,
+                    stdout=pipe,
+                    preexec_fn=signals.let_through,  # noqa: PLW1509 - this program has no threads
+                )
+                self._running = child
         except OSError:
             raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
-        if done.returncode:
-            place = f"{shown(self._host)}: "
-            what = "ssh failed" if done.returncode == _LOST else signals.ending(done.returncode)
-            raise ToktoolsError(f"{place}{what}")
-        return done.stdout
+        try:
+            output = child.communicate(stdin, patience)[0]
+        finally:
+            self._stop()
+        if child.returncode:
+            what = "ssh failed" if child.returncode == _LOST else signals.ending(child.returncode)
+            raise ToktoolsError(f"{shown(self._host)}: {what}")
+        return output
+
+    def _stop(self) -> None:
+        """End the ssh that runs, if one does: kindly, since it may have turned the terminal's echo off."""
+        child, self._running = self._running, None
+        if child and child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(_KINDLY)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 def _misread(folder: str, where: str = "") -> ToktoolsError:
