@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import stat
@@ -132,6 +133,20 @@ def test_a_signal(host: Host, step: str) -> None:
     wait_until(lambda: not alive(there))
 
 
+@pytest.mark.parametrize("trap", [":", "trap '' TERM"])
+def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
+    """A signal does not wait for ssh, which is ended too, though it ignores that."""
+    desk.script(f"{trap}; echo $$ >here; exec sleep 300", "ssh")
+    words = desk.words("--password", "file:password", "--host", "hsm", "--ssh", "./ssh", "--", "x")
+    with desk.start(*words, env=desk.env, start_new_session=True) as child:
+        wait_until(lambda: bool(desk.lines("here")))
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(120) == -signal.SIGTERM
+    (connecting,) = map(int, desk.lines("here"))
+    wait_until(lambda: not alive(connecting))
+    desk.assert_tidy("")
+
+
 def test_an_unknown_host_key(host: Host) -> None:
     """What ssh does not trust is not used."""
     host.desk.write("known_hosts", b"")
@@ -147,6 +162,24 @@ def test_no_mktemp(host: Host) -> None:
     done = host.login()
     assert done.status == 2
     assert "tok-login: hsm: " in done.err
+
+
+@pytest.mark.parametrize("name", ["a b", "a;b", "*", "a'b", "$(echo a)", "ü", "a\nb"])
+def test_a_tmpdir_there_that_a_cli_may_misread(host: Host, name: str) -> None:
+    """Where the CLI may misread the TMPDIR there, nothing is typed, and no other folder is removed."""
+    fake(host)
+    tmp = host.home / "theirs" / name
+    for folder in (tmp, tmp.parent / "a", tmp.parent / "b"):
+        folder.mkdir(parents=True)
+        (folder / "of others").touch()
+    at_home = f'#!/bin/sh\nexport TMPDIR={shlex.quote(str(tmp))}\ncd {host.home}\neval "$SSH_ORIGINAL_COMMAND"\n'
+    host.desk.write("at_home", at_home.encode())
+    before = sorted(tmp.parent.rglob("*"))
+    done = host.login()
+    hint = "tok-login: hint: set TMPDIR there to a folder with a plain name: letters, digits, '.', '_' and '-'\n"
+    assert_refused(done, 2, "tok-login: hsm: /", "the CLI may misread this name\n", hint)
+    assert sorted(tmp.parent.rglob("*")) == before
+    assert not (host.home / "pid").exists()
 
 
 @pytest.mark.parametrize("name", ["", "-oProxyCommand=x", "a b", "a\n"])

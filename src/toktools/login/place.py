@@ -15,10 +15,20 @@ from toktools.errors import ToktoolsError, shown
 _PLAIN = str.maketrans("/._-", "xxxx")
 _SENT = b"toktools:"
 """What a login shell prints is before it."""
-_FOLDER = re.compile(rb"toktools:(/[^\n]*)\n")
+_MAKE = """umask 077
+d=$(mktemp -d) || exit
+LC_ALL=C
+case $d in
+[!/]*|*[!A-Za-z0-9/._-]*) rmdir -- "$d" || :; printf 'toktools:"%s"\\n' "$d" ;;
+*) printf 'toktools:%s\\n' "$d" ;;
+esac
+"""
+"""Makes a folder and tells its name; or, where the CLI may misread that, removes it at once, and quotes the name."""
+_TOLD = re.compile(rb'toktools:(?:(/[A-Za-z0-9/._-]+)|"(.+)")\n', re.DOTALL)
 _LOST = 255
 """The exit status of ssh for its own trouble (ssh(1))."""
 _PATIENCE = 10.0
+_KINDLY = 0.5
 _PERSIST = 10
 """Seconds that a connection is kept without a command."""
 
@@ -37,13 +47,13 @@ class File:
     def fetch(self) -> None:
         """Have the file here as it is now. Raises ToktoolsError."""
         if self._run:
-            self._put(self._run(f"printf toktools:; exec cat {self.path}").partition(_SENT)[2])
+            self._put(self._run(f"printf toktools:; exec cat {shlex.quote(self.path)}").partition(_SENT)[2])
 
     def send(self) -> None:
         """Have the CLI see the copy. Raises ToktoolsError."""
         if self._run:
             with open(self.local, "rb") as file:
-                self._run(f"exec cat >{self.path}", stdin=file.read())
+                self._run(f"exec cat >{shlex.quote(self.path)}", stdin=file.read())
 
     def write(self, content: bytes) -> None:
         """Give the CLI a file with this content. Raises ToktoolsError."""
@@ -62,6 +72,9 @@ class Here:
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="toktools-")
 
+    def reach(self) -> None:
+        """Have a folder where the CLI is, which may take any time: a signal may end it. Raises ToktoolsError."""
+
     def file(self, name: str) -> File:
         """Return the file of that name, which need not be there yet."""
         local = os.path.join(self._folder.name, name)
@@ -72,10 +85,7 @@ class Here:
         # How it would want them quoted is not documented.
         folder = self._folder.name
         if not (folder.isascii() and folder.translate(_PLAIN).isalnum()):
-            raise ToktoolsError(
-                f"{shown(folder)}: the CLI may misread this name",
-                "set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'",
-            )
+            raise _misread(folder)
         return list(cli)
 
     def clear(self) -> None:
@@ -97,16 +107,19 @@ class There(Here):
         self._socket = TemporaryDirectory(prefix="toktools-", dir="/tmp")
         self._ssh = [*ssh, "-o", f"ControlPath={self._socket.name}/s"]
         self._there = ""
-        master = ["-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}"]
-        try:
-            made = self._run("umask 077; d=$(mktemp -d) && echo toktools:$d", *master)
-            found = _FOLDER.search(made)
-            if not found:
-                raise ToktoolsError(f"{shown(host)}: cannot create a folder there with mktemp -d")
-        except BaseException:
-            self.close()
-            raise
-        self._there = os.fsdecode(found[1])
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def reach(self) -> None:
+        """Connect, and have a folder there. Raises ToktoolsError."""
+        self._run(":", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}")
+        # From here on ssh asks nothing, and no signal comes between a folder and its name.
+        with signals.held():
+            told = _TOLD.search(self._run(_MAKE))
+            if not told:
+                raise ToktoolsError(f"{shown(self._host)}: cannot create a folder there with mktemp -d")
+            if told[2]:
+                raise _misread(os.fsdecode(told[2]), " there").at(shown(self._host))
+            self._there = os.fsdecode(told[1])
 
     def file(self, name: str) -> File:
         """Return the file of that name, which is copied over the connection."""
@@ -115,7 +128,7 @@ class There(Here):
     def argv(self, cli: Sequence[str]) -> list[str]:
         """Return what starts the CLI there, and what removes the folder when it ends, however."""
         # The CLI takes the shell's place, so that it is the one who is hung up.
-        watch = f"while kill -0 $$; do sleep 1 || exit; done; rm -rf {self._there}"
+        watch = f"while kill -0 $$; do sleep 1 || exit; done; rm -rf {shlex.quote(self._there)}"
         script = f"(trap '' HUP INT QUIT TERM; {watch}) </dev/null >/dev/null 2>&1 & exec {shlex.join(cli)}"
         return [*self._ssh, "-o", "ControlMaster=no", "-tt", "--", self._host, _in_shell(script)]
 
@@ -125,13 +138,14 @@ class There(Here):
         if there:
             try:
                 # Where the connection is lost, another is tried, but nobody is asked for anything.
-                self._run(f"exec rm -rf {there}", "-o", "BatchMode=yes", patience=_PATIENCE)
+                self._run(f"exec rm -rf {shlex.quote(there)}", "-o", "BatchMode=yes", patience=_PATIENCE)
             except (ToktoolsError, subprocess.TimeoutExpired):
                 pass  # what was in the way is told already
         super().clear()
 
     def close(self) -> None:
-        """Leave nothing behind, the connection neither."""
+        """Leave nothing behind, the connection neither; a signal may call this while ssh runs."""
+        self._stop()
         self.clear()
         try:
             argv = [*self._ssh, "-O", "exit", "--", self._host]
@@ -144,17 +158,43 @@ class There(Here):
         """Run a shell's commands there, and return what they print. Raises ToktoolsError."""
         options = options or ("-o", "ControlMaster=no")
         argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
+        pipe = subprocess.PIPE
         try:
-            done = subprocess.run(  # noqa: S603 - the same
-                argv, input=stdin, stdout=subprocess.PIPE, check=False, timeout=patience, preexec_fn=signals.let_through
-            )
+            with signals.held():
+                child = subprocess.Popen(  # noqa: S603 - the same
+                    argv,
+                    stdin=pipe,
+                    stdout=pipe,
+                    preexec_fn=signals.let_through,  # noqa: PLW1509 - this program has no threads
+                )
+                self._running = child
         except OSError:
             raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
-        if done.returncode:
-            place = f"{shown(self._host)}: "
-            what = "ssh failed" if done.returncode == _LOST else signals.ending(done.returncode)
-            raise ToktoolsError(f"{place}{what}")
-        return done.stdout
+        try:
+            output = child.communicate(stdin, patience)[0]
+        finally:
+            self._stop()
+        if child.returncode:
+            what = "ssh failed" if child.returncode == _LOST else signals.ending(child.returncode)
+            raise ToktoolsError(f"{shown(self._host)}: {what}")
+        return output
+
+    def _stop(self) -> None:
+        """End the ssh that runs, if one does: kindly, since it may have turned the terminal's echo off."""
+        child, self._running = self._running, None
+        if child and child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(_KINDLY)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _misread(folder: str, where: str = "") -> ToktoolsError:
+    return ToktoolsError(
+        f"{shown(folder)}: the CLI may misread this name",
+        f"set TMPDIR{where} to a folder with a plain name: letters, digits, '.', '_' and '-'",
+    )
 
 
 def _in_shell(script: str) -> str:

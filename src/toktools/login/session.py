@@ -116,6 +116,8 @@ def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> 
         with signals.held():
             where = place.There(options.ssh, options.H) if options.H else place.Here()
             undo.callback(where.close)
+        where.reach()
+        with signals.held():
             argv = where.argv([*options.cli, "interactive", *cluster])
             cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
             undo.callback(cli.close)
