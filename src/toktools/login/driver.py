@@ -176,19 +176,28 @@ class Cli:
 
     def meanwhile(self, ask: Callable[[], T]) -> T:
         """Ask a person, and return what is answered. Raises ToktoolsError where the CLI ends meanwhile."""
+        waits = False
 
         def look(*_: object) -> None:
-            if self._program.has_ended() and not self._program.is_closed:
+            nonlocal waits
+            if waits and self._program.has_ended() and not self._program.is_closed:
+                waits = False  # once is enough, and what tidies up after it is not disturbed
                 raise _EndedError
 
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         before = signal.signal(signal.SIGCHLD, look)
         try:
-            look()
-            return ask()
+            try:
+                waits = True
+                look()
+                return ask()
+            finally:
+                waits = False
         except _EndedError:
             raise self._gone() from None
         finally:
             signal.signal(signal.SIGCHLD, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # it may have been raised while this was changed
 
     def hand_over(self) -> int:
         """Connect the CLI to the user's terminal until it ends, and return its exit status.
