@@ -831,6 +831,19 @@ def test_a_bad_line_on_standard_input(desk: Desk) -> None:
     assert done.out == b'{"error_code":0,"data":"one"}\n'
 
 
+@pytest.mark.parametrize("word", ["quit", "exit", " exit "])
+def test_quit_among_the_commands(desk: Desk, word: str) -> None:
+    """It ends the session well, and what stands behind it is not run."""
+    desk.fake()
+    done = desk.login(commands=("one", word, "two")).check(0)
+    assert (done.out, done.err) == (b'{"error_code":0,"data":"one"}\n', "")
+    assert desk.lines("heard")[3:] == ["one", "quit"]
+    words = desk.words("--password", "file:password", "-c", "-")
+    typed = f"one\n{word}\ntwo\n".encode()
+    done = desk.run(*words, stdin=typed, start_new_session=True, env=desk.env).check(0)
+    assert (done.out, done.err) == (b'{"error_code":0,"data":"one"}\n', "")
+
+
 def test_the_cli_ends_while_commands_are_waited_for(desk: Desk) -> None:
     """The end of the CLI is noticed though the next command does not come."""
     desk.fake("def run(line):\n    reply(line)\n    show(READY)\n    raise SystemExit")

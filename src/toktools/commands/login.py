@@ -68,7 +68,6 @@ def _work(options: SimpleNamespace) -> int:
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
         commands.run(cli, given, files.write_stdout)
-        dialogues.leave(cli)
     return 0
 
 

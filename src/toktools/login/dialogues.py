@@ -28,6 +28,8 @@ _LATE = 3.0
 _LOOK_UP = 0.01
 _SET_UP = "set-up.json"
 _NEW_KEY = "new-key.pub"
+_LEAVE = (["quit"], ["exit"])
+"""The commands that end the CLI, and have no answer."""
 _BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 """A string of JSON, which stays, or white space between."""
 
@@ -186,19 +188,20 @@ class Commands:
         self._text = text
 
     def run(self, cli: Cli, commands: Sequence[str | None], write: Callable[[bytes], None]) -> None:
-        """Have the CLI run commands, and write each answer and a line feed: JSON as it came, or in one line.
+        """Have the CLI run commands and leave; write each answer and a line feed: JSON as it came, or in one line.
 
-        None stands for the lines of standard input. Raises ToktoolsError, with the status 1 where the CLI refuses,
-        which says of several commands which one it was.
+        None stands for the lines of standard input. What stands after quit or exit is not run. Raises ToktoolsError,
+        with the status 1 where the CLI refuses, which says of several commands which one it was.
         """
         try:
-            for number, command in enumerate(commands, 1):
-                place = f"command {number}" if len(commands) > 1 else ""
-                for where, line in _lines(cli) if command is None else [(place, command)]:
-                    self._run(cli, where, line, write)
+            for where, line in _each(cli, commands):
+                if line.split() in _LEAVE:
+                    break
+                self._run(cli, where, line, write)
         finally:
             for question in self._unasked:
                 self._warn(f"--answer: no command asked {quoted(question)}")
+        leave(cli)
 
     def _run(self, cli: Cli, place: str, command: str, write: Callable[[bytes], None]) -> None:
         replies = dict(self._replies)
@@ -228,6 +231,15 @@ def refuse_command(command: str) -> None:
         raise ToktoolsError("a command for the CLI must be one line of text")
     if len(command.encode(errors="replace")) > MAX_LINE:
         raise ToktoolsError(f"a command for the CLI must not have more than {MAX_LINE} bytes")
+
+
+def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]:
+    """Yield commands, with their places where there are several; None stands for the lines of standard input."""
+    for number, command in enumerate(commands, 1):
+        if command is None:
+            yield from _lines(cli)
+        else:
+            yield (f"command {number}" if len(commands) > 1 else ""), command
 
 
 def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
