@@ -831,6 +831,19 @@ def test_a_bad_line_on_standard_input(desk: Desk) -> None:
     assert done.out == b'{"error_code":0,"data":"one"}\n'
 
 
+@pytest.mark.parametrize("word", ["quit", "exit", " exit "])
+def test_quit_among_the_commands(desk: Desk, word: str) -> None:
+    """It ends the session well, and what stands behind it is not run."""
+    desk.fake()
+    done = desk.login(commands=("one", word, "two")).check(0)
+    assert (done.out, done.err) == (b'{"error_code":0,"data":"one"}\n', "")
+    assert desk.lines("heard")[3:] == ["one", "quit"]
+    words = desk.words("--password", "file:password", "-c", "-")
+    typed = f"one\n{word}\ntwo\n".encode()
+    done = desk.run(*words, stdin=typed, start_new_session=True, env=desk.env).check(0)
+    assert (done.out, done.err) == (b'{"error_code":0,"data":"one"}\n', "")
+
+
 def test_the_cli_ends_while_commands_are_waited_for(desk: Desk) -> None:
     """The end of the CLI is noticed though the next command does not come."""
     desk.fake("def run(line):\n    reply(line)\n    show(READY)\n    raise SystemExit")
@@ -868,6 +881,63 @@ def test_questions_of_a_command(desk: Desk) -> None:
     done = desk.login(replies[0], replies[1])
     assert_refused(done, 2, "'aws-cloudhsm > ' was expected; it shows: Confirm password:\n")
     assert "new-secret" not in done.err
+
+
+@pytest.mark.parametrize("question", ["New password: ", "Enter the PIN: ", "Pass phrase: "])
+def test_a_secret_that_would_be_shown(desk: Desk, question: str) -> None:
+    """What the question calls a password, a PIN or a phrase is not typed while the echo is on."""
+    desk.fake(f"def run(line):\n    show({question!r})\n    hear()")
+    desk.write("new", b"new-secret\n")
+    done = desk.login("--answer", f"{question}=file:new")
+    assert_refused(done, 2, "it asks for a secret but would show it on the screen; nothing typed\n")
+    assert desk.heard("new-secret") == 0
+
+
+@pytest.mark.parametrize("question", ["New password: ", "Code: "])
+def test_an_answer_that_is_shown(desk: Desk, question: str) -> None:
+    """Where the CLI shows what was typed while the echo was off, that is told, and no message has it."""
+    desk.fake(f"""
+def run(line):
+    echo(False)
+    show({question!r})
+    heard = hear()
+    echo(True)
+    show("\\n")
+    reply("not " + heard, 1)
+""")
+    desk.write("new", b"new-secret\n")
+    done = desk.login("--answer", f"{question}=file:new").check(1, "refused: not (the answer)\n")
+    assert done.err.count("warning: THE ANSWER IS SHOWN on the CLI's screen") == 1
+    assert "new-secret" not in done.err
+
+
+def test_an_answer_that_is_no_secret(desk: Desk) -> None:
+    """What is typed while the echo is on is in messages as it is."""
+    desk.fake("def run(line):\n    show('Sure? ')\n    hear()\n    reply('not by any policy', 1)")
+    desk.write("yes", b"y\n")
+    done = desk.login("--answer", "Sure?=file:yes")
+    done.check(1)
+    assert done.err == "tok-login: ./cli: refused: not by any policy\n"
+
+
+def test_an_answer_that_cannot_be_typed(desk: Desk) -> None:
+    """A control character, on which the terminal would act, is refused."""
+    desk.fake(ASKS)
+    desk.write("new", b"new\x03\n")
+    done = desk.login("--answer", "Enter password=file:new")
+    assert_refused(done, 2, "Enter password: the answer has a control character, which cannot")
+    assert desk.lines("heard")[3:] == ["user list"]
+
+
+def test_an_answer_that_nobody_asked_for(desk: Desk) -> None:
+    """A question that no command asks is told, and a file that others can read."""
+    desk.fake("def run(line):\n    ask_password()\n    reply(line)")
+    desk.write("new", b"new-secret\n").chmod(0o644)
+    done = desk.login("--answer", "Enter password=file:new", "--answer", "Entre password=file:new").check(0)
+    assert 'tok-login: warning: --answer: no command asked "Entre password"\n' in done.err
+    assert "new: " in done.err
+    assert done.err.count("warning: ") == 3
+    desk.login("--answer", "Entre password=file:new").check(2, "no command asked", "it shows: Enter password:\n")
 
 
 def test_a_question_that_comes_again(desk: Desk) -> None:

@@ -404,6 +404,57 @@ def test_a_signal_at_any_moment_of_a_question(desk: Desk, number: int) -> None:
         assert b"Traceback" not in desk.shown
 
 
+GONE = """
+import pty, termios
+
+class Gone(Exception):
+    pass
+
+def look(*_):
+    global struck
+    if not struck:
+        struck = True
+        raise Gone
+
+def trace(frame, event, _):
+    global left
+    if frame.f_code.co_filename in FILES and event == "line":
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGCHLD)
+    return trace
+
+screen, line = pty.openpty()
+FILES = {terminal.__file__, terminal.signals.__file__}
+signal.signal(signal.SIGCHLD, look)
+before = termios.tcgetattr(line), signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGTERM)
+turn, left, ends = 0, 0, set()
+while left <= 0:
+    turn += 1
+    left, struck = turn, False
+    try:
+        sys.settrace(trace)
+        terminal.ask("", lambda _: os.write(screen, b"x\\n"), path=os.ttyname(line))
+        end = "answered"
+    except Gone:
+        end = "gone"
+    finally:
+        sys.settrace(None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before[1])
+    ends.add(end)
+    after = termios.tcgetattr(line), before[1], signal.getsignal(signal.SIGTERM)
+    if after != before:
+        sys.exit(f"not as before, after line {turn}")
+print(turn > 100, sorted(ends))
+"""
+
+
+def test_an_exception_at_any_moment_of_a_question(shell: Shell) -> None:
+    """Where the handler of SIGCHLD raises, at whatever line, the modes are given back."""
+    done = shell.run(shell.bin / "python", "-c", PROGRAM + GONE, env=shell.unmeasured).check(0)
+    assert done.out == b"True ['answered', 'gone']\n"
+
+
 # Two at one terminal.
 
 PROMPT = b"Enter pass phrase for"

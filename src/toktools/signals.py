@@ -31,7 +31,14 @@ def end_like_cat() -> None:
 @contextmanager
 def held(*more: int) -> Iterator[None]:
     """Let deadly signals, and more, wait until the block is done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*DEADLY, *more))
+    with masked(signal.SIG_BLOCK, *DEADLY, *more):
+        yield
+
+
+@contextmanager
+def masked(how: int, *numbers: int) -> Iterator[None]:
+    """Let signals wait (SIG_BLOCK), or wait no more (SIG_UNBLOCK), until the block is done."""
+    before = signal.pthread_sigmask(how, numbers)
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EINTR, ENOTSUP
@@ -45,8 +46,14 @@ def ask(question: str, show: Callable[[bytes], object] | None = None, *, path: s
     The line ends with its newline, or without one where Ctrl-D ended it. With hidden, the echo is off, and what was
     typed before the question, or stands there after the answer, is thrown away: nobody else reads a half of it. The
     question goes to the terminal, or to a function that shows it. It is put again after a stop, and where another
-    program has changed the modes. Raises OSError, and ToktoolsError for a line of more than MAX_LINE bytes.
+    program has changed the modes. Raises OSError, and ToktoolsError for a line of more than MAX_LINE bytes; and what a
+    handler of SIGCHLD raises, but only while the answer is waited for.
     """
+    with signals.masked(signal.SIG_BLOCK, signal.SIGCHLD):
+        return _ask(question, show, path, hidden=hidden)
+
+
+def _ask(question: str, show: Callable[[bytes], object] | None, path: str, *, hidden: bool) -> bytes:
     from select import select
 
     fd = _open(path)
@@ -70,7 +77,8 @@ def ask(question: str, show: Callable[[bytes], object] | None = None, *, path: s
         with turn.kept(again=put):
             put()
             while not line.endswith(b"\n"):
-                ready = select([fd], [], [], _LOOK_UP)[0]
+                with signals.masked(signal.SIG_UNBLOCK, signal.SIGCHLD):
+                    ready = select([fd], [], [], _LOOK_UP)[0]
                 if not turn.has_modes():
                     put()
                 elif ready:
@@ -185,8 +193,8 @@ class _Turn:
     def _give_back(self) -> None:
         import termios
 
-        # With SIGTTOU held, the modes can be put back from the background too.
-        with signals.held(*signals.STOPS):
+        # With SIGTTOU held, the modes can be put back from the background too. A handler of SIGCHLD may raise.
+        with signals.held(*signals.STOPS, signal.SIGCHLD):
             if self._modes is not None:
                 before, after = self._modes
                 self._modes = None

@@ -60,7 +60,7 @@ def _work(options: SimpleNamespace) -> int:
     if options.no_mfa and (options.k or options.signer):
         raise ToktoolsError("--no-mfa cannot be used with -k or --signer")
     signer = None if options.no_mfa else session.signer(options, TOOL)
-    commands = dialogues.Commands(dict(options.answer), compact=bool(options.c), text=options.text)
+    commands = dialogues.Commands(dict(options.answer), TOOL.warn, compact=bool(options.c), text=options.text)
     with session.started(options, [signer] if signer else [], TOOL) as (cli, user, place):
         dialogues.log_in(cli, user, place.file("unsigned-tokens.json"), signer)
         place.clear()
@@ -68,7 +68,6 @@ def _work(options: SimpleNamespace) -> int:
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
         commands.run(cli, given, files.write_stdout)
-        dialogues.leave(cli)
     return 0
 
 

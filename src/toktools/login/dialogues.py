@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from toktools import files, passphrases, prompts, replacing, signatures, tokenfile
-from toktools.errors import ToktoolsError
-from toktools.login.driver import MAX_LINE, plain
+from toktools.errors import ToktoolsError, quoted
+from toktools.login.driver import MAX_LINE, plain, refuse_controls
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from toktools.login.place import File, Here
     from toktools.passphrases import Secret
 
-_DELETE = 0x7F
 _PASSWORD_SIZES = range(7, 32 + 1)
 """Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
 _MOST_HSMS = 28
@@ -29,6 +28,8 @@ _LATE = 3.0
 _LOOK_UP = 0.01
 _SET_UP = "set-up.json"
 _NEW_KEY = "new-key.pub"
+_LEAVE = (["quit"], ["exit"])
+"""The commands that end the CLI, and have no answer."""
 _BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 """A string of JSON, which stays, or white space between."""
 
@@ -61,8 +62,7 @@ class User:
             # The HSM would count it as a wrong one.
             sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
             raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
-        if any(byte < ord(" ") or byte == _DELETE for byte in secret):
-            raise ToktoolsError("the password has a control character, which cannot be typed")
+        refuse_controls(secret, "the password")
         return secret
 
 
@@ -171,31 +171,46 @@ def _token_file(cli: Cli, file: File) -> tuple[files.Snapshot, tokenfile.TokenFi
 class Commands:
     """How commands are run: what answers their questions, and in what shape their answers are written.
 
-    Raises ToktoolsError where an answer cannot come from its source.
+    What the user should know about the answers is told by warn. Raises ToktoolsError where an answer cannot come from
+    its source.
     """
 
-    def __init__(self, replies: Mapping[str, Secret], *, compact: bool, text: bool) -> None:
+    def __init__(
+        self, replies: Mapping[str, Secret], warn: Callable[[str], None], *, compact: bool, text: bool
+    ) -> None:
         for question, secret in replies.items():
             passphrases.require(secret, question, "answer")
+            passphrases.warn_of_exposure(secret, warn)
         self._replies = {plain(question): secret for question, secret in replies.items()}
+        self._unasked = [*self._replies]
+        self._warn = warn
         self._compact = compact
         self._text = text
 
     def run(self, cli: Cli, commands: Sequence[str | None], write: Callable[[bytes], None]) -> None:
-        """Have the CLI run commands, and write each answer and a line feed: JSON as it came, or in one line.
+        """Have the CLI run commands and leave; write each answer and a line feed: JSON as it came, or in one line.
 
-        None stands for the lines of standard input. Raises ToktoolsError, with the status 1 where the CLI refuses,
-        which says of several commands which one it was.
+        None stands for the lines of standard input. What stands after quit or exit is not run. Raises ToktoolsError,
+        with the status 1 where the CLI refuses, which says of several commands which one it was.
         """
-        for number, command in enumerate(commands, 1):
-            place = f"command {number}" if len(commands) > 1 else ""
-            for where, line in _lines(cli) if command is None else [(place, command)]:
+        try:
+            for where, line in _each(cli, commands):
+                if line.split() in _LEAVE:
+                    break
                 self._run(cli, where, line, write)
+        finally:
+            for question in self._unasked:
+                self._warn(f"--answer: no command asked {quoted(question)}")
+        leave(cli)
 
     def _run(self, cli: Cli, place: str, command: str, write: Callable[[bytes], None]) -> None:
-        with _at(place):
-            cli.type(command.encode())
-            answer = cli.answer(self._replies, text=self._text)
+        replies = dict(self._replies)
+        try:
+            with _at(place):
+                cli.type(command.encode())
+                answer = cli.answer(replies, text=self._text)
+        finally:
+            self._unasked = [question for question in self._unasked if question in replies]
         shown = _BETWEEN.sub(r"\1", answer) if self._compact and answer.startswith("{") else answer
         write(f"{shown}\n".encode())
         with _at(place):
@@ -216,6 +231,15 @@ def refuse_command(command: str) -> None:
         raise ToktoolsError("a command for the CLI must be one line of text")
     if len(command.encode(errors="replace")) > MAX_LINE:
         raise ToktoolsError(f"a command for the CLI must not have more than {MAX_LINE} bytes")
+
+
+def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]:
+    """Yield commands, with their places where there are several; None stands for the lines of standard input."""
+    for number, command in enumerate(commands, 1):
+        if command is None:
+            yield from _lines(cli)
+        else:
+            yield (f"command {number}" if len(commands) > 1 else ""), command
 
 
 def _lines(cli: Cli) -> Iterator[tuple[str, str]]:

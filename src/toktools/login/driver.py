@@ -8,7 +8,7 @@ import re
 import signal
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from toktools import prompts, signals
 from toktools.errors import ToktoolsError, shown
@@ -50,6 +50,13 @@ _QUESTIONS = {
 }
 
 _HIDDEN = {prompts.PASSWORD, prompts.PASSWORD_AGAIN}
+_ASKS_SECRET = re.compile(r"password|phrase|\bPIN\b", re.IGNORECASE)
+_SHORTEST = 4
+"""Characters of a secret that is looked for: a shorter one is in many a text by chance."""
+_USERS = "the password"
+"""What the secret of who logs in is called."""
+_ANSWER = "the answer"
+_DELETE = 0x7F
 
 
 class _EndedError(Exception):
@@ -74,10 +81,10 @@ class Cli:
         """The first row that nobody was told of."""
         self._asked: tuple[int, str] | None = None
         """The row of the question that was waited for, and the question."""
-        self._secrets: list[str] = []
-        self._password = ""
-        """The secret that was typed last while the echo was off."""
-        self._exposed = False
+        self._secrets: dict[str, str] = {}
+        """What was typed while the echo was off, and what it is called."""
+        self._sought: list[str] = []
+        """Those that the CLI must not show, and has not shown yet."""
         self._size = 0
         self._last = time.monotonic()
         self._edits: bool | None = None
@@ -103,11 +110,12 @@ class Cli:
         self._told = self._screen.row
         self._asked = (self._screen.row, prompt)
 
-    def answer(self, replies: Mapping[str, Secret] | None = None, *, text: bool = False) -> str:
+    def answer(self, replies: dict[str, Secret] | None = None, *, text: bool = False) -> str:
         """Wait for the answer to a command, and return its JSON, which accept() may yet refuse.
 
         It is the one JSON object with an error_code that begins a row and ends one; or, where text will do, all that
-        is shown instead. A question on the way is answered, once, by the reply that has its words, without the colon.
+        is shown instead. A question on the way is answered by the reply that has its words, without the colon, which is
+        then taken out.
         Raises ToktoolsError as wait_for() does.
         """
         answers: list[str] = []
@@ -117,7 +125,7 @@ class Cli:
             answers[:], noise[:] = _answers(self._lines(self._mark[0]))
             return len(answers) == 1 or (text and not answers)
 
-        self._wait(prompts.READY, is_there, dict(replies or {}))
+        self._wait(prompts.READY, is_there, replies)
         self._told = self._screen.row
         if not answers:
             return "\n".join(noise).strip("\n")
@@ -131,11 +139,10 @@ class Cli:
             if parsed["error_code"]:
                 raise ToktoolsError(f"{self.name}: refused: {self._brief(str(parsed.get('data', text)))}", status=1)
 
-    def type(self, line: bytes, *, secret: bool = False) -> None:
+    def type(self, line: bytes, secret: str = "") -> None:
         """Type a line, and the Enter key, and forget what was shown before.
 
-        What is secret is in no message, though the CLI may show it, which is told. Raises ToktoolsError for a line that
-        is too long.
+        Of a secret, messages have only the name that is given. Raises ToktoolsError for a line that is too long.
         """
         if len(line) > MAX_LINE:
             raise ToktoolsError(f"a line of more than {MAX_LINE} bytes for the CLI; nothing typed")
@@ -144,8 +151,7 @@ class Cli:
             self._settle()
         self._typed = line.decode(errors="replace")
         if secret:
-            self._password = self._typed
-            self._secrets.append(self._typed)
+            self._secrets.setdefault(self._typed, secret)
         self._screen.forget()
         self._mark = (self._screen.row, self._screen.column)
         self._told = self._screen.row + 1
@@ -156,16 +162,21 @@ class Cli:
         self._program.write(line + b"\r")
         self._last = time.monotonic()
 
-    def type_secret(self, secret: bytes) -> None:
-        """Type a secret. Raises ToktoolsError where it would be seen: the terminal's echo stays on."""
+    def type_secret(self, secret: bytes, name: str = _USERS) -> None:
+        """Type a secret; where the CLI shows it nevertheless, that is told.
+
+        Raises ToktoolsError where it would be seen: the terminal's echo stays on.
+        """
         deadline = time.monotonic() + _SOON
         while self._program.mode()[1]:
             if time.monotonic() > deadline:
-                raise ToktoolsError(
-                    f"{self.name}: it asks for a password but would show it on the screen; nothing typed"
-                )
+                asked = "a password" if name == _USERS else "a secret"
+                raise ToktoolsError(f"{self.name}: it asks for {asked} but would show it on the screen; nothing typed")
             self.watch(_LOOK_UP)
-        self.type(secret, secret=True)
+        text = secret.decode(errors="replace")
+        if text not in self._secrets and len(text) >= _SHORTEST:
+            self._sought.append(text)
+        self.type(secret, name)
 
     def watch(self, seconds: float) -> None:
         """Look at what the CLI shows for a while. Raises ToktoolsError where it ends."""
@@ -176,19 +187,28 @@ class Cli:
 
     def meanwhile(self, ask: Callable[[], T]) -> T:
         """Ask a person, and return what is answered. Raises ToktoolsError where the CLI ends meanwhile."""
+        waits = False
 
         def look(*_: object) -> None:
-            if self._program.has_ended() and not self._program.is_closed:
+            nonlocal waits
+            if waits and self._program.has_ended() and not self._program.is_closed:
+                waits = False  # once is enough, and what tidies up after it is not disturbed
                 raise _EndedError
 
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         before = signal.signal(signal.SIGCHLD, look)
         try:
-            look()
-            return ask()
+            try:
+                waits = True
+                look()
+                return ask()
+            finally:
+                waits = False
         except _EndedError:
             raise self._gone() from None
         finally:
             signal.signal(signal.SIGCHLD, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # it may have been raised while this was changed
 
     def hand_over(self) -> int:
         """Connect the CLI to the user's terminal until it ends, and return its exit status.
@@ -255,11 +275,14 @@ class Cli:
         if question not in replies or self._read(_LOOK_UP):
             return False
         line = replies.pop(question)(question, "answer")
-        if self._match(self._screen.line()) in _HIDDEN:
-            self.type_secret(line)
+        refuse_controls(line, f"{question}: the answer")
+        self._settle_echo()
+        gathers, shows = self._program.mode()
+        if _ASKS_SECRET.search(question) or (gathers and not shows):
+            self.type_secret(line, _ANSWER)
         else:
-            self._secrets.append(line.decode(errors="replace"))
-            self.type(line)
+            # A line editor may show it or not: who can tell?
+            self.type(line, "" if shows else _ANSWER)
         return True
 
     def _refuse(self, prompt: str, found: str, quiet: float) -> None:
@@ -362,6 +385,12 @@ class Cli:
             self.watch(_LOOK_UP)
         self._edits = not self._program.mode()[0]
 
+    def _settle_echo(self) -> None:
+        """Wait a little for a CLI that turns the echo off only after its question."""
+        deadline = time.monotonic() + _SETTLE
+        while self._program.mode()[1] and time.monotonic() < deadline:
+            self._read(_LOOK_UP)
+
     def _show(self, question: str, person: _Person) -> None:
         """Show a question that is not known; who is at the terminal may answer it, before any secret was typed."""
         if not question.strip():
@@ -372,13 +401,13 @@ class Cli:
             self._say("type your answer and press Enter")
 
     def _look_for_secret(self) -> None:
-        if self._exposed or not self._password or self._size > _WATCHED:
+        if not self._sought or self._size > _WATCHED:
             return
-        if any(self._password in line for line in self._screen.lines(max(self._mark[0], 0))):
-            self._exposed = True
-            self._say(
-                "warning: THE PASSWORD IS SHOWN on the CLI's screen; change it if anyone may have seen or recorded it"
-            )
+        lines = self._screen.lines(max(self._mark[0], 0))
+        for secret in [secret for secret in self._sought if any(secret in line for line in lines)]:
+            self._sought.remove(secret)
+            name = self._secrets[secret].upper()
+            self._say(f"warning: {name} IS SHOWN on the CLI's screen; change it if anyone may have seen or recorded it")
 
     def _tell(self, lines: Sequence[str]) -> None:
         for line in "\n".join(lines).strip().splitlines():
@@ -397,9 +426,9 @@ class Cli:
         return shown(text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 3]} ... {text[-_MAX_SHOWN:]}")
 
     def _hidden(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret, name in self._secrets.items():
             for spelling in _spellings(secret):
-                text = text.replace(spelling, "(the password)")
+                text = text.replace(spelling, f"({name})")
         return text
 
 
@@ -441,6 +470,12 @@ class _Person:
             self.__exit__()
             return None
         return line.rstrip(b"\r\n")
+
+
+def refuse_controls(secret: bytes, what: str) -> None:
+    """Raise ToktoolsError, about what it is, where a secret has a control character: a terminal acts on it."""
+    if any(byte < ord(" ") or byte == _DELETE for byte in secret):
+        raise ToktoolsError(f"{what} has a control character, which cannot be typed")
 
 
 def plain(question: str) -> str:
