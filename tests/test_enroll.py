@@ -15,7 +15,7 @@ import pytest
 from conftest import PASS_PHRASE, Done, wait_until
 from rehearsing import PASSWORD
 from test_front_ends import EDITOR, SWITCHES
-from test_host import Host, fake, host
+from test_host import LOSE, Host, fake, host
 from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk, enrolled
 from test_pkcs11 import Store, store
 
@@ -506,15 +506,7 @@ def test_the_public_key_there(host: Host) -> None:
 )
 def test_the_connection_is_lost(host: Host, step: str, told: int, said: str) -> None:
     """Wherever the connection ends, what is known is said, and the host removes the folder by itself."""
-    lose = f"""
-def {step}(*_):
-    ancestor = os.getpid()
-    while "sshd" not in open(f"/proc/{{ancestor}}/comm").read():
-        ancestor = int(open(f"/proc/{{ancestor}}/stat").read().rpartition(")")[2].split()[1])
-    os.kill(ancestor, signal.SIGKILL)
-    {FOREVER}
-"""
-    fake(host, f"{SET_UP}{lose}")
+    fake(host, SET_UP + LOSE.format(f"{step}(*_)"))
     ssh = f"ssh -F {host.desk.cwd}/ssh_config"
     done = enroll(host.desk, "--host", "hsm", "--ssh", ssh).check(2, "./cli: it ended (exit status 255)")
     lines = [line for line in journal(done) if "Welcome" not in line and not line.startswith("hint: ")]
