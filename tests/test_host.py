@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from rehearsing import PASSWORD
 from servers import SSHD, configure_sshd
 from servers import answers as answers_at
 from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled
+
+from toktools.errors import ToktoolsError
+from toktools.login import place
 
 __all__ = ["desk", "enrolled"]  # fixtures
 
@@ -167,6 +171,55 @@ def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
     (connecting,) = map(int, desk.lines("here"))
     wait_until(lambda: not alive(connecting))
     desk.assert_tidy("")
+
+
+def test_a_host_that_is_silent(desk: Desk) -> None:
+    """Once there is a connection, a command on the host may take no longer than --timeout says."""
+    desk.script('case "$*" in *mktemp*) echo $$ >>here; exec sleep 300 ;; esac', "ssh")
+    assert_refused(
+        desk.login("--host", "hsm", "--ssh", "./ssh", "--timeout", "1"), 2, "tok-login: hsm: no answer in 1 seconds\n"
+    )
+    assert not alive(int(desk.lines("here")[0]))
+
+
+@pytest.mark.parametrize("command", ["fetch", "send"])
+def test_a_file_on_a_host_that_is_silent(desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The files do not wait longer either."""
+    desk.script('case "$*" in *mktemp*) echo toktools:/folder ;; *cat*) exec sleep 300 ;; esac', "ssh")
+    monkeypatch.setattr(tempfile, "tempdir", str(desk.tmp))
+    there = place.There([str(desk.cwd / "ssh")], "hsm", 120.0)
+    try:
+        there.reach()
+        there.patience = 0.1
+        file = there.file("tokens.json")
+        Path(file.local).touch()
+        with pytest.raises(ToktoolsError, match="hsm: no answer in"):
+            getattr(file, command)()
+    finally:
+        there.close()
+
+
+def test_a_token_file_that_comes_late(host: Host) -> None:
+    """A token file that is not there yet is waited for, and nothing is said about that."""
+    at_home = (host.desk.cwd / "at_home").read_text()
+    looks = f'case "$SSH_ORIGINAL_COMMAND" in *"exec cat /"*) : >{host.home}/looked ;; esac\n'
+    host.desk.write("at_home", at_home.replace("cd &&", f"{looks}cd &&").encode())
+    fake(
+        host,
+        """
+original = write_tokens
+def write_tokens(path):
+    pass
+def ask_file(path):
+    show(FILE)
+    while not os.path.exists("looked"):
+        time.sleep(0.001)
+    original(path)
+    hear()
+""",
+    )
+    done = host.login().check(0)
+    assert done.err == "tok-login: Welcome to the host: toktools\n"
 
 
 def test_an_unknown_host_key(host: Host) -> None:

@@ -114,7 +114,7 @@ def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> 
         for each in signers:
             undo.callback(each.stop)
         with signals.held():
-            where = place.There(options.ssh, options.H) if options.H else place.Here()
+            where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
             undo.callback(where.close)
         where.reach()
         with signals.held():
