@@ -202,8 +202,10 @@ def test_a_file_on_a_host_that_is_silent(desk: Desk, monkeypatch: pytest.MonkeyP
 def test_a_token_file_that_comes_late(host: Host) -> None:
     """A token file that is not there yet is waited for, and nothing is said about that."""
     at_home = (host.desk.cwd / "at_home").read_text()
-    looks = f'case "$SSH_ORIGINAL_COMMAND" in *"exec cat /"*) : >{host.home}/looked ;; esac\n'
-    host.desk.write("at_home", at_home.replace("cd &&", f"{looks}cd &&").encode())
+    looked = (
+        f'(eval "$SSH_ORIGINAL_COMMAND"); case "$SSH_ORIGINAL_COMMAND" in *"exec cat /"*) : >{host.home}/looked ;; esac'
+    )
+    host.desk.write("at_home", at_home.replace('eval "$SSH_ORIGINAL_COMMAND"', looked).encode())
     fake(
         host,
         """
