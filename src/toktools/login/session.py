@@ -82,16 +82,24 @@ LOGIN = (
 """Who logs in, and at which CLI."""
 
 
+def refuse(options: SimpleNamespace, reason: str, *unused: Option) -> None:
+    """Raise ToktoolsError, for this reason, where one of these options was given: nothing would come of it."""
+    for option in unused:
+        if getattr(options, option.name) is not option.default:
+            raise ToktoolsError(f"{option.flag} {reason}")
+
+
 def signer(options: SimpleNamespace, tool: Tool) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
-    if options.k:
-        if options.p or options.b:
+    if options.k is not None:
+        if options.p is not None or options.b:
             raise ToktoolsError("-p and -b go with --signer, not with -k")
         return keys.open_signer(options.k, options.passin, tool.warn)
     if not options.signer:
         raise ToktoolsError("-k KEY or --signer COMMAND is missing", f"try '{tool.name} --help'")
     if not options.p:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
+    refuse(options, "cannot be used with --signer", passphrases.PASSIN)
     from toktools.keys import public
     from toktools.keys.command import Command
 
