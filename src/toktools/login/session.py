@@ -108,9 +108,10 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
 
 @contextmanager
 def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> Iterator[tuple[Cli, User, Here]]:
-    """Start the CLI, and yield it with who logs in, and its place; after the block no process and no file is left.
+    """Start the CLI, and yield it with who logs in, and its place; after the block it has ended, and no file is left.
 
-    Not after a signal either: it stops the signers too. Raises ToktoolsError.
+    After a signal too, which stops the signers as well. What the CLI has started in turn is the CLI's own business.
+    Raises ToktoolsError.
     """
     from toktools.login import dialogues, driver, place
 
