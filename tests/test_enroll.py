@@ -15,7 +15,7 @@ import pytest
 from conftest import PASS_PHRASE, Done, wait_until
 from rehearsing import PASSWORD
 from test_front_ends import EDITOR, SWITCHES
-from test_host import Host, fake, host
+from test_host import LOSE, Host, fake, host
 from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk, enrolled
 from test_pkcs11 import Store, store
 
@@ -304,6 +304,15 @@ def test_both_keys_on_one_token(desk: Desk, store: Store) -> None:
         (["-k", "x", "--signer", "x"], "-k and --signer cannot be used together"),
         (["-k", "x", "-p", "x"], "-p and -b go with --signer, not with -k"),
         (["--signer", "x"], "--signer needs -p PUB: the HSM counts a wrong signature as a wrong login"),
+        (["--signer", "x", "-p", "password", "--passin", "env:X"], "--passin cannot be used with --signer"),
+        (["-k", ""], "'': no such file or directory"),
+        (["-k", "x", "-p", ""], "-p and -b go with --signer, not with -k"),
+        (["--old-passin", "env:X"], "--old-passin needs --old-key KEY"),
+        (["--old-key", ""], "'': no such file or directory"),
+        (["--deregister", "-p", "x"], "-p cannot be used with --deregister"),
+        (["--deregister", "-p", ""], "-p cannot be used with --deregister"),
+        (["--deregister", "-b"], "-b cannot be used with --deregister"),
+        (["--deregister", "--passin", "env:X"], "--passin cannot be used with --deregister"),
         (["--deregister", "--old-key", "missing.pem"], "missing.pem: no such file or directory"),
         (["--old-passin", "hunter22"], "--old-passin: not a source of a secret"),
         (["--host", "-x"], "--host: expected [USER@]HOST, as ssh takes it"),
@@ -506,15 +515,7 @@ def test_the_public_key_there(host: Host) -> None:
 )
 def test_the_connection_is_lost(host: Host, step: str, told: int, said: str) -> None:
     """Wherever the connection ends, what is known is said, and the host removes the folder by itself."""
-    lose = f"""
-def {step}(*_):
-    ancestor = os.getpid()
-    while "sshd" not in open(f"/proc/{{ancestor}}/comm").read():
-        ancestor = int(open(f"/proc/{{ancestor}}/stat").read().rpartition(")")[2].split()[1])
-    os.kill(ancestor, signal.SIGKILL)
-    {FOREVER}
-"""
-    fake(host, f"{SET_UP}{lose}")
+    fake(host, SET_UP + LOSE.format(f"{step}(*_)"))
     ssh = f"ssh -F {host.desk.cwd}/ssh_config"
     done = enroll(host.desk, "--host", "hsm", "--ssh", ssh).check(2, "./cli: it ended (exit status 255)")
     lines = [line for line in journal(done) if "Welcome" not in line and not line.startswith("hint: ")]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Done, need, wait_until
+from conftest import ROOT, Done, need, wait_until
 from rehearsing import PASSWORD
 from servers import SSHD, configure_sshd
 from servers import answers as answers_at
 from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled
+
+from toktools.errors import ToktoolsError
+from toktools.login import place
 
 __all__ = ["desk", "enrolled"]  # fixtures
 
@@ -43,6 +48,18 @@ class Host:
         return [*words, "--host", "hsm", "--ssh", ssh, *more]
 
 
+LOSE = """
+def {}:
+    ancestor = os.getpid()
+    while "sshd" not in open(f"/proc/{{ancestor}}/comm").read():
+        ancestor = int(open(f"/proc/{{ancestor}}/stat").read().rpartition(")")[2].split()[1])
+    note("lost", "")
+    os.kill(ancestor, signal.SIGKILL)
+    time.sleep(300)
+"""
+"""A step of the CLI there: the connection is lost, and no other can be made."""
+
+
 @pytest.fixture
 def host(desk: Desk) -> Iterator[Host]:
     """An sshd whose users are at home in a folder of their own, where the CLI is; their shell prints a banner."""
@@ -54,7 +71,7 @@ def host(desk: Desk) -> Iterator[Host]:
     home.mkdir()
     at_home = f"""echo "Welcome to the host: toktools"
 export HOME={home} PATH="{desk.bin}:$PATH" TMPDIR={home}/tmp
-cd && eval "$SSH_ORIGINAL_COMMAND"
+cd && [ ! -e lost ] && eval "$SSH_ORIGINAL_COMMAND"
 """
     port, arguments = configure_sshd(cwd, "hsm", at_home)
     there = Host(desk, home, port)
@@ -101,21 +118,30 @@ def run(line):
 @pytest.mark.parametrize("step", ["ask_password()", "write_tokens(path)", "answer(path)", "run(line)"])
 def test_the_connection_is_lost(host: Host, step: str) -> None:
     """Wherever the connection ends, that is said in a line, and the host removes the folder by itself."""
-    fake(
-        host,
-        f"""
-def {step}:
-    ancestor = os.getpid()
-    while "sshd" not in open(f"/proc/{{ancestor}}/comm").read():
-        ancestor = int(open(f"/proc/{{ancestor}}/stat").read().rpartition(")")[2].split()[1])
-    os.kill(ancestor, signal.SIGKILL)
-    time.sleep(300)
-""",
-    )
+    fake(host, LOSE.format(step))
     done = host.desk.run(*host.words(), "--", "x", env=host.desk.env, start_new_session=True)
     done.check(2, "./cli: it ended (exit status 255)")
     wait_until(lambda: not list(host.tmp.iterdir()))
     host.desk.assert_tidy(done.err)
+
+
+def test_what_the_host_needs(host: Host) -> None:
+    """With the commands that the manual names, and no others, the host removes the folder by itself."""
+    page = (ROOT / "man" / "tok-login.1").read_text()
+    named = re.findall(r"\.Xr (\w+) 1", page.partition("The host needs only")[2].partition(" .\n")[0])
+    assert "cat" in named
+    few = host.home / "few"
+    few.mkdir()
+    for name in ("sh", *named):
+        (few / name).symlink_to(str(shutil.which(name)))
+    at_home = (
+        f'#!/bin/sh\nexport PATH={few} TMPDIR={host.tmp}\ncd {host.home}\n[ -e lost ] || eval "$SSH_ORIGINAL_COMMAND"\n'
+    )
+    host.desk.write("at_home", at_home.encode())
+    fake(host, LOSE.format("answer(path)"))
+    done = host.desk.run(*host.words(), "--", "x", env=host.desk.env, start_new_session=True)
+    done.check(2, "./cli: it ended (exit status 255)")
+    wait_until(lambda: not list(host.tmp.iterdir()))
 
 
 @pytest.mark.parametrize("step", ["start()", "write_tokens(path)"])
@@ -145,6 +171,57 @@ def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
     (connecting,) = map(int, desk.lines("here"))
     wait_until(lambda: not alive(connecting))
     desk.assert_tidy("")
+
+
+def test_a_host_that_is_silent(desk: Desk) -> None:
+    """Once there is a connection, a command on the host may take no longer than --timeout says."""
+    desk.script('case "$*" in *mktemp*) echo $$ >>here; exec sleep 300 ;; esac', "ssh")
+    assert_refused(
+        desk.login("--host", "hsm", "--ssh", "./ssh", "--timeout", "1"), 2, "tok-login: hsm: no answer in 1 seconds\n"
+    )
+    assert not alive(int(desk.lines("here")[0]))
+
+
+@pytest.mark.parametrize("command", ["fetch", "send"])
+def test_a_file_on_a_host_that_is_silent(desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The files do not wait longer either."""
+    desk.script('case "$*" in *mktemp*) echo toktools:/folder ;; *cat*) exec sleep 300 ;; esac', "ssh")
+    monkeypatch.setattr(tempfile, "tempdir", str(desk.tmp))
+    there = place.There([str(desk.cwd / "ssh")], "hsm", 120.0)
+    try:
+        there.reach()
+        there.patience = 0.1
+        file = there.file("tokens.json")
+        Path(file.local).touch()
+        with pytest.raises(ToktoolsError, match="hsm: no answer in"):
+            getattr(file, command)()
+    finally:
+        there.close()
+
+
+def test_a_token_file_that_comes_late(host: Host) -> None:
+    """A token file that is not there yet is waited for, and nothing is said about that."""
+    at_home = (host.desk.cwd / "at_home").read_text()
+    looked = (
+        f'(eval "$SSH_ORIGINAL_COMMAND"); case "$SSH_ORIGINAL_COMMAND" in *"exec cat /"*) : >{host.home}/looked ;; esac'
+    )
+    host.desk.write("at_home", at_home.replace('eval "$SSH_ORIGINAL_COMMAND"', looked).encode())
+    fake(
+        host,
+        """
+original = write_tokens
+def write_tokens(path):
+    pass
+def ask_file(path):
+    show(FILE)
+    while not os.path.exists("looked"):
+        time.sleep(0.001)
+    original(path)
+    hear()
+""",
+    )
+    done = host.login().check(0)
+    assert done.err == "tok-login: Welcome to the host: toktools\n"
 
 
 def test_an_unknown_host_key(host: Host) -> None:

@@ -17,6 +17,13 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
 
+_OLD_PASSIN = Option(
+    "--old-passin",
+    "SOURCE",
+    "where the pass phrase or PIN of --old-key is",
+    convert=partial(passphrases.source, "--old-passin"),
+    default=passphrases.prompt("--old-passin"),
+)
 COMMAND_LINE = CommandLine(
     "tok-enroll",
     "Register the key of a second factor, change it or take it away, and prove it.",
@@ -28,19 +35,15 @@ COMMAND_LINE = CommandLine(
     ),
     *session.SIGNERS_OWN,
     Option("--old-key", "KEY", "the key that is registered now, which logs in"),
-    Option(
-        "--old-passin",
-        "SOURCE",
-        "where the pass phrase or PIN of --old-key is",
-        convert=partial(passphrases.source, "--old-passin"),
-        default=passphrases.prompt("--old-passin"),
-    ),
+    _OLD_PASSIN,
     Option("--change-quorum", "", "change the quorum key too: there is one key for both"),
     *session.LOGIN,
 )
 
 
 def _work(options: SimpleNamespace) -> int:
+    if options.deregister:
+        session.refuse(options, "cannot be used with --deregister", *session.SIGNERS_OWN)
     new = None if options.deregister else session.signer(options, TOOL)
     old = _old(options)
     if new and old and new.public == old.public:
@@ -72,8 +75,9 @@ def _work(options: SimpleNamespace) -> int:
 
 
 def _old(options: SimpleNamespace) -> Signer | None:
-    if options.old_key:
+    if options.old_key is not None:
         return keys.open_signer(options.old_key, options.old_passin, TOOL.warn)
+    session.refuse(options, "needs --old-key KEY", _OLD_PASSIN)
     if options.deregister:
         raise ToktoolsError("--deregister needs --old-key KEY to log in")
     return None

@@ -57,8 +57,10 @@ def _work(options: SimpleNamespace) -> int:
     for command in given:
         if command is not None:
             dialogues.refuse_command(command)
-    if options.no_mfa and (options.k or options.signer):
-        raise ToktoolsError("--no-mfa cannot be used with -k or --signer")
+    if options.no_mfa:
+        if options.k is not None or options.signer:
+            raise ToktoolsError("--no-mfa cannot be used with -k or --signer")
+        session.refuse(options, "cannot be used with --no-mfa", *session.SIGNERS_OWN)
     signer = None if options.no_mfa else session.signer(options, TOOL)
     commands = dialogues.Commands(dict(options.answer), TOOL.warn, compact=bool(options.c), text=options.text)
     with session.started(options, [signer] if signer else [], TOOL) as (cli, user, place):

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
+from math import inf
 from tempfile import TemporaryDirectory
 
 from toktools import signals
@@ -47,7 +48,13 @@ class File:
     def fetch(self) -> None:
         """Have the file here as it is now. Raises ToktoolsError."""
         if self._run:
-            self._put(self._run(f"printf toktools:; exec cat {shlex.quote(self.path)}").partition(_SENT)[2])
+            path = shlex.quote(self.path)
+            _, sent, content = self._run(f"[ ! -f {path} ] || {{ printf toktools:; exec cat {path}; }}").partition(
+                _SENT
+            )
+            if not sent:
+                raise ToktoolsError(f"{shown(self.path)}: no such file or directory")
+            self._put(content)
 
     def send(self) -> None:
         """Have the CLI see the copy. Raises ToktoolsError."""
@@ -100,8 +107,10 @@ class Here:
 class There(Here):
     """A host, to which one connection serves every command; ssh asks what it has to, on the terminal."""
 
-    def __init__(self, ssh: Sequence[str], host: str) -> None:
+    def __init__(self, ssh: Sequence[str], host: str, patience: float) -> None:
         super().__init__()
+        self.patience = patience
+        """Seconds that a command there may take, once there is a connection."""
         self._host = host
         # The name of a socket is short, whatever TMPDIR is (unix(7)).
         self._socket = TemporaryDirectory(prefix="toktools-", dir="/tmp")
@@ -111,7 +120,8 @@ class There(Here):
 
     def reach(self) -> None:
         """Connect, and have a folder there. Raises ToktoolsError."""
-        self._run(":", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}")
+        # A person may have to answer ssh, which has a patience of its own.
+        self._run(":", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}", patience=inf)
         # From here on ssh asks nothing, and no signal comes between a folder and its name.
         with signals.held():
             told = _TOLD.search(self._run(_MAKE))
@@ -139,7 +149,7 @@ class There(Here):
             try:
                 # Where the connection is lost, another is tried, but nobody is asked for anything.
                 self._run(f"exec rm -rf {shlex.quote(there)}", "-o", "BatchMode=yes", patience=_PATIENCE)
-            except (ToktoolsError, subprocess.TimeoutExpired):
+            except ToktoolsError:
                 pass  # what was in the way is told already
         super().clear()
 
@@ -154,9 +164,10 @@ class There(Here):
             pass
         self._socket.cleanup()
 
-    def _run(self, script: str, *options: str, stdin: bytes = b"", patience: float | None = None) -> bytes:
+    def _run(self, script: str, *options: str, stdin: bytes = b"", patience: float = 0.0) -> bytes:
         """Run a shell's commands there, and return what they print. Raises ToktoolsError."""
         options = options or ("-o", "ControlMaster=no")
+        patience = patience or self.patience
         argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
         pipe = subprocess.PIPE
         try:
@@ -170,10 +181,13 @@ class There(Here):
                 self._running = child
         except OSError:
             raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
-        try:
-            output = child.communicate(stdin, patience)[0]
-        finally:
-            self._stop()
+        with child:
+            try:
+                output = child.communicate(stdin, None if patience == inf else patience)[0]
+            except subprocess.TimeoutExpired:
+                raise ToktoolsError(f"{shown(self._host)}: no answer in {patience:g} seconds") from None
+            finally:
+                self._stop()
         if child.returncode:
             what = "ssh failed" if child.returncode == _LOST else signals.ending(child.returncode)
             raise ToktoolsError(f"{shown(self._host)}: {what}")

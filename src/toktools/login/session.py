@@ -82,16 +82,24 @@ LOGIN = (
 """Who logs in, and at which CLI."""
 
 
+def refuse(options: SimpleNamespace, reason: str, *unused: Option) -> None:
+    """Raise ToktoolsError, for this reason, where one of these options was given: nothing would come of it."""
+    for option in unused:
+        if getattr(options, option.name) is not option.default:
+            raise ToktoolsError(f"{option.flag} {reason}")
+
+
 def signer(options: SimpleNamespace, tool: Tool) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
-    if options.k:
-        if options.p or options.b:
+    if options.k is not None:
+        if options.p is not None or options.b:
             raise ToktoolsError("-p and -b go with --signer, not with -k")
         return keys.open_signer(options.k, options.passin, tool.warn)
     if not options.signer:
         raise ToktoolsError("-k KEY or --signer COMMAND is missing", f"try '{tool.name} --help'")
     if not options.p:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
+    refuse(options, "cannot be used with --signer", passphrases.PASSIN)
     from toktools.keys import public
     from toktools.keys.command import Command
 
@@ -100,9 +108,10 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
 
 @contextmanager
 def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> Iterator[tuple[Cli, User, Here]]:
-    """Start the CLI, and yield it with who logs in, and its place; after the block no process and no file is left.
+    """Start the CLI, and yield it with who logs in, and its place; after the block it has ended, and no file is left.
 
-    Not after a signal either: it stops the signers too. Raises ToktoolsError.
+    After a signal too, which stops the signers as well. What the CLI has started in turn is the CLI's own business.
+    Raises ToktoolsError.
     """
     from toktools.login import dialogues, driver, place
 
@@ -114,7 +123,7 @@ def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> 
         for each in signers:
             undo.callback(each.stop)
         with signals.held():
-            where = place.There(options.ssh, options.H) if options.H else place.Here()
+            where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
             undo.callback(where.close)
         where.reach()
         with signals.held():
