@@ -159,7 +159,8 @@ class Cli:
         self._size = 0
         self._was_plain = self._program.mode() == (True, True)
         self._program.flushed = False
-        self._program.write(line + b"\r")
+        if not self._program.write(line + b"\r", self._timeout):
+            raise ToktoolsError(f"{self.name}: it has not read what was typed in {self._timeout:g} seconds")
         self._last = time.monotonic()
 
     def type_secret(self, secret: bytes, name: str = _USERS) -> None:
@@ -310,7 +311,7 @@ class Cli:
                 raise ToktoolsError(f"{self.name}: more than {_MAX_OUTPUT} bytes of output")
             answers = self._screen.feed(output)
             if answers:
-                self._program.write(answers)
+                self._program.write(answers)  # as far as there is room: who asks without reading gets no more
             self._look_for_secret()
         elif person and person.fds:
             line = person.line()
