@@ -130,6 +130,11 @@ def test_to_forget() -> None:
     shown = screen("\r\n".join(f"line {number}" for number in range(100)))
     shown.forget()
     assert (shown.row, shown.lines(0)) == (4, [f"line {number}" for number in range(95, 100)])
+    shown = screen("x" * 40 + "y" * 100)
+    shown.forget()
+    assert shown.lines(0) == ["y" * 100]
+    shown.feed(b"\x1b[H>")
+    assert (shown.row, shown.line()) == (0, ">")
 
 
 def test_what_nobody_sees_is_still_told() -> None:

@@ -107,6 +107,7 @@ class Screen:
     def forget(self) -> None:
         """Forget what is above the cursor's row, which becomes number 0 where it is at the window's top."""
         del self._rows[: self._top], self._goes_on[: self._top]
+        self._goes_on[0] = False  # what it would continue is gone
         self.row -= self._top
         self._saved = (max(0, self._saved[0] - self._top), self._saved[1])
         self._top = 0
