@@ -991,7 +991,8 @@ def test_a_signer_with_another_key(desk: Desk) -> None:
     """A signature that does not verify is not given to the CLI, and counts as no wrong login."""
     signer = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
     words = ["tok-login", "--signer", signer, "-p", str(desk.key.with_name("other.pem")), *USER, "--cli", "./cli"]
-    desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True).check(1)
+    done = desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True)
+    done.check(1, "tok-login: token 1: openssl: not made by the given key\n")
     assert desk.failures() == 0
 
 

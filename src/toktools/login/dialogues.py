@@ -132,9 +132,10 @@ def log_out(cli: Cli) -> None:
 
 
 def sign(cli: Cli, file: File, signer: Signer) -> None:
-    """Sign every digest of the CLI's token file, in place, and make sure of each signature.
+    """Sign every digest of the CLI's token file, in place.
 
-    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle.
+    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle. With the status
+    1 where a signature does not verify.
     """
     source, tokens = _token_file(cli, file)
     if tokens.shape.kind != "mfa":
@@ -145,7 +146,10 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
     if len({*digests}) < len(digests):
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
-        tokens.put(index, signer.sign(digest))
+        try:
+            tokens.put(index, signer.sign(digest))
+        except ToktoolsError as error:
+            raise error.at(f"token {index + 1}") from None
     verifier = signatures.Verifier([signer.public] if signer.public else [], digests)
     for signature in tokens.places():
         fault = verifier.fault(signature.index, signature.text)
