@@ -53,14 +53,10 @@ class Program:
         finally:
             os.close(line)
 
-    def read(self, patience: float, *more: int) -> bytes | None:
-        """Return what the program writes next: nothing after so many seconds or when there is more to read elsewhere.
-
-        None is its end.
-        """
-        ready = select.select([self._fd, *more], [], [], max(0.0, min(patience, _LOOK_UP)))[0]
-        if self._fd not in ready:
-            gone = not ready and self._process.poll() is not None and not select.select([self._fd], [], [], 0)[0]
+    def read(self, patience: float) -> bytes | None:
+        """Return what the program writes next: nothing after so many seconds. None is its end."""
+        if not select.select([self._fd], [], [], max(0.0, min(patience, _LOOK_UP)))[0]:
+            gone = self._process.poll() is not None and not select.select([self._fd], [], [], 0)[0]
             return None if gone else b""
         try:
             packet = os.read(self._fd, _CHUNK)
@@ -95,6 +91,10 @@ class Program:
         except termios.error:
             return True, True
         return bool(flags & termios.ICANON), bool(flags & termios.ECHO)
+
+    def fileno(self) -> int:
+        """Return the descriptor where what the program writes can be waited for."""
+        return self._fd
 
     def has_ended(self) -> bool:
         """Say whether the program has ended."""
