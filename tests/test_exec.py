@@ -461,7 +461,7 @@ def test_mistakes_are_named(bench: Bench, keys: Path, wrong: str, said: str, job
     signer = by_line(f'exec <"$1"; if [ $line = 2 ]; then {wrong}; else {OPENSSL_SIGN}; fi')
     done = bench.exec("-p", keys / "spki.pem", "-j", jobs, *signer).check(1)
     assert done.out == right
-    assert done.err.startswith(f"tok-exec: standard input: line 2: {said.rstrip()}")
+    assert done.err.startswith(f"tok-exec: standard input: line 2: sh: {said.rstrip()}")
     assert done.err.count("\n") == 1
     if jobs == "1":
         assert bench.runs() == 2
@@ -521,7 +521,7 @@ def test_pkcs11_tool_done_wrong(card: Bench, signer: str, said: str) -> None:
     if said == "the signer stopped reading too early" and done.status != 1:
         assert (done.status, bool(done.out)) in {(0, True), (2, False)}
         return
-    done.check(1, f"tok-exec: standard input: line 1: {said}")
+    done.check(1, f"tok-exec: standard input: line 1: sh: {said}")
     assert done.out == b""
 
 

@@ -346,6 +346,33 @@ def test_an_unknown_question_is_answered(desk: Desk) -> None:
     assert desk.lines("said") == ["y"]
 
 
+def test_an_answer_in_any_mode(desk: Desk) -> None:
+    """The whole line is the answer, though the terminal does not gather lines, which it is left to do afterwards."""
+    desk.fake('def start():\n    show("Which one? ")\n    note("said", hear())')
+    words = desk.words("--password", "file:password", "-c", "user list")
+    script = 'stty -icanon; "$@"; stty -a | grep -o -e "-icanon"; stty icanon; exit'
+    person = Seat(desk, ["/bin/sh", "-c", script, "sh", *words])
+    with closing(person.screen):
+        person.wait_for("type your answer and press Enter\r\n")
+        for key in "one":
+            person.screen.send(key.encode())
+            person.wait_for(key)
+        person.type("")
+        person.wait_for('"user list"', "-icanon")
+        person.end(0)
+    assert desk.lines("said") == ["one"]
+
+
+def test_a_secret_is_answered(desk: Desk) -> None:
+    """What is asked for as a secret is not shown while it is typed, nor in a message."""
+    desk.fake('def start():\n    show("Enter the PIN: ")\n    raise SystemExit(hear() and show("not 271828"))')
+    with seat(desk) as person:
+        person.wait_for("type your answer and press Enter\r\n")
+        assert not person.screen.getecho()
+        person.type("271828")
+        assert "271828" not in person.end(2)
+
+
 def test_ctrl_z(desk: Desk) -> None:
     """Ctrl-Z stops tok-login as a job of the shell, and fg goes on with it."""
     desk.fake()

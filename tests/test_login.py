@@ -996,7 +996,8 @@ def test_a_signer_with_another_key(desk: Desk) -> None:
     """A signature that does not verify is not given to the CLI, and counts as no wrong login."""
     signer = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
     words = ["tok-login", "--signer", signer, "-p", str(desk.key.with_name("other.pem")), *USER, "--cli", "./cli"]
-    desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True).check(1)
+    done = desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True)
+    done.check(1, "tok-login: token 1: openssl: not made by the given key\n")
     assert desk.failures() == 0
 
 
@@ -1454,3 +1455,26 @@ def test_a_cli_that_does_not_end(impatient: Callable[..., driver.Cli]) -> None:
     cli.type(b"quit")
     with pytest.raises(ToktoolsError, match="/bin/sh: it did not end after quit; it shows: never"):
         cli.end()
+
+
+def test_a_cli_that_asks_and_does_not_read(
+    impatient: Callable[..., driver.Cli], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CLI that asks the terminal in bulk, and never reads the answers, is given up."""
+    monkeypatch.setattr(driver, "_MAX_OUTPUT", 1 << 22)
+    cli = impatient("stty raw -echo; yes $(printf '\\033[6n') | head -n 40000 | tr -d '\\n'; sleep 300")
+    with pytest.raises(ToktoolsError, match="/bin/sh: no 'Enter password:' in 1 seconds"):
+        cli.wait_for("Enter password:")
+
+
+def test_a_cli_that_does_not_read(impatient: Callable[..., driver.Cli]) -> None:
+    """A CLI that never reads what is typed is given up, once there is no room for more."""
+    cli = impatient("stty raw -echo; printf 'aws-cloudhsm > '; sleep 300")
+    cli.wait_for("aws-cloudhsm > ")
+
+    def type_on() -> None:
+        for _ in range(1000):
+            cli.type(b"x" * 900)
+
+    with pytest.raises(ToktoolsError, match="/bin/sh: it has not read what was typed in 1 seconds"):
+        type_on()

@@ -74,6 +74,13 @@ def test_what_a_terminal_answers(output: str, answers: bytes) -> None:
     assert Screen(5, 20).feed(output.encode()) == answers
 
 
+def test_who_asks_too_much() -> None:
+    """Questions in bulk, which nobody can want the answers to, are not all answered."""
+    shown = screen("")
+    assert len(shown.feed(b"\x1b[6n" * 10_000)) < 1000
+    assert shown.feed(b"\x1b[6n") == b"\x1b[1;1R"
+
+
 def test_a_line_that_wraps_is_one() -> None:
     """What wraps is joined again, even after it has scrolled away; a line that only fills its row is not."""
     shown = screen("y" * 20 + "\r\n" + "x" * 150 + "\r\n\r\nend\r\n")
@@ -123,6 +130,11 @@ def test_to_forget() -> None:
     shown = screen("\r\n".join(f"line {number}" for number in range(100)))
     shown.forget()
     assert (shown.row, shown.lines(0)) == (4, [f"line {number}" for number in range(95, 100)])
+    shown = screen("x" * 40 + "y" * 100)
+    shown.forget()
+    assert shown.lines(0) == ["y" * 100]
+    shown.feed(b"\x1b[H>")
+    assert (shown.row, shown.line()) == (0, ">")
 
 
 def test_what_nobody_sees_is_still_told() -> None:

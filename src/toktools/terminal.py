@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EINTR, ENOTSUP
+from math import inf
 
 from toktools import signals
 from toktools.errors import ToktoolsError
@@ -50,11 +51,44 @@ def ask(question: str, show: Callable[[bytes], object] | None = None, *, path: s
     handler of SIGCHLD raises, but only while the answer is waited for.
     """
     with signals.masked(signal.SIG_BLOCK, signal.SIGCHLD):
-        return _ask(question, show, path, hidden=hidden)
+        return _ask(question, show, path, hidden=hidden) or b""
 
 
-def _ask(question: str, show: Callable[[bytes], object] | None, path: str, *, hidden: bool) -> bytes:
+def ask_unless(other: int, until: float, show: Callable[[bytes], object], *, hidden: bool) -> bytes | None:
+    """Put a question as ask() does, but return None once there is something to read elsewhere, or it is too late.
+
+    Until then, as time.monotonic() tells it. What was typed before the question is thrown away, hidden or not.
+    """
+    with signals.masked(signal.SIG_BLOCK, signal.SIGCHLD):
+        return _ask("", show, OWN, hidden=hidden, discard=True, others=(other,), until=until)
+
+
+def is_in_front() -> bool:
+    """Say whether there is a terminal to ask a person at, and the asking would not stop the job."""
+    try:
+        fd = _open(OWN)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _ask(  # noqa: PLR0913 - each is a word of the question
+    question: str,
+    show: Callable[[bytes], object] | None,
+    path: str,
+    *,
+    hidden: bool,
+    discard: bool = False,
+    others: tuple[int, ...] = (),
+    until: float = inf,
+) -> bytes | None:
     from select import select
+    from time import monotonic
 
     fd = _open(path)
     line = b""
@@ -73,14 +107,16 @@ def _ask(question: str, show: Callable[[bytes], object] | None, path: str, *, hi
         say(question.encode(errors="replace"))
 
     try:
-        turn = _Turn(fd, _silent_line if hidden else _line, discard=hidden)
+        turn = _Turn(fd, _silent_line if hidden else _line, discard=hidden or discard)
         with turn.kept(again=put):
             put()
             while not line.endswith(b"\n"):
                 with signals.masked(signal.SIG_UNBLOCK, signal.SIGCHLD):
-                    ready = select([fd], [], [], _LOOK_UP)[0]
+                    ready = select([fd, *others], [], [], _LOOK_UP)[0]
                 if not turn.has_modes():
                     put()
+                elif fd not in ready and (ready or monotonic() >= until):
+                    return None
                 elif ready:
                     chunk = _read(fd)
                     if chunk == b"":

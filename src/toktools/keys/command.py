@@ -107,7 +107,7 @@ class Command(Signer):
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _unverified(self, public: PublicKey, digest: bytes, signature: bytes) -> ToktoolsError:
-        return ToktoolsError(fault(public, digest, signature), status=1)
+        return ToktoolsError(f"{self._name}: {fault(public, digest, signature)}", status=1)
 
     def _alive(self) -> set[int]:
         with self._lock:

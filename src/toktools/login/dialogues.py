@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from toktools import files, passphrases, prompts, replacing, signatures, tokenfile
+from toktools import files, passphrases, prompts, replacing, tokenfile
 from toktools.errors import ToktoolsError, quoted
 from toktools.login.driver import MAX_LINE, plain, refuse_controls
 
@@ -100,10 +100,12 @@ def begin_change(cli: Cli, user: User, place: Here, signer: Signer | None, *, qu
     cli.type_secret(user.password())
     cli.wait_for(prompts.PASSWORD_AGAIN)
     if signer:
+        from toktools.keys import public
+
         cli.type_secret(user.password())
         cli.wait_for(prompts.SIGNED_FILE)
         sign(cli, tokens, signer)
-        place.file(_NEW_KEY).write(_public_half(signer))
+        place.file(_NEW_KEY).write(public.pem(signer.public).encode())  # type: ignore[arg-type] # session.signer() knows it
         cli.type(b"")
         cli.wait_for(prompts.PUBLIC_KEY)
 
@@ -117,14 +119,6 @@ def end_change(cli: Cli, user: User, place: Here, signer: Signer | None) -> None
     cli.accept(cli.answer())
 
 
-def _public_half(signer: Signer) -> bytes:
-    from toktools.keys import public
-
-    if signer.public is None:
-        raise ToktoolsError("a signer without its public key")
-    return public.pem(signer.public).encode()
-
-
 def log_out(cli: Cli) -> None:
     """Log out. Raises ToktoolsError, with the status 1 where the CLI refuses."""
     cli.type(b"logout")
@@ -132,9 +126,10 @@ def log_out(cli: Cli) -> None:
 
 
 def sign(cli: Cli, file: File, signer: Signer) -> None:
-    """Sign every digest of the CLI's token file, in place, and make sure of each signature.
+    """Sign every digest of the CLI's token file, in place.
 
-    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle.
+    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle. With the status
+    1 where a signature does not verify.
     """
     source, tokens = _token_file(cli, file)
     if tokens.shape.kind != "mfa":
@@ -145,12 +140,10 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
     if len({*digests}) < len(digests):
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
-        tokens.put(index, signer.sign(digest))
-    verifier = signatures.Verifier([signer.public] if signer.public else [], digests)
-    for signature in tokens.places():
-        fault = verifier.fault(signature.index, signature.text)
-        if fault:
-            raise ToktoolsError(f"{signature.name}: {fault}")
+        try:
+            tokens.put(index, signer.sign(digest))
+        except ToktoolsError as error:
+            raise error.at(f"token {index + 1}") from None
     replacing.replace({file.local: tokens.dump()}, seen=source)
     file.send()
 

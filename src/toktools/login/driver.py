@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import termios
 import time
 from collections.abc import Callable, Sequence
 
-from toktools import prompts, signals
+from toktools import prompts, signals, terminal
 from toktools.errors import ToktoolsError, shown
 from toktools.login.program import Program
 from toktools.login.screen import Screen
@@ -83,6 +81,10 @@ class Cli:
         """The row of the question that was waited for, and the question."""
         self._secrets: dict[str, str] = {}
         """What was typed while the echo was off, and what it is called."""
+        self._question = ""
+        """The one that is not known, and was shown."""
+        self._is_alone = False
+        """Whether nobody at the terminal wants to answer."""
         self._sought: list[str] = []
         """Those that the CLI must not show, and has not shown yet."""
         self._size = 0
@@ -159,7 +161,8 @@ class Cli:
         self._size = 0
         self._was_plain = self._program.mode() == (True, True)
         self._program.flushed = False
-        self._program.write(line + b"\r")
+        if not self._program.write(line + b"\r", self._timeout):
+            raise ToktoolsError(f"{self.name}: it has not read what was typed in {self._timeout:g} seconds")
         self._last = time.monotonic()
 
     def type_secret(self, secret: bytes, name: str = _USERS) -> None:
@@ -239,33 +242,31 @@ class Cli:
 
     def _wait(self, prompt: str, is_done: Callable[[], bool], replies: dict[str, Secret] | None = None) -> None:
         """Read until the cursor stands at a prompt, and what belongs to it is there."""
-        question = ""
+        self._question = ""
         again = False
-        with _Person() as person:
-            try:
-                while True:
-                    found = self._prompt()
-                    if found and self._read(_LOOK_UP):
-                        continue
-                    if found == prompt and is_done():
-                        return
-                    if self._reply(replies or {}):
-                        continue
-                    quiet = time.monotonic() - self._last
-                    if quiet >= _GRACE and not found and self._is_covered(prompt) and is_done():
-                        return
-                    if quiet >= _GRACE and not again and self._is_lost(found):
-                        again = True
-                        self.type(self._typed.encode())
-                        continue
-                    self._refuse(prompt, found, quiet)
-                    if not found and quiet >= _UNKNOWN and question != self._screen.line():
-                        question = self._screen.line()
-                        self._show(question, person)
-                    next_look = _GRACE if quiet < _GRACE else _UNKNOWN if quiet < _UNKNOWN else self._timeout
-                    self._read(min(next_look, self._timeout) - quiet, person)
-            except _EndedError:
-                raise self._gone() from None
+        try:
+            while True:
+                found = self._prompt()
+                if found and self._read(_LOOK_UP):
+                    continue
+                if found == prompt and is_done():
+                    return
+                if self._reply(replies or {}):
+                    continue
+                quiet = time.monotonic() - self._last
+                if quiet >= _GRACE and not found and self._is_covered(prompt) and is_done():
+                    return
+                if quiet >= _GRACE and not again and self._is_lost(found):
+                    again = True
+                    self.type(self._typed.encode())
+                    continue
+                self._refuse(prompt, found, quiet)
+                if not found and quiet >= _UNKNOWN and self._is_answered():
+                    continue
+                next_look = _GRACE if quiet < _GRACE else _UNKNOWN if quiet < _UNKNOWN else self._timeout
+                self._read(min(next_look, self._timeout) - quiet)
+        except _EndedError:
+            raise self._gone() from None
 
     def _reply(self, replies: dict[str, Secret]) -> bool:
         """Answer the question at the cursor, if there is a reply to it, and say whether there was."""
@@ -297,10 +298,9 @@ class Cli:
         if quiet >= self._timeout:
             raise self._unexpected(f"no {prompt!r} in {self._timeout:g} seconds", self._everything())
 
-    def _read(self, patience: float, person: _Person | None = None) -> bool:
+    def _read(self, patience: float) -> bool:
         """Show what comes next, within so many seconds, and say whether something has come."""
-        fds = person.fds if person else []
-        output = self._program.read(max(patience, 0.0), *fds)
+        output = self._program.read(max(patience, 0.0))
         if output is None:
             raise _EndedError
         if output:
@@ -310,12 +310,8 @@ class Cli:
                 raise ToktoolsError(f"{self.name}: more than {_MAX_OUTPUT} bytes of output")
             answers = self._screen.feed(output)
             if answers:
-                self._program.write(answers)
+                self._program.write(answers)  # as far as there is room: who asks without reading gets no more
             self._look_for_secret()
-        elif person and person.fds:
-            line = person.line()
-            if line is not None:
-                self.type(line)
         return bool(output)
 
     def _prompt(self) -> str:
@@ -391,14 +387,35 @@ class Cli:
         while self._program.mode()[1] and time.monotonic() < deadline:
             self._read(_LOOK_UP)
 
-    def _show(self, question: str, person: _Person) -> None:
-        """Show a question that is not known; who is at the terminal may answer it, before any secret was typed."""
-        if not question.strip():
-            return
-        self._say(f"{self.name}: it asks: {self._brief(question.strip())}")
+    def _is_answered(self) -> bool:
+        """Show a question that is not known, and have who is at the terminal answer it, before any secret was typed.
+
+        Say whether that was done.
+        """
+        question = self._screen.line()
+        if question.strip() and question != self._question:
+            self._say(f"{self.name}: it asks: {self._brief(question.strip())}")
+        self._question = question
         gathers, shows = self._program.mode()
-        if not self._secrets and (shows or not gathers) and person.sit_down():
-            self._say("type your answer and press Enter")
+        if self._is_alone or self._secrets or not question.strip() or (gathers and not shows):
+            return False
+        if not terminal.is_in_front():
+            return False
+        hidden = bool(_ASKS_SECRET.search(question))
+        try:
+            line = terminal.ask_unless(
+                self._program.fileno(),
+                self._last + self._timeout,
+                lambda _: self._say("type your answer and press Enter"),
+                hidden=hidden,
+            )
+        except OSError:  # the terminal is gone
+            line = b""
+        self._is_alone = line == b""
+        if not line:
+            return False
+        self.type(line.rstrip(b"\r\n"), _ANSWER if hidden else "")
+        return True
 
     def _look_for_secret(self) -> None:
         if not self._sought or self._size > _WATCHED:
@@ -430,46 +447,6 @@ class Cli:
             for spelling in _spellings(secret):
                 text = text.replace(spelling, f"({name})")
         return text
-
-
-class _Person:
-    """Who is at the terminal, and may be asked what the CLI asks, once there is a reason."""
-
-    def __init__(self) -> None:
-        self.fds: list[int] = []
-
-    def __enter__(self) -> _Person:  # noqa: PYI034 - Self came with Python 3.11
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for fd in self.fds:
-            os.close(fd)
-        self.fds = []
-
-    def sit_down(self) -> bool:
-        """Say whether there is a terminal; what was typed there before the question is no answer."""
-        if not self.fds:
-            try:
-                self.fds = [os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)]
-            except OSError:
-                return False
-        try:
-            termios.tcflush(self.fds[0], termios.TCIFLUSH)
-        except termios.error:
-            return False
-        return True
-
-    def line(self) -> bytes | None:
-        """Return the line that was typed, if there is one."""
-        import select
-
-        if not select.select(self.fds, [], [], 0)[0]:
-            return None
-        line = os.read(self.fds[0], MAX_LINE + 1)
-        if not line:
-            self.__exit__()
-            return None
-        return line.rstrip(b"\r\n")
 
 
 def refuse_controls(secret: bytes, what: str) -> None:

@@ -37,6 +37,7 @@ class Program:
         self._fd, line = os.openpty()
         try:
             self._resize(rows, columns)
+            os.set_blocking(self._fd, False)
             fcntl.ioctl(self._fd, termios.TIOCPKT, struct.pack("i", 1))
             self._process = subprocess.Popen(  # noqa: S603 - what the user names
                 list(argv),
@@ -52,17 +53,15 @@ class Program:
         finally:
             os.close(line)
 
-    def read(self, patience: float, *more: int) -> bytes | None:
-        """Return what the program writes next: nothing after so many seconds or when there is more to read elsewhere.
-
-        None is its end.
-        """
-        ready = select.select([self._fd, *more], [], [], max(0.0, min(patience, _LOOK_UP)))[0]
-        if self._fd not in ready:
-            gone = not ready and self._process.poll() is not None and not select.select([self._fd], [], [], 0)[0]
+    def read(self, patience: float) -> bytes | None:
+        """Return what the program writes next: nothing after so many seconds. None is its end."""
+        if not select.select([self._fd], [], [], max(0.0, min(patience, _LOOK_UP)))[0]:
+            gone = self._process.poll() is not None and not select.select([self._fd], [], [], 0)[0]
             return None if gone else b""
         try:
             packet = os.read(self._fd, _CHUNK)
+        except BlockingIOError:
+            return b""
         except OSError:  # nobody has the other end open any more
             return None
         if packet[:1] != b"\0":
@@ -70,13 +69,20 @@ class Program:
             return b"" if packet else None
         return packet[1:]
 
-    def write(self, keys: bytes) -> None:
-        """Type keys."""
-        try:
-            while keys:
+    def write(self, keys: bytes, patience: float = 0.0) -> bool:
+        """Type keys, and say whether there was room for all of them within so many seconds."""
+        deadline = time.monotonic() + patience
+        while keys:
+            try:
                 keys = keys[os.write(self._fd, keys) :]
-        except OSError:
-            pass  # it has ended, which the next reading tells
+            except BlockingIOError:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                select.select([], [self._fd], [], left)
+            except OSError:
+                break  # it has ended, which the next reading tells
+        return True
 
     def mode(self) -> tuple[bool, bool]:
         """Say whether the terminal gathers lines, and whether it shows what is typed."""
@@ -85,6 +91,10 @@ class Program:
         except termios.error:
             return True, True
         return bool(flags & termios.ICANON), bool(flags & termios.ECHO)
+
+    def fileno(self) -> int:
+        """Return the descriptor where what the program writes can be waited for."""
+        return self._fd
 
     def has_ended(self) -> bool:
         """Say whether the program has ended."""
@@ -106,7 +116,6 @@ class Program:
             self._resize(rows, columns)
 
         fcntl.ioctl(self._fd, termios.TIOCPKT, struct.pack("i", 0))
-        os.set_blocking(self._fd, False)
         signal.signal(signal.SIGWINCH, fit)
         try:
             with terminal.raw(files.STDIN, again=fit):

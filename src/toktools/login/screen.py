@@ -24,6 +24,8 @@ _LONGEST = 256
 """Characters of a sequence that is still waited for."""
 _TAB = 8
 _MAX_COUNT = 10_000
+_MOST_ANSWERS = 256
+"""Bytes of answers to one piece of output: who asks for more does not read them."""
 
 
 class Screen:
@@ -105,6 +107,7 @@ class Screen:
     def forget(self) -> None:
         """Forget what is above the cursor's row, which becomes number 0 where it is at the window's top."""
         del self._rows[: self._top], self._goes_on[: self._top]
+        self._goes_on[0] = False  # what it would continue is gone
         self.row -= self._top
         self._saved = (max(0, self._saved[0] - self._top), self._saved[1])
         self._top = 0
@@ -252,17 +255,21 @@ class Screen:
         elif final == "s":
             self._saved = (self.row, self._column)
         elif final == "n" and first in {5, 6}:
-            self._answers += f"\x1b[{row - self._top + 1};{column + 1}R".encode() if first != 5 else b"\x1b[0n"  # noqa: PLR2004 - ECMA-48's
+            self._answer(f"\x1b[{row - self._top + 1};{column + 1}R" if first != 5 else "\x1b[0n")  # noqa: PLR2004 - ECMA-48's
         elif final == "c":
-            self._answers += b"\x1b[?6c"  # a VT102
+            self._answer("\x1b[?6c")  # a VT102
         else:
             self._edit(final, first, count)
 
     def _private(self, arguments: str, final: str) -> None:
         if arguments == "?6" and final == "n":
-            self._answers += f"\x1b[?{self.row - self._top + 1};{self.column + 1}R".encode()
+            self._answer(f"\x1b[?{self.row - self._top + 1};{self.column + 1}R")
         elif arguments == "?7" and final in {"h", "l"}:
             self._wraps = final == "h"
+
+    def _answer(self, text: str) -> None:
+        if len(self._answers) < _MOST_ANSWERS:
+            self._answers += text.encode()
 
     def _edit(self, final: str, first: int, count: int) -> None:
         if final == "J":
