@@ -201,12 +201,12 @@ def test_no_change_of_the_quorum_key(desk: Desk) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--change-quorum"]])
 def test_no_second_factor_any_more(desk: Desk, more: list[str]) -> None:
-    """The second factor is taken away, and a login without one proves it."""
+    """The second factor is removed, and a login without one proves it."""
     done = enroll(desk, "--deregister", "--old-key", desk.key, *more).check(0)
     assert journal(done) == [
         IN,
-        "taking the second factor away",
-        "the second factor is taken away",
+        "removing the second factor",
+        "the second factor is removed",
         "logged in without a second factor as officer1 (admin)",
     ]
     assert factors(desk, None) == (0, 0)
@@ -225,9 +225,9 @@ def test_a_login_that_is_refused(desk: Desk, user: list[str], key: str | None, s
     """A missing, a wrong and a needless old key end it at the first login, and nothing has changed."""
     more = ["--deregister"] if deregister else []
     if key is None:
-        hint = "hint: if the user has a second factor, give its key with --old-key"
+        hint = "hint: check the password; if the user has a second factor, give its key with --old-key"
     else:
-        hint = "hint: --old-key must be the registered key of this user"
+        hint = "hint: check the password, and that --old-key is the registered key of this user"
         more += ["--old-key", str(desk.key.with_name(key))]
     if deregister and not key:
         assert journal(enroll(desk, *more).check(2)) == ["--deregister needs --old-key KEY to log in"]
@@ -252,7 +252,7 @@ def test_the_same_key(desk: Desk, new: str, old: str) -> None:
     old_key = ["--old-key", str(desk.key.with_name(old))]
     assert (
         journal(enroll(desk, "-k", desk.key.with_name(new), "--passin", "env:PHRASE", *old_key).check(2))[0]
-        == "the new key is the old one"
+        == "the new key and the old key are the same"
     )
     assert desk.pids() == []
 
@@ -260,7 +260,9 @@ def test_the_same_key(desk: Desk, new: str, old: str) -> None:
 def test_the_same_key_of_a_signer(desk: Desk) -> None:
     """The public key of a signer is compared too."""
     signer = ["--signer", "touch signed", "-p", str(desk.key.with_name("cert.pem"))]
-    assert journal(enroll(desk, *signer, "--old-key", desk.key).check(2))[0] == "the new key is the old one"
+    assert (
+        journal(enroll(desk, *signer, "--old-key", desk.key).check(2))[0] == "the new key and the old key are the same"
+    )
     assert not (desk.cwd / "signed").exists()
 
 
@@ -428,7 +430,7 @@ def test_a_step_that_fails(desk: Desk, steps: str, status: int, told: int, said:
     [
         ("def ask_again():\n    show(READY)\n    hear()", 2, "; nothing changed"),
         ("def approve():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI knows"),
-        ("def approve():\n    raise SystemExit", 2, "; it is not known whether the second factor is taken away"),
+        ("def approve():\n    raise SystemExit", 2, "; it is not known whether the second factor is removed"),
         ("def prove(line):\n    reply('no', 1)", 2, ", but no login has proved it: ./cli: refused: no"),
     ],
 )

@@ -15,7 +15,7 @@ admin() {
 
 ends 0 "logged in with the new key as admin (admin)" admin -k "$KEYS/pkcs8.pem"
 ends 1 "nothing changed" admin -k "$KEYS/other.pem"
-refuses "the new key is the old one" tok-enroll -k "$KEYS/pkcs8.der" --old-key "$KEYS/pkcs1.pem" --username admin --role admin
+refuses "the new key and the old key are the same" tok-enroll -k "$KEYS/pkcs8.der" --old-key "$KEYS/pkcs1.pem" --username admin --role admin
 ends 0 "the new key is registered" admin -k "$KEYS/other.pem" --old-key "$KEYS/pkcs8.pem" --change-quorum
 ends 1 "nothing changed" admin --deregister --old-key "$KEYS/pkcs8.pem"
 ends 0 "logged in without a second factor as admin (admin)" admin --deregister --old-key "$KEYS/other.pem"

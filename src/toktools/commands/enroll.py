@@ -26,17 +26,17 @@ _OLD_PASSIN = Option(
 )
 COMMAND_LINE = CommandLine(
     "tok-enroll",
-    "Register the key of a second factor, change it or take it away, and prove it.",
+    "Register, replace or remove the key of a second factor, and prove it by a login.",
     "tok-enroll -k officer1.key --username officer1 --role admin",
     (
         Option("-k", "KEY", "the new key: a file, or a pkcs11: or awskms: URI", also="--key"),
         session.SIGNER,
-        Option("--deregister", "", "take the second factor away"),
+        Option("--deregister", "", "remove the second factor"),
     ),
     *session.SIGNERS_OWN,
     Option("--old-key", "KEY", "the key that is registered now, which logs in"),
     _OLD_PASSIN,
-    Option("--change-quorum", "", "change the quorum key too: there is one key for both"),
+    Option("--change-quorum", "", "also replace the key for approvals: CloudHSM has one key for both"),
     *session.LOGIN,
 )
 
@@ -47,18 +47,18 @@ def _work(options: SimpleNamespace) -> int:
     new = None if options.deregister else session.signer(options, TOOL)
     old = _old(options)
     if new and old and new.public == old.public:
-        raise ToktoolsError("the new key is the old one", "to keep a key, nothing needs to be registered")
+        raise ToktoolsError("the new key and the old key are the same", "to keep using a key, change nothing")
     from toktools.login import dialogues
 
     who = f"{options.username} ({options.role})"
-    change = "the new key is registered" if new else "the second factor is taken away"
+    change = "the new key is registered" if new else "the second factor is removed"
     with session.started(options, [signer for signer in (old, new) if signer], TOOL) as (cli, user, place):
         with _left("nothing changed", _hint_of_login(options)):
             dialogues.log_in(cli, user, place.file("login.json"), old)
         TOOL.say(f"logged in as {who}")
         with _left("nothing changed"):
             dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
-        TOOL.say("registering the new key" if new else "taking the second factor away")
+        TOOL.say("registering the new key" if new else "removing the second factor")
         with _left(
             "nothing changed, as far as the CLI knows", _hint_of_change(options), f"it is not known whether {change}"
         ):
@@ -96,8 +96,8 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
 
 def _hint_of_login(options: SimpleNamespace) -> str:
     if options.old_key:
-        return "--old-key must be the registered key of this user"
-    return "if the user has a second factor, give its key with --old-key"
+        return "check the password, and that --old-key is the registered key of this user"
+    return "check the password; if the user has a second factor, give its key with --old-key"
 
 
 def _hint_of_change(options: SimpleNamespace) -> str:

@@ -53,6 +53,8 @@ _SHORTEST = 4
 """Characters of a secret that is looked for: a shorter one is in many a text by chance."""
 _USERS = "the password"
 """What the secret of who logs in is called."""
+_TEXT = "--text accepts an answer that is not JSON"
+_QUESTION = "--answer QUESTION=SOURCE answers what a command asks"
 _ANSWER = "the answer"
 _DELETE = 0x7F
 
@@ -260,7 +262,7 @@ class Cli:
                     again = True
                     self.type(self._typed.encode())
                     continue
-                self._refuse(prompt, found, quiet)
+                self._refuse(prompt, found, quiet, is_command=replies is not None)
                 if not found and quiet >= _UNKNOWN and self._is_answered():
                     continue
                 next_look = _GRACE if quiet < _GRACE else _UNKNOWN if quiet < _UNKNOWN else self._timeout
@@ -286,15 +288,19 @@ class Cli:
             self.type(line, "" if shows else _ANSWER)
         return True
 
-    def _refuse(self, prompt: str, found: str, quiet: float) -> None:
+    def _refuse(self, prompt: str, found: str, quiet: float, *, is_command: bool) -> None:
         """Raise ToktoolsError where what is found instead of a prompt, or of all that belongs to it, is the end."""
         if found == prompts.READY:
             for answer in _answers(self._lines(self._mark[0]))[0]:
                 self.accept(answer)
         if found and quiet >= _GRACE:
             if found == prompt:
-                raise self._unexpected("an answer in JSON was expected", self._lines(self._mark[0]))
-            raise self._unexpected(f"{prompt!r} was expected", self._everything())
+                wrong = self._unexpected("an answer in JSON was expected", self._lines(self._mark[0]))
+                wrong.hint = _TEXT if is_command else ""
+            else:
+                wrong = self._unexpected(f"{prompt!r} was expected", self._everything())
+                wrong.hint = _QUESTION if is_command else ""
+            raise wrong
         if quiet >= self._timeout:
             raise self._unexpected(f"no {prompt!r} in {self._timeout:g} seconds", self._everything())
 

@@ -175,7 +175,7 @@ class Cluster(Keyring, TrustAnchors):
         user.mfa = user.quorum = True
 
     def deregister_mfa(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
-        """Take the second factor away, and the quorum registration with it, and set the password."""
+        """Remove the second factor, and the quorum registration with it, and set the password."""
         user = self._changeable(session, name)
         if not user.mfa:
             raise own("the user has no second factor")
