@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EINTR, ENOTSUP
-from math import inf
 
 from toktools import signals
 from toktools.errors import ToktoolsError
@@ -85,7 +84,7 @@ def _ask(  # noqa: PLR0913 - each is a word of the question
     hidden: bool,
     discard: bool = False,
     others: tuple[int, ...] = (),
-    until: float = inf,
+    until: float | None = None,
 ) -> bytes | None:
     from select import select
     from time import monotonic
@@ -115,7 +114,7 @@ def _ask(  # noqa: PLR0913 - each is a word of the question
                     ready = select([fd, *others], [], [], _LOOK_UP)[0]
                 if not turn.has_modes():
                     put()
-                elif fd not in ready and (ready or monotonic() >= until):
+                elif fd not in ready and (ready or (until is not None and monotonic() >= until)):
                     return None
                 elif ready:
                     chunk = _read(fd)
