@@ -362,5 +362,5 @@ def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:
     with contextmanager(kms)(desk):
         write_public_key(desk)
         done = desk.shell.sh(f"set -o pipefail\n{wrong}", shell="bash", env=desk.env)
-    done.check(1, "standard input: line 1: the digest was hashed once more before it was signed")
+    done.check(1, "standard input: line 1: aws: the digest was hashed once more before it was signed")
     assert done.out == b""

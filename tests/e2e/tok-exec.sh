@@ -63,7 +63,7 @@ refuses "standard input: line 1: ./digests: cannot be run: permission denied" to
 # With -p: exit status 1 and the mistake by its name, after the signatures before it.
 while IFS='|' read -r body text; do
     rm -f runs
-    ends 1 "standard input: line 2: $text" \
+    ends 1 "standard input: line 2: ./fails: $text" \
         tok-exec -b -p "$KEYS/spki.pem" ./fails "$body | openssl base64 -A" {} <digests
     same first <out
 done <<EOF
