@@ -180,11 +180,10 @@ def _first_line(fd: int, place: str) -> bytes:
     return line
 
 
-PASSIN = Option(
-    "--passin",
-    "SOURCE",
-    "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N",
-    convert=partial(source, "--passin"),
-    default=prompt("--passin"),
-)
+def option(flag: str, about: str) -> Option:
+    """Return an option whose value is the function that source() returns, or, without it, the one of prompt()."""
+    return Option(flag, "SOURCE", about, convert=partial(source, flag), default=prompt(flag))
+
+
+PASSIN = option("--passin", "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N")
 """The option of every command that takes a key with -k."""

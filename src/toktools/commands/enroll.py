@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from types import SimpleNamespace
 
 from toktools import keys, passphrases
@@ -17,13 +16,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
 
-_OLD_PASSIN = Option(
-    "--old-passin",
-    "SOURCE",
-    "where the pass phrase or PIN of --old-key is",
-    convert=partial(passphrases.source, "--old-passin"),
-    default=passphrases.prompt("--old-passin"),
-)
+_OLD_PASSIN = passphrases.option("--old-passin", "where the pass phrase or PIN of --old-key is")
 COMMAND_LINE = CommandLine(
     "tok-enroll",
     "Register, replace or remove the key of a second factor, and prove it by a login.",

@@ -66,13 +66,7 @@ LOGIN = (
     Option(
         "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
     ),
-    Option(
-        "--password",
-        "SOURCE",
-        "where the user's password is: env:VAR, file:PATH or fd:N",
-        convert=partial(passphrases.source, "--password"),
-        default=passphrases.prompt("--password"),
-    ),
+    passphrases.option("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
     Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
     Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
     Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
