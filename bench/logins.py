@@ -6,7 +6,7 @@ from pathlib import Path
 
 READY = "aws-cloudhsm > "
 LOGIN = ("-k", "officer1.key", "--username", "officer1", "--role", "admin", "--password", "file:password")
-# After "go" it writes the file named "long" in one go.
+# "show FILE" ends it with what cat(1) writes.
 CLI = r"""
 import json, os, sys, termios
 from base64 import b64encode
@@ -36,8 +36,8 @@ show("Enter signed token file path (press enter if same as the unsigned token fi
 hear()
 line = "login"
 while line != "quit":
-    if line == "go":
-        os.execlp("cat", "cat", "long")
+    if line.startswith("show "):
+        os.execlp("cat", *line.replace("show", "cat").split())
     if line:
         show(json.dumps({"error_code": 0, "data": line}, indent=2) + "\n")
     show("aws-cloudhsm > ")
@@ -73,11 +73,12 @@ os.waitpid(pid, 0)
 
 
 def prepare(folder: Path, python: Path, size: int) -> None:
-    """Write the CLI, the password and what the CLI is to show at the end."""
+    """Write the CLI, the password and what the CLI is to show: "short", a line, and "long", so many bytes."""
     (folder / "cli.py").write_text(CLI)
     (folder / "cli").write_text(f"#!/bin/sh\nexec {python} -I -S {folder}/cli.py\n")
     (folder / "cli").chmod(0o700)
     (folder / "password").write_text("for-practice\n")
     (folder / "password").chmod(0o600)
     line = '      "key-reference": "0x00000000000c0fe1", "check-value": "0x1a2b3c", "class": "private-key",\n'
+    (folder / "short").write_text(line)
     (folder / "long").write_text(line * (size // len(line) + 1))
