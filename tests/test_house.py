@@ -51,6 +51,7 @@ FLOORS = {
     "toktools.prompts": 0,
     "toktools.approvaldata": 2,
     "toktools.approvers": 3,
+    "toktools.description": 3,
     "toktools.tokenfile": 2,
     "toktools.pipeline": 3,
     "toktools.keys.der": 0,

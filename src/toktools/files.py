@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from toktools.errors import ToktoolsError, shown
 
@@ -13,6 +14,7 @@ STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
 _STDOUT_NAME = "standard output"
 _CHUNK = 1 << 16
+_LINES = 1 << 10
 _OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
 
 written: list[str] = []
@@ -145,6 +147,12 @@ def write_stdout(content: bytes) -> None:
     """Write all of it to standard output, now; ToktoolsError where that fails."""
     with trouble_at(_STDOUT_NAME):
         write(STDOUT, content)
+
+
+def write_lines(lines: Iterator[bytes]) -> None:
+    """Write all lines to standard output, some at a time, so that they are never all in memory."""
+    while some := b"".join(islice(lines, _LINES)):
+        write_stdout(some)
 
 
 def finish_stdout(*, for_good: bool) -> None:

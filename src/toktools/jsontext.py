@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 import orjson
 
@@ -64,7 +65,7 @@ def edit(text: bytes, value: Container, touched: Iterable[Container]) -> bytes:
     """Return a text that parse() takes with only what differs from value changed, in the style of what stands there.
 
     A string may be another one; an object may have more members, and a list more elements, at its end. touched are the
-    objects and lists in value in which that may be so, and those that they are in.
+    objects and lists in value in which that may be so, also in the objects of such a list, and those that they are in.
     """
     edits = _Edits(text.decode(), {id(container) for container in touched})
     edits.walk(edits.root(), value)
@@ -161,12 +162,13 @@ class _Edits:
     def __init__(self, content: str, touched: set[int]) -> None:
         self._content = content
         self._touched = touched
-        self._written = bytearray()
+        self._written = BytesIO()
         self._place = 0
 
     def text(self) -> bytes:
         """Return the whole text with the edits."""
-        return b"".join((self._written, self._content[self._place :].encode()))
+        self._written.write(self._content[self._place :].encode())
+        return self._written.getvalue()
 
     def root(self) -> _Container:
         """Return the container that the text is."""
@@ -186,7 +188,7 @@ class _Edits:
                     self._put(start, container.end, _spell(new))
                 continue
             container.inside = _Container(start, container)
-            if id(new) in self._touched:
+            if id(new) in self._touched or (isinstance(value, list) and isinstance(new, dict)):
                 self.walk(container.inside, new)
                 container.end = container.inside.end
             else:
@@ -259,7 +261,7 @@ class _Edits:
         return container.layout() if container.first else None
 
     def _put(self, start: int, end: int, text: str) -> None:
-        self._written += f"{self._content[self._place : start]}{text}".encode()
+        self._written.write(f"{self._content[self._place : start]}{text}".encode())
         self._place = end
 
 

@@ -153,7 +153,6 @@ class TokenFile:
             if self._places_of.setdefault(approval.approver, index) != index:
                 raise ToktoolsError(f"approver {shown_user(approval.username)} has two entries")
         self._text = text
-        self._touched: list[dict[str, object] | list[object]] = [document]
         self._document = document
         self._entries = entries
 
@@ -202,7 +201,6 @@ class TokenFile:
     def put(self, index: int, signature: bytes) -> None:
         """Put a signature in a token's own place."""
         self._entries[index][self.shape.signature] = encoding.encode(signature).decode()
-        self._touched.append(self._entries[index])
 
     def approve(self, entry: dict[str, object]) -> int:
         """Put an approver's entry in the place of the one that there is, member by member, or after the others.
@@ -214,7 +212,6 @@ class TokenFile:
         if index < len(self.approvals):  # whose name and role stay as they are spelled
             there = self.approvals[index].entry
             there.update({name: member for name, member in entry.items() if name not in {"username", "role"}})
-            self._touched.append(there)
         else:
             self.approvals.append(new)
             _approval_list(self._document, self.shape.approvals).append(entry)
@@ -236,8 +233,9 @@ class TokenFile:
     def dump(self) -> bytes:
         """Return the file as it was read, but for what was put in."""
         lists = [self._document.get(member) for member in (self.shape.entries, self.shape.approvals)]
-        touched = [*self._touched, *(entries for entries in lists if isinstance(entries, list))]
-        return jsontext.edit(self._text, self._document, touched)
+        return jsontext.edit(
+            self._text, self._document, [self._document, *(one for one in lists if isinstance(one, list))]
+        )
 
 
 class Approval:

@@ -47,7 +47,7 @@ def _work(options: SimpleNamespace) -> int:
         replacing.replace(named, keep=[source.status for source, _ in sources])
         return 0
     if not options.r:
-        files.write_stdout(b"".join(records.line(contents[index]) for index in chosen))
+        files.write_lines(records.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
         raise ToktoolsError(f"{sources[0][0].name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
