@@ -23,13 +23,20 @@ class Place:
 
     def cpu(self, words: Words, stdin: str = os.devnull) -> float:
         """Run a command, and return the seconds of CPU time that it and its children took."""
+        return self.used(words, stdin)[1]
+
+    def used(self, words: Words, stdin: str) -> tuple[int, float]:
+        """Run a command, and return the bytes of its largest memory and the seconds of CPU time.
+
+        Those of its children count; and the memory of this process does, if that has ever been larger.
+        """
         with (self.folder / stdin).open("rb") as given:
             process = subprocess.Popen(words, stdin=given, stdout=subprocess.DEVNULL, cwd=self.folder, env=self._env)
             _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, [str(word) for word in words])
-        return used.ru_utime + used.ru_stime
+        return used.ru_maxrss * 1024, used.ru_utime + used.ru_stime
 
     def wall(self, script: str) -> float:
         """Run a script of the shell, and return the seconds that passed."""

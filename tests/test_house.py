@@ -67,6 +67,7 @@ FLOORS = {
     "toktools.keys.public": 7,
     "toktools.keys.owners": 8,
     "toktools.keys": 8,
+    "toktools.merging": 9,
     "toktools.rehearsal": 2,
     "toktools.rehearsal.answers": 3,
     "toktools.rehearsal.syntax": 3,
@@ -187,6 +188,13 @@ def test_only_commands_and_cli_speak(path: Path) -> None:
         return
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     assert not names & {"print", "exit", "SystemExit"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_options_and_a_few_lines(command: str) -> None:
+    """A command's room is under 120 lines: what it does, but for the order of things, is in the rooms below."""
+    room = ROOT / "src/toktools/commands" / f"{command.removeprefix('tok-')}.py"
+    assert len(room.read_text().splitlines()) < 120
 
 
 def test_stems_are_equal() -> None:

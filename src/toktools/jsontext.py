@@ -65,7 +65,8 @@ def edit(text: bytes, value: Container, touched: Iterable[Container]) -> bytes:
     """Return a text that parse() takes with only what differs from value changed, in the style of what stands there.
 
     A string may be another one; an object may have more members, and a list more elements, at its end. touched are the
-    objects and lists in value in which that may be so, also in the objects of such a list, and those that they are in.
+    objects and lists in value in which that may be so, also in the objects of such a list, and those that they are in;
+    value itself is one of them.
     """
     edits = _Edits(text.decode(), {id(container) for container in touched})
     edits.walk(edits.root(), value)

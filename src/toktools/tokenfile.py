@@ -232,10 +232,9 @@ class TokenFile:
 
     def dump(self) -> bytes:
         """Return the file as it was read, but for what was put in."""
-        lists = [self._document.get(member) for member in (self.shape.entries, self.shape.approvals)]
-        return jsontext.edit(
-            self._text, self._document, [self._document, *(one for one in lists if isinstance(one, list))]
-        )
+        members = (self.shape.entries, self.shape.approvals)
+        lists = [one for member in members if isinstance(one := self._document.get(member), list)]
+        return jsontext.edit(self._text, self._document, lists)
 
 
 class Approval:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from types import SimpleNamespace
 
-from toktools import approvers, encoding, files, records
+from toktools import approvers, files
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import TOKENS, CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from toktools.tokenfile import Place, TokenFile
-
-    Judge = Callable[[Place], str]
+    from toktools.merging import Judge
+    from toktools.tokenfile import TokenFile
 
 
 COMMAND_LINE = CommandLine(
@@ -45,13 +41,14 @@ COMMAND_LINE = CommandLine(
     Operand("SIGNATURE", "a file with signatures; the default is standard input", many=True),
 )
 
-_PLAIN = ("signatures, not a token file", "the size of a signature, not a token file")
-
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import tokenfile
+    from toktools import merging, tokenfile
 
-    _refuse_stdin_twice(options)
+    if options.FILE == "-" and options.i:
+        raise ToktoolsError("-i: standard input cannot be changed in place")
+    if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
+        raise ToktoolsError("only one of FILE and SIGNATURE can be standard input")
     if options.i:
         files.refuse_irregular(options.FILE)
     if "-" in {options.FILE, *(options.SIGNATURE or "-")}:
@@ -62,9 +59,9 @@ def _work(options: SimpleNamespace) -> int:
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
-    judge = _judge(tokens, options.p)
+    judges = merging.judges(tokens, options.p)
     try:
-        _fill(source.name, tokens, options, chosen, judge)
+        _fill(source.name, tokens, options, chosen, judges)
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
@@ -78,28 +75,21 @@ def _work(options: SimpleNamespace) -> int:
     return 0
 
 
-def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judge: Judge | None) -> None:
+def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judges: list[Judge]) -> None:
     """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
+    from toktools import merging
+
     if options.approvals:
-        changed = _combine(tokens, options.SIGNATURE)
+        changed = merging.combine(tokens, options.SIGNATURE)
     else:
-        given = _from_files(options.SIGNATURE) if options.SIGNATURE else _from_stdin(len(chosen))
-        _refuse_count(chosen, given)
-        changed = _approve(tokens, options, given[0]) if options.u else _put(tokens, chosen, given)
-    places = tokens.places()
-    for who in filter(None, [judge, _put_public_key(tokens, options)]):
-        for index in changed:
-            _verify(who, places[index])
-    _refuse_signature_twice(places, set(changed))
-    if judge is None and options.public_key is None:
-        _warn_of_size(name, [places[index].text for index in changed])
-
-
-def _refuse_stdin_twice(options: SimpleNamespace) -> None:
-    if options.FILE == "-" and options.i:
-        raise ToktoolsError("-i: standard input cannot be changed in place")
-    if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
-        raise ToktoolsError("only one of FILE and SIGNATURE can be standard input")
+        signatures = merging.signatures(options.SIGNATURE, len(chosen))
+        if options.u:
+            changed = merging.approve(tokens, options.u, options.R, signatures[0], TOOL.warn)
+        else:
+            changed = merging.put(tokens, chosen, signatures)
+    if options.public_key is not None:
+        judges.append(merging.put_public_key(tokens, options.public_key))
+    merging.check(tokens.places(), changed, judges, lambda warning: TOOL.warn(f"{name}: {warning}"))
 
 
 def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> None:
@@ -119,115 +109,6 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> No
         raise ToktoolsError("-R needs -u, the approver")
     if options.approvals and not options.SIGNATURE:
         raise ToktoolsError("--approvals: copies of the quorum token are missing")
-
-
-def _from_files(paths: Sequence[str]) -> list[bytes]:
-    from toktools import tokenfile
-
-    signatures: list[bytes] = []
-    for path in paths:
-        file = files.read(path, tokenfile.MAX_SIZE)
-        try:
-            signatures += encoding.signature_file(file.content)
-        except ToktoolsError as error:
-            raise error.at(file.name) from None
-    return signatures
-
-
-def _from_stdin(count: int) -> list[bytes]:
-    return list(islice(records.signatures(), count + 1))  # one too many is enough to know
-
-
-def _refuse_count(chosen: Sequence[int], signatures: Sequence[bytes]) -> None:
-    if len(signatures) != len(chosen):
-        more = "more than " if len(signatures) > len(chosen) else ""
-        given = encoding.count(min(len(signatures), len(chosen)), "signature")
-        wrong = ToktoolsError(f"{encoding.count(len(chosen), 'token')} but {more}{given}")
-        silence = "" if signatures else files.why_empty()
-        raise wrong.at(silence) if silence else wrong
-    sizes = sorted({len(signature) for signature in signatures})
-    if len(sizes) > 1:
-        raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
-
-
-def _put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
-    """Put signatures into the tokens' own places, and return the indices of all places that now have one."""
-    for index, signature in zip(chosen, signatures):
-        tokens.put(index, signature)
-    # Those of tokens outside the list that are still unsigned stay so.
-    return [index for index in range(len(tokens.digests)) if tokens.signed(index)]
-
-
-def _approve(tokens: TokenFile, options: SimpleNamespace, signature: bytes) -> list[int]:
-    """Put an approver's entry in, and return the index of its place."""
-    if options.R is None and approvers.has_role(tokens, options.u):
-        raise ToktoolsError(f"approver {options.u} already has an entry with a role", "give the role with -R")
-    if options.R is None and tokens.member("service") is not None:
-        TOOL.warn(
-            f"-R is missing: the CloudHSM CLI also writes the role of {options.u}, {' or '.join(approvers.ROLES)}"
-        )
-    return [tokens.approve(approvers.entry(options.u, options.R, signature))]
-
-
-def _combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
-    """Put the approvals of copies in, and return the indices of their places."""
-    from toktools import tokenfile
-
-    filled = []
-    for path in copies:
-        try:
-            copy, approved = tokenfile.read(path)
-        except ToktoolsError as error:
-            if error.message.endswith(_PLAIN):
-                error.hint = "--approvals takes copies of FILE; for a signature, use -u USER -R ROLE instead"
-            raise
-        try:
-            filled += approvers.combine(tokens, approved)
-        except ToktoolsError as error:
-            raise error.at(copy.name) from None
-    return filled
-
-
-def _put_public_key(tokens: TokenFile, options: SimpleNamespace) -> Judge | None:
-    """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
-    if options.public_key is None:
-        return None
-    from toktools.keys import owners, public
-
-    key = public.read(options.public_key)
-    tokens.put_public_key(public.pem(key))
-    return owners.judge(tokens, {"": [key]})
-
-
-def _judge(tokens: TokenFile, arguments: Sequence[str]) -> Judge | None:
-    if not arguments:
-        return None
-    from toktools.keys import owners
-
-    return owners.judge(tokens, owners.Given(arguments).keys(tokens))
-
-
-def _warn_of_size(name: str, texts: Sequence[str]) -> None:
-    """Say where the signatures are not of the size that AWS documents: nobody has verified them yet."""
-    sizes = {len(encoding.decode(text.encode())) for text in {len(text): text for text in texts}.values()}
-    for count in sorted(sizes - {encoding.SIGNATURE_SIZES[0]}):
-        TOOL.warn(f"{name}: {encoding.undocumented_size(count)}")
-
-
-def _verify(judge: Judge, place: Place) -> None:
-    fault = judge(place)
-    if fault:
-        raise ToktoolsError(f"{place.name}: {fault}", status=1)
-
-
-def _refuse_signature_twice(places: Sequence[Place], changed: set[int]) -> None:
-    """Refuse one signature for two digests, or of two approvers, which would be one key."""
-    first_with: dict[str, int] = {}
-    for index, place in enumerate(places):
-        first = first_with.setdefault(place.text or f"unsigned {index}", index)
-        # What stood in the file before, and stays, is not this command's to judge.
-        if places[first].signs != place.signs and not changed.isdisjoint((first, index)):
-            raise ToktoolsError(f"{places[first].name} and {place.name} have the same signature")
 
 
 TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 from toktools import approvers, files, onscreen
@@ -13,11 +13,8 @@ from toktools.options import CommandLine, Operand, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.keys.owners import Keys
+    from toktools.keys.owners import Faults, Keys
     from toktools.tokenfile import Place, TokenFile
-
-    Faults = list[tuple[str, str]]
-    """The name of each place, and what is wrong with its signature, if anything is."""
 
 
 def _need(text: str) -> int:
@@ -56,70 +53,37 @@ def _work(options: SimpleNamespace) -> int:
         source, tokens = tokenfile.read(path)
         if options.need and not tokens.shape.approvals:
             raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
-        return (source, tokens, {}, "") if options.p else (source, tokens, *_key_inside(tokens, source.name))
+        return (source, tokens, {}, "") if options.p else (source, tokens, *owners.inside(tokens, source.name))
 
     status = 0
     for source, tokens, inside, member in TOOL.each(options.FILE, read):
         keys = inside or given.keys(tokens)
-        faults = _approvals(tokens, keys, options.need) if tokens.shape.approvals else _tokens(tokens, keys)
+        faults = owners.faults(tokens, keys, options.need, _counted)
         if options.json:
             facts = _facts(source, tokens, faults, member)
             files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
         else:
-            files.write_stdout(_lines(source.name, faults, member, quiet=options.q).encode())
+            files.write_lines(_lines(source.name, faults, member, quiet=options.q))
         status = max(status, any(fault for _, fault in faults))
     return status
 
 
-def _key_inside(tokens: TokenFile, name: str) -> tuple[Keys, str]:
-    """Return the key that the file itself has, and the member that it is in."""
-    from toktools.keys import public
-
-    member = tokens.shape.public_key
-    inside = tokens.member(member) if member else None
-    if not isinstance(inside, str) or not inside:
-        raise ToktoolsError(f"{name}: -p PUB is missing")
-    return {"": [public.parse(inside, f"{name}: {member}")]}, member
-
-
-def _tokens(tokens: TokenFile, keys: Keys) -> Faults:
-    from toktools.keys import owners
-
-    return _judged(owners.judge(tokens, keys), tokens.places())
-
-
-def _approvals(tokens: TokenFile, keys: Keys, need: int | None) -> Faults:
-    from toktools.keys import owners
-
-    approvals = owners.Approvals(tokens, keys)
-    # Where some are enough, there are those who need not sign.
-    faults = _judged(approvals.fault, [place for place in tokens.places() if place.text or not need])
-    if not need:
-        there = {approval.approver[0] for approval in tokens.approvals}
-        faults += [(f"approver {user}", "no approval") for user in keys if user and user not in there]
-    signed = len(approvals.approved)
-    if need or not faults:
-        faults.append(("approvals", "" if signed >= (need or 1) else f"{signed} of {need or 1}"))
-    return faults
-
-
-def _judged(judge: Callable[[Place], str], places: Sequence[Place]) -> Faults:
+def _counted(places: Sequence[Place]) -> Iterator[Place]:
+    """Yield the places that are verified, and tell a person how many are."""
     progress = TOOL.progress(f"of {len(places)} verified")
-    faults = []
     for place in places:
-        faults.append((place.name, judge(place)))
+        yield place
         if progress:
             progress.step()
     TOOL.end_progress()
-    return faults
 
 
-def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> str:
+def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> Iterator[bytes]:
     good, failed = onscreen.coloured(files.STDOUT, "OK", GREEN), onscreen.coloured(files.STDOUT, "FAILED", RED)
     good += f" (by the {member} in the file)" if member else ""
-    return "".join(
-        f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n" for place, fault in faults if fault or not quiet
-    )
+    for place, fault in faults:
+        if fault or not quiet:
+            yield f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n".encode()
 
 
 def _facts(source: files.Snapshot, tokens: TokenFile, faults: Faults, member: str) -> dict[str, object]:

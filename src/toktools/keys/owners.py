@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toktools.errors import ToktoolsError, shown
 from toktools.keys import public
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Keys = Mapping[str, Sequence[PublicKey]]
     """By approver, in lower case; those of nobody's name under ""."""
+    Faults = list[tuple[str, str]]
+    """The name of each place, and what is wrong with its signature, if anything is."""
 
 
 class Given:
@@ -76,3 +78,32 @@ def judge(tokens: TokenFile, by_name: Keys) -> Callable[[Place], str]:
         return Approvals(tokens, by_name).fault
     verifier = Verifier(by_name.get("", ()), tokens.digests)
     return lambda place: verifier.fault(place.index, place.text)
+
+
+def inside(tokens: TokenFile, name: str) -> tuple[Keys, str]:
+    """Return the key that the file of this name itself has, and the member that it is in. Raises ToktoolsError."""
+    member = tokens.shape.public_key
+    pem = tokens.member(member) if member else None
+    if not isinstance(pem, str) or not pem:
+        raise ToktoolsError(f"{name}: -p PUB is missing")
+    return {"": [public.parse(pem, f"{name}: {member}")]}, member
+
+
+def faults(
+    tokens: TokenFile, by_name: Keys, need: int | None, each: Callable[[Sequence[Place]], Iterable[Place]]
+) -> Faults:
+    """Judge each signature; where the file has approvers, also whether so many have approved, or else all with keys."""
+    if not tokens.shape.approvals:
+        by = judge(tokens, by_name)
+        return [(place.name, by(place)) for place in each(tokens.places())]
+    approvals = Approvals(tokens, by_name)
+    # Where some are enough, there are those who need not sign.
+    places = [place for place in tokens.places() if place.text or not need]
+    found = [(place.name, approvals.fault(place)) for place in each(places)]
+    if not need:
+        there = {approval.approver[0] for approval in tokens.approvals}
+        found += [(f"approver {user}", "no approval") for user in by_name if user and user not in there]
+    signed = len(approvals.approved)
+    if need or not found:
+        found.append(("approvals", "" if signed >= (need or 1) else f"{signed} of {need or 1}"))
+    return found
