@@ -380,7 +380,7 @@ def test_the_last_words(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("step", "status", "said"),
     [
-        ("os.kill(os.getpid(), 9)", 2, "tok-login: ./cli: killed by signal 9 ("),
+        ("os.kill(os.getpid(), 9)", 137, "tok-login: ./cli: killed by signal 9 ("),
         ("os._exit(3)", 3, ""),
         ("os._exit(1)", 1, ""),
     ],
@@ -593,6 +593,8 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--password", "pass:hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--password", "stdin:", "--", "x"], "--password: "),
+        ([*USER, "-k", "k", "--text"], "--text goes with a command for the CLI\n"),
+        ([*USER, "-k", "k", "--answer", "Sure?=env:X"], "--answer goes with a command for the CLI\n"),
         ([*USER, "-k", "k", "--", ""], "a command for the CLI must be one line of text\n"),
         ([*USER, "-k", "k", "--", "  "], "a command for the CLI must be one line of text\n"),
         (
@@ -916,11 +918,12 @@ def run(line):
     assert "new-secret" not in done.err
 
 
-def test_an_answer_that_is_no_secret(desk: Desk) -> None:
+@pytest.mark.parametrize("question", ["Sure?", "Change the password? [y/N]", "Is the PIN new (yes/no):"])
+def test_an_answer_that_is_no_secret(desk: Desk, question: str) -> None:
     """What is typed while the echo is on is in messages as it is."""
-    desk.fake("def run(line):\n    show('Sure? ')\n    hear()\n    reply('not by any policy', 1)")
+    desk.fake(f"def run(line):\n    show('{question} ')\n    hear()\n    reply('not by any policy', 1)")
     desk.write("yes", b"y\n")
-    done = desk.login("--answer", "Sure?=file:yes")
+    done = desk.login("--answer", f"{question}=file:yes")
     done.check(1)
     assert done.err == "tok-login: ./cli: refused: not by any policy\n"
 
@@ -999,6 +1002,14 @@ def test_a_signer_with_another_key(desk: Desk) -> None:
     done = desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True)
     done.check(1, "tok-login: token 1: openssl: not made by the given key\n")
     assert desk.failures() == 0
+
+
+def test_a_signer_with_a_larger_key(desk: Desk) -> None:
+    """A size of the key that CloudHSM does not document is told, as that of a key in a file is."""
+    key = desk.key.with_name("rsa3072.pem")
+    words = ["tok-login", "--signer", "false", "-p", str(key), *USER, "--cli", "./cli", "--password", "file:password"]
+    done = desk.run(*words, "--", "x", env=desk.env, start_new_session=True).check(2)
+    assert f"warning: {key}: the key is RSA-3072; CloudHSM documents only RSA-2048\n" in done.err
 
 
 def test_without_a_second_factor(desk: Desk) -> None:

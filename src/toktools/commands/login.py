@@ -22,6 +22,14 @@ def _reply(text: str) -> tuple[str, passphrases.Secret]:
     return question, passphrases.source("--answer", source)
 
 
+_ANSWERS = (
+    Option(
+        "--answer", "QUESTION=SOURCE", "the answer to a question that a command asks", convert=_reply, repeated=True
+    ),
+    Option("--text", "", "accept an answer that is not JSON"),
+)
+"""What goes with a command for the CLI."""
+
 COMMAND_LINE = CommandLine(
     "tok-login",
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
@@ -31,10 +39,7 @@ COMMAND_LINE = CommandLine(
     *session.SIGNERS_OWN,
     *session.LOGIN,
     Option("-c", "LINE", "run this command; -: run the commands on standard input", also="--command", repeated=True),
-    Option(
-        "--answer", "QUESTION=SOURCE", "the answer to a question that a command asks", convert=_reply, repeated=True
-    ),
-    Option("--text", "", "accept an answer that is not JSON"),
+    *_ANSWERS,
     Operand(
         "COMMAND",
         "a command for the CLI; without one, you get the CLI's prompt",
@@ -50,6 +55,8 @@ def _work(options: SimpleNamespace) -> int:
     given += [" ".join(options.COMMAND)] if options.COMMAND else []
     if options.c and options.COMMAND:
         raise ToktoolsError("-c and COMMAND cannot be used together")
+    if not given:
+        session.refuse(options, "goes with a command for the CLI", *_ANSWERS)
     if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
     from toktools.login import dialogues

@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.passphrases import Secret
+    from toktools.signatures import PublicKey
 
     Warn = Callable[[str], None]
     """Tells the user what the work does not stop for."""
@@ -31,16 +32,21 @@ def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
     passphrases.warn_of_exposure(secret, warn)
     opener = _OPENERS.get(scheme.lower()) if colon else None  # a scheme has no case (RFC 3986 section 3.1)
     signer = (opener or _in_file)(where, secret, warn)
-    from toktools import files
+    if signer.public is not None:
+        from toktools import files
+
+        check_size(files.display(where.partition("?")[0] if opener else where), signer.public, warn)
+    return signer
+
+
+def check_size(name: str, key: PublicKey, warn: Warn) -> None:
+    """Warn of the size of a key, named so, that CloudHSM does not document. Raises ToktoolsError for one of no use."""
     from toktools.keys import allowed
 
-    if signer.public is not None:
-        bits = signer.public.key_size
-        name = files.display(where.partition("?")[0] if opener else where)
-        allowed.refuse_size(name, bits)
-        if bits != allowed.DOCUMENTED_BITS:
-            warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{allowed.DOCUMENTED_BITS}")
-    return signer
+    bits = key.key_size
+    allowed.refuse_size(name, bits)
+    if bits != allowed.DOCUMENTED_BITS:
+        warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{allowed.DOCUMENTED_BITS}")
 
 
 def _in_file(path: str, passphrase: Secret, warn: Warn) -> Signer:

@@ -48,7 +48,7 @@ _QUESTIONS = {
 }
 
 _HIDDEN = {prompts.PASSWORD, prompts.PASSWORD_AGAIN}
-_ASKS_SECRET = re.compile(r"password|phrase|\bPIN\b", re.IGNORECASE)
+_ASKS_SECRET = re.compile(r"(?!.*\by(es)?/no?\b).*(password|phrase|\bPIN\b)", re.IGNORECASE | re.DOTALL)
 _SHORTEST = 4
 """Characters of a secret that is looked for: a shorter one is in many a text by chance."""
 _USERS = "the password"
@@ -223,7 +223,8 @@ class Cli:
         self._program.connect()
         status = self._program.wait()
         if status < 0:
-            raise ToktoolsError(f"{self.name}: {signals.ending(status)}")
+            # The exit status that a shell gives.
+            raise ToktoolsError(f"{self.name}: {signals.ending(status)}", status=128 - status)
         return status
 
     def end(self) -> None:
@@ -281,7 +282,7 @@ class Cli:
         refuse_controls(line, f"{question}: the answer")
         self._settle_echo()
         gathers, shows = self._program.mode()
-        if _ASKS_SECRET.search(question) or (gathers and not shows):
+        if _ASKS_SECRET.match(question) or (gathers and not shows):
             self.type_secret(line, _ANSWER)
         else:
             # A line editor may show it or not: who can tell?
@@ -407,7 +408,7 @@ class Cli:
             return False
         if not terminal.is_in_front():
             return False
-        hidden = bool(_ASKS_SECRET.search(question))
+        hidden = bool(_ASKS_SECRET.match(question))
         try:
             line = terminal.ask_unless(
                 self._program.fileno(),

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import SimpleNamespace
 
-from toktools import approvers, keys, passphrases, signals
+from toktools import approvers, files, keys, passphrases, signals
 from toktools.errors import ToktoolsError
 from toktools.options import Option
 
@@ -97,7 +97,9 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
     from toktools.keys import public
     from toktools.keys.command import Command
 
-    return Command(options.signer, base64=options.b, public=public.read(options.p))
+    key = public.read(options.p)
+    keys.check_size(files.display(options.p), key, tool.warn)
+    return Command(options.signer, base64=options.b, public=key)
 
 
 @contextmanager
