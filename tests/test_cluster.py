@@ -544,6 +544,20 @@ def test_digests_come_from_the_source_of_randomness() -> None:
     assert cluster.begin_mfa_change(session, ALICE, PASSWORD) == given[2:4]
 
 
+def test_a_session_shows_no_secret(cluster: Cluster) -> None:
+    """Neither a password nor the cluster's secret is in the words that a session has for itself."""
+    with_mfa(cluster, OFFICER1)
+    session = Session()
+    cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
+    assert session.challenge
+    secret = session.challenge.secret
+    assert repr(secret) not in repr(session)
+    cluster.end_mfa_login(session, answer(*((one, signature(one, "officer1")) for one in session.challenge.digests)))
+    cluster.begin_mfa_change(session, OFFICER1, NEW_PASSWORD)
+    assert (session.secret, session.challenge.password) == (secret, NEW_PASSWORD)
+    assert not any(shown in repr(session) for shown in (repr(secret), NEW_PASSWORD))
+
+
 def another_kind(kind: str) -> str:
     return f"a token file of the kind mfa is needed, and this is of the kind {kind}"
 
@@ -632,9 +646,10 @@ def test_a_wrong_set_up(cluster: Cluster, case: str) -> None:
     session = enter(cluster, OFFICER1)
     digests = cluster.begin_mfa_change(session, OFFICER1, NEW_PASSWORD)
     with refused(cluster, f"{MARK}{said}"):
-        cluster.end_mfa_change(session, make(*digests), public("officer1"))
+        cluster.end_mfa_change(session, make(*digests), public("officer1"), change_quorum=False)
+    file = signed(list(digests), key("officer1"))
     with refused(cluster, NOTHING_UNDER_WAY):
-        cluster.end_mfa_change(session, signed(list(digests), key("officer1")), public("officer1"))
+        cluster.end_mfa_change(session, file, public("officer1"), change_quorum=False)
     assert enter(cluster, OFFICER1).name == OFFICER1
 
 
@@ -716,7 +731,8 @@ def test_set_up_by_the_user(cluster: Cluster) -> None:
     """A user, also a crypto user, sets up the own second factor; then it takes key and new password to log in."""
     session = enter(cluster, ALICE)
     digests = cluster.begin_mfa_change(session, ALICE, NEW_PASSWORD)
-    cluster.end_mfa_change(session, signed(list(digests), key("officer1")), public("officer1"))
+    file = signed(list(digests), key("officer1"))
+    cluster.end_mfa_change(session, file, public("officer1"), change_quorum=False)
     user = cluster.users[ALICE]
     assert (user.mfa, user.quorum, user.public_key) == (True, True, public("officer1"))
     with refused(cluster, WRONG, counted=ALICE):
@@ -756,8 +772,8 @@ def test_what_is_no_public_key(cluster: Cluster, pem: str) -> None:
     session = enter(cluster, OFFICER1)
     digests = cluster.begin_mfa_change(session, OFFICER1, PASSWORD)
     before = deepcopy(cluster.users)
-    with pytest.raises(ToktoolsError):
-        cluster.end_mfa_change(session, signed(list(digests), key("officer1")), pem)
+    with pytest.raises(ToktoolsError, match=r"^public key: "):
+        cluster.end_mfa_change(session, signed(list(digests), key("officer1")), pem, change_quorum=False)
     assert cluster.users == before
 
 
@@ -880,7 +896,10 @@ def test_registration(cluster: Cluster, name: Name, clock: Clock) -> None:
     tokens = cluster.begin_registration(session)
     assert [sha256(approval_data).digest() for approval_data, _ in tokens] == [digest for _, digest in tokens]
     records = [approvaldata.records(approval_data) for approval_data, _ in tokens]
-    assert [[(record.hsm, record.requester) for record in each] for each in records] == [[(1, name[0])], [(2, name[0])]]
+    assert [[(record.service, record.hsm, record.requester) for record in each] for each in records] == [
+        [(0, 1, name[0])],
+        [(0, 2, name[0])],
+    ]
     assert records[0][0].time == "2023-11-14T22:13:20Z"
     assert clock.now == 1_700_000_000
     assert cluster.register(session, registration(tokens, "officer1"), public("officer1")) == name
@@ -991,15 +1010,17 @@ def test_quorum_values(cluster: Cluster) -> None:
 # --- quorum tokens
 
 
-def test_approval_data(board: Cluster) -> None:
+@pytest.mark.parametrize(("service", "number"), [("user", 3), ("quorum", 4), ("cluster", 6)])
+def test_approval_data(board: Cluster, service: str, number: int) -> None:
     """A token's approval data has a record of 80 bytes for each HSM, with service and requester, and hashes to it."""
-    approval_data, digest = board.generate(enter(board, OFFICER1), "user")
+    board.values["cluster"] = 2
+    approval_data, digest = board.generate(enter(board, OFFICER1), service)
     assert len(approval_data) == 2 * 80
     assert sha256(approval_data).digest() == digest
     records = approvaldata.records(approval_data)
     assert [(record.service, record.hsm, record.key_handle, record.requester) for record in records] == [
-        (3, 1, 0, "officer1"),
-        (3, 2, 0, "officer1"),
+        (number, 1, 0, "officer1"),
+        (number, 2, 0, "officer1"),
     ]
     assert {record.time for record in records} == {"2023-11-14T22:13:20Z"}
 
@@ -1187,8 +1208,9 @@ def test_an_operation_that_is_refused_does_not_spend_the_token(board: Cluster) -
     with refused(board, NO_USER):
         board.delete(session, NEWCOMER, approval)
     digests = board.begin_mfa_change(session, ALICE, PASSWORD)
+    file = signed(list(digests), key("officer1"))
     with refused(board, f"{MARK}token 1: not made by the given key"):
-        board.end_mfa_change(session, signed(list(digests), key("officer1")), public("officer2"), approval)
+        board.end_mfa_change(session, file, public("officer2"), approval, change_quorum=False)
     board.create(session, NEWCOMER, PASSWORD, approval)
     approval = quorum_token(board.generate(session, "quorum"))
     with refused(board, "Invalid quorum value provided."):

@@ -67,8 +67,9 @@ def test_refused_base64(text: bytes, said: str) -> None:
 def test_stricter_than_the_library() -> None:
     """The ending QR== is refused, though the strict decoder of the standard library takes it."""
     assert base64.b64decode(b"QR==", validate=True) == b"A"
-    with pytest.raises(ToktoolsError, match="not canonical"):
+    with pytest.raises(ToktoolsError, match="not canonical") as caught:
         encoding.decode(b"QR==")
+    assert caught.value.hint == "it is cut short, or its padding or last character is wrong (RFC 4648)"
 
 
 def test_digest_of_32_bytes() -> None:

@@ -191,6 +191,12 @@ def test_long_option(option: str, argument: list[str]) -> None:
     assert line.parse(argv).passin is not line.parse(argv[:2]).passin
 
 
+def test_a_flag_may_be_given_again() -> None:
+    """An option without an argument says the same twice as once, in one word too."""
+    line = extract.TOOL.command_line
+    assert vars(line.parse(["-r", "-rr"])) == vars(line.parse(["-r"]))
+
+
 def test_escaped_argument() -> None:
     """Control characters and bytes that are not text, in an option that a message repeats, are escaped."""
     with pytest.raises(ToktoolsError) as caught:
@@ -361,4 +367,12 @@ def test_one_long_flag_is_the_nearest() -> None:
     assert raised.value.hint == "--alpha-one?"
     with pytest.raises(ToktoolsError, match=r"^option -a not recognized$") as raised:
         line.parse(["-a"])
+    assert raised.value.hint == "--alpha-one or --alpha-two?"
+
+
+def test_a_word_that_begins_two_flags() -> None:
+    """It is neither of them, and both are named."""
+    line = CommandLine("x", "X.", "x", Option("--alpha-one", "", "a"), Option("--alpha-two", "", "a"))
+    with pytest.raises(ToktoolsError, match=r"^option --alpha not a unique prefix$") as raised:
+        line.parse(["--alpha"])
     assert raised.value.hint == "--alpha-one or --alpha-two?"

@@ -226,6 +226,16 @@ def test_passwords_are_kept_as_scrypt(path: Path, keys: Path) -> None:
         assert user.hashed == scrypt(PASSWORD.encode(), salt=user.salt, n=1 << 14, r=8, p=1)
 
 
+def test_a_password_that_is_not_text(path: Path) -> None:
+    """A password with a byte that is not text, as an argument may have, is the one that logs in."""
+    with State(str(path)).cluster(1) as cluster:
+        cluster.activate(f"{PASSWORD}\udcff")
+    with State(str(path)).cluster(1) as cluster:
+        with pytest.raises(Refused, match="wrong user name, role or password"):
+            cluster.login(Session(), FIRST, f"{PASSWORD}\udcfe")
+        cluster.login(Session(), FIRST, f"{PASSWORD}\udcff")
+
+
 def test_no_password_in_the_file(desk: Shell) -> None:
     """Neither a password that is set, nor a wrong one, nor one that was replaced is in the file, or beside it."""
     rehearse(desk, "user", "change-password", "--username", "admin", "--role", ADMIN, "--password", "new-secret-1",

@@ -162,6 +162,9 @@ def test_fault_with_several_keys() -> None:
     made = [base64.b64encode(KeyInMemory(key).sign(DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
     faults = [signatures.Verifier(both, DIGESTS).fault(1, text) for text in made]
     assert faults == ["", "", "not made by any of the given keys"]
+    for keys in (both, both[::-1]):  # of a size that none of them has, the smallest is what was meant
+        fault = signatures.Verifier(keys, DIGESTS).fault(1, "AA==")
+        assert fault == "wrong size: 1 byte, but an RSA-2048 signature has 256"
 
 
 class BrokenKey:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -165,7 +166,8 @@ def test_stray_brace_of_the_set_up_page() -> None:
         (b"2.0", "not a JSON object"),
         (b'"tokens"', "not a JSON object"),
         (b"null", "not a JSON object"),
-        (b"{}", 'no member "tokens"'),
+        (b"{ \0}", "not JSON: line 1, column "),
+        (b"{}", 'not a token file: no member "tokens" or "token" or "Data"'),
         (b'{"version": "2.0"}', 'no member "tokens"'),
     ],
 )
@@ -174,18 +176,46 @@ def test_not_a_token_file(text: bytes, said: str) -> None:
     assert said in refusal(text).message
 
 
-@pytest.mark.parametrize("text", [mfa_file(more=', "x": "\xff"').replace(b"\xc3\xbf", b"\xff"), b"\x80" + mfa_file()])
-def test_not_utf_8(text: bytes) -> None:
-    """Bytes that are not UTF-8 are refused as what they are."""
-    assert "UTF-8" in refusal(text).message
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (mfa_file(more=', "x": "\xff"').replace(b"\xc3\xbf", b"\xff"), 1),
+        (b"\x80" + mfa_file(), 1),
+        (b'\n{"x": "\xff"}\n', 2),
+        (b'{\n"x":\n"\xff"\n}', 3),
+    ],
+)
+def test_not_utf_8(text: bytes, line: int) -> None:
+    """Bytes that are not UTF-8 are refused as what they are, with their line."""
+    assert refusal(text).message == f"not JSON: line {line}: not UTF-8"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_powershell(encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("mark", "encoding", "kind"),
+    [
+        (b"", "utf-8-sig", "a byte-order mark"),
+        (b"\xff\xfe", "utf-16-le", "UTF-16"),
+        (b"\xfe\xff", "utf-16-be", "UTF-16"),
+        (b"", "utf-16-le", "UTF-16"),
+        (b"", "utf-16-be", "UTF-16"),
+        (b"", "utf-32", "UTF-16"),
+    ],
+)
+def test_powershell(mark: bytes, encoding: str, kind: str) -> None:
     """A byte-order mark or UTF-16, which PowerShell writes, is refused with a hint."""
-    error = refusal(UNSIGNED.read_text().encode(encoding))
-    assert "plain UTF-8 is needed" in error.message
+    error = refusal(mark + UNSIGNED.read_text().encode(encoding))
+    assert error.message == f"{kind}, but plain UTF-8 is needed"
     assert "PowerShell" in error.hint
+
+
+def test_the_largest_file(tmp_path: Path) -> None:
+    """A file of 64 MB is read, here to be refused for what is in it, and one with a byte more is not."""
+    path = tmp_path / "f"
+    path.touch()
+    for size, said in ((1 << 26, "UTF-16"), ((1 << 26) + 1, "larger than 67108864 bytes")):
+        os.truncate(path, size)
+        with pytest.raises(ToktoolsError, match=f": {said}"):
+            tokenfile.read(str(path))
 
 
 @pytest.mark.parametrize(
@@ -230,6 +260,9 @@ def test_twice_among_many() -> None:
         ('"version": null', 'unknown "version": null'),
         ('"version": ["2.0"]', 'unknown "version": ['),
         ('"version": "\\u001b[2J\x9b"', r"\x9b"),
+        ('"version": ["\x9b"]', r'unknown "version": ["\u009b"]'),
+        (f'"version": "{"9" * 38}"', f'unknown "version": "{"9" * 38}";'),
+        (f'"version": "{"9" * 39}"', f'unknown "version": "{"9" * 39}...;'),
         (f'"version": "{"9" * 10_000}"', f'unknown "version": "{"9" * 39}...;'),
         ('"Version": "2.0"', 'no member "version"'),
         ('"x": "2.0"', 'no member "version"'),
@@ -277,6 +310,20 @@ def test_approval_goes_after_the_others(name: str) -> None:
     assert (place.name, place.index, place.text, place.signs) == ("approver admin3", 0, SIGNATURE, "admin3")
 
 
+def test_public_key_goes_into_its_place() -> None:
+    """The public key of authdata is a member of its own, and nothing else changes."""
+    tokens = tokenfile.parse(authdata())
+    tokens.put_public_key("a key")
+    assert tokens.dump() == authdata().replace(b'"PublicKey": ""', b'"PublicKey": "a key"')
+
+
+@pytest.mark.parametrize(("text", "kind"), [(mfa_file(), "an MFA login or set-up"), (authdata(), "a CMU authdata")])
+def test_no_approval_data(text: bytes, kind: str) -> None:
+    """A file of a kind that does not show what was hashed says so."""
+    with pytest.raises(ToktoolsError, match=f"^f: {kind} file has no approval data$"):
+        tokenfile.parse(text).hashed("f")
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_unknown_members_of_every_kind_survive(name: str) -> None:
     """Members that no shape knows stay where they are at every level of every kind, and so does their value."""
@@ -297,12 +344,13 @@ def test_unknown_members_of_every_kind_survive(name: str) -> None:
         (authdata(top='"Version": 1.0'), 'unknown "Version": 1.0'),
         (authdata(top='"version": "2.0"'), 'no member "Version"'),
         (quorum_token(top='"Version": "1.0"'), 'no member "version"'),
-        (quorum_token(top='"version": "2.0", "tokens": []'), "members of different kinds"),
+        (quorum_token(top='"version": "2.0", "tokens": []'), '"tokens" and "token" are members of different kinds'),
         (quorum_token(top='"version": "2.0", "Data": []'), "members of different kinds"),
         (authdata(top='"Version": "1.0", "tokens": []'), "members of different kinds"),
         (authdata(""), '"Data" contains no tokens'),
         (b'{"Version": "1.0", "Data": {}}', '"Data" contains no tokens'),
         (authdata('"x"'), "token 1: not a JSON object"),
+        (authdata(f'{{"approval_data": "", {AUTHDATA_ENTRY[1:]}'), "token 1: of no known kind"),
         (authdata('{"Signature": ""}'), 'token 1: no member "Digest"'),
         (authdata(f'{AUTHDATA_ENTRY}, {{"Digest": "{DIGEST}"}}'), 'token 2: no member "Signature"'),
         (authdata(f'{{"Digest": "{DIGEST}", "Signature": null}}'), 'token 1: "Signature" is not a string'),
@@ -315,6 +363,8 @@ def test_unknown_members_of_every_kind_survive(name: str) -> None:
         *((quorum_token(wrong), 'no list "signatures"') for wrong in ("{}", "null", '"x"', "1")),
         (b'{"version": "2.0", "approval_data": "QUJD", "token": "%s"}' % APPROVED.encode(), 'no list "signatures"'),
         *((quorum_token(f"[{ENTRY}, {wrong}]"), "approval 2: ") for wrong in ("null", '"x"', "[]", "1")),
+        (quorum_token(f"[{ENTRY}, {ENTRY.replace('admin2', 'Admin2')}]"), "approver Admin2 has two entries"),
+        (quorum_token(f"[{', '.join([ENTRY.replace('admin2', 'a: OK')] * 2)}]"), 'approver "a: OK" has two entries'),
         (quorum_token("[{}]"), 'approval 1: no member "username"'),
         (quorum_token('[{"username": "admin2"}]'), 'approval 1: no member "signature"'),
         *(

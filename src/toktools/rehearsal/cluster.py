@@ -159,7 +159,7 @@ class Cluster(Keyring, TrustAnchors):
         public_key: str,
         approval: TokenFile | None = None,
         *,
-        change_quorum: bool = False,
+        change_quorum: bool,
     ) -> None:
         """Register a key (PEM) for MFA, the first or a new one, and set the password; this makes an approver too."""
         challenge = taken(session)

@@ -60,7 +60,7 @@ class User:
         return self.failures > MAX_FAILURES
 
 
-@dataclass(frozen=True)
+@dataclass
 class Challenge:
     """A login or an MFA set-up under way: the digests that must come back signed, 32 bytes for each HSM."""
 
@@ -68,9 +68,9 @@ class Challenge:
     salt: bytes
     """The user's, which changes with the password."""
     digests: Sequence[bytes]
-    password: str = field(default="", repr=False)
+    password: str = field(repr=False)
     """The new one, for a set-up."""
-    secret: bytes = field(default=b"", repr=False)
+    secret: bytes = field(repr=False)
     """The cluster's, for a login."""
 
 
@@ -120,7 +120,7 @@ class Members:
         challenge = taken(session)
         user = self._user(challenge.name)
         self._refuse_locked(user)
-        if user.salt != challenge.salt or not user.mfa:
+        if user.salt != challenge.salt:  # which is new with every change of the second factor too
             raise own("the user's password or second factor was changed meanwhile")
         fault = unsigned(challenge.digests, answer, "mfa", user.public_key)
         if fault:

@@ -29,7 +29,7 @@ TOKEN_LIFE = 600
 """Seconds."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Service:
     """What a quorum decides on: its name in a token file, and its number in the approval data."""
 
@@ -53,7 +53,7 @@ KEY_SERVICES = {
 REGISTRATION = Service("registration", 0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class QuorumToken:
     """A quorum token that was handed out: a digest of 32 bytes, good for one operation in one session."""
 
