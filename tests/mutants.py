@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 TESTS = {
     "approvaldata": "approvers",
-    "approvers": "approvers",
+    "approvers": "approvers options",
     "cli": "options cli",
     "encoding": "encoding records",
     "errors": "errors",
