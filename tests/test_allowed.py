@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -184,6 +185,29 @@ def test_too_much_scrypt(numbers: tuple[int, int, int]) -> None:
     allowed.refuse_rounds("key", derivation(SCRYPT, 1 << 14, 8, 1))
     with pytest.raises(ToktoolsError, match="key: one try of the pass phrase would take too much memory"):
         allowed.refuse_rounds("key", derivation(SCRYPT, *numbers))
+
+
+@pytest.mark.parametrize(
+    ("refuse", "most"),
+    [
+        (lambda number: allowed.refuse_scrypt("key", [number, 8, 1]), (1 << 20) - 1),
+        (lambda number: allowed.refuse_scrypt("key", [1, number, 1]), 1 << 22),
+        (lambda number: allowed.refuse_scrypt("key", [1 << 10, 1, number]), 1 << 15),
+        (lambda number: allowed.refuse_bcrypt("key", number), 1000),
+        (lambda number: allowed.refuse_hashes("key", [number, 1 << 62]), 10_000_000),
+    ],
+)
+def test_how_much_is_too_much(refuse: Callable[[int], None], most: int) -> None:
+    """Memory up to 1 GiB, work of some seconds, and rounds have a bound each, which itself is allowed."""
+    refuse(most)
+    with pytest.raises(ToktoolsError, match="one try of the pass phrase would take"):
+        refuse(most + 1)
+
+
+def test_numbers_that_are_not_there() -> None:
+    """They are left to the library."""
+    allowed.refuse_scrypt("key", [1 << 62, 1 << 62])
+    allowed.refuse_hashes("key", [])
 
 
 def test_too_many_rounds_of_a_check() -> None:
