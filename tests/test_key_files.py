@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from toktools import keys
 from toktools.errors import ToktoolsError
-from toktools.keys import allowed, der, file, forms, public, signer
+from toktools.keys import allowed, der, file, forms, pbes, public, signer
 
 KEY = rsa.generate_private_key(65537, 2048)
 PHRASE = b"correct horse"
@@ -204,27 +205,98 @@ def value(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, size] if size < 128 else [tag, 130, size >> 8, size & 255]) + content
 
 
-def locked(plain: bytes) -> bytes:
-    """PKCS#8 as openssl encrypts it: PBES2, PBKDF2 with SHA-256, AES-256 in CBC mode."""
-    salt, vector = b"saltsalt", b"v" * 16
-    encryptor = Cipher(AES(hashlib.pbkdf2_hmac("sha256", PHRASE, salt, 2048, 32)), CBC(vector)).encryptor()
-    padding = 16 - len(plain) % 16
-    content = encryptor.update(plain + bytes([padding]) * padding) + encryptor.finalize()
-    oids = ("2a864886f70d01050d", "2a864886f70d01050c", "2a864886f70d0209", "60864801650304012a")
-    pbes2, pbkdf2, sha256, aes = (value(6, bytes.fromhex(oid)) for oid in oids)
-    derive = value(48, pbkdf2, value(48, value(4, salt), value(2, b"\x08\0"), value(48, sha256, b"\5\0")))
-    return value(48, value(48, pbes2, value(48, derive, value(48, aes, value(4, vector)))), value(4, content))
+SHA256, AES256, SCRYPT = "2a864886f70d0209", "60864801650304012a", "2b06010401da47040b"
+CIPHERS = {AES256: 32, "608648016503040116": 24, "608648016503040102": 16, "2a864886f70d0307": 24}
+HASHES = {
+    f"2a864886f70d02{number:02x}": name
+    for number, name in zip(range(7, 12), ("sha1", "sha224", "sha256", "sha384", "sha512"))
+}
+
+
+def padded(plain: bytes, block: int = 16) -> bytes:
+    size = block - len(plain) % block
+    return plain + bytes([size]) * size
+
+
+def locked(plain: bytes, cipher: str = AES256, function: str = SHA256, *numbers: bytes) -> bytes:
+    """PKCS#8 as openssl encrypts it, whole blocks given: PBES2 with PBKDF2 or scrypt, and a cipher in CBC mode."""
+    salt, vector = b"saltsalt", b"v" * (8 if cipher.startswith("2a") else 16)
+    size = CIPHERS[cipher]
+    if function == SCRYPT:
+        key = hashlib.scrypt(PHRASE, salt=salt, n=16, r=2, p=3, dklen=size)
+        rest = [value(2, bytes([number])) for number in (16, 2, 3)]
+    else:
+        key = hashlib.pbkdf2_hmac(HASHES.get(function, "sha1"), PHRASE, salt, 2048, size)
+        named = [value(48, value(6, bytes.fromhex(function)), b"\5\0")] if function else []
+        rest = [value(2, b"\x08\0"), *numbers, *named]
+    encryptor = Cipher(AES(key) if len(vector) == 16 else TripleDES(key), CBC(vector)).encryptor()
+    content = encryptor.update(plain) + encryptor.finalize()
+    oids = ("2a864886f70d01050d", SCRYPT if function == SCRYPT else "2a864886f70d01050c", cipher)
+    pbes2, derivation, algorithm = (value(6, bytes.fromhex(oid)) for oid in oids)
+    derive = value(48, derivation, value(48, value(4, salt), *rest))
+    return value(48, value(48, pbes2, value(48, derive, value(48, algorithm, value(4, vector)))), value(4, content))
+
+
+def unlocked(content: bytes, phrase: bytes = PHRASE) -> bytes | None:
+    (encrypted,) = forms.encrypted_keys(content)
+    return pbes.decrypt(encrypted, phrase)
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("function", [*HASHES, "", SCRYPT])
+def test_every_way_to_lock(cipher: str, function: str) -> None:
+    """Each cipher goes with each hash, the one that is not named too, and with scrypt."""
+    content = locked(padded(b"plain", 8 if cipher.startswith("2a") else 16), cipher, function)
+    assert unlocked(content) == b"plain"
+    assert unlocked(content, b"wrong") == b""
+
+
+def test_ways_to_lock_that_are_not_known() -> None:
+    """They are left to the library; the length of the key, which may be told, changes nothing."""
+    assert unlocked(locked(padded(b"plain"), AES256, SHA256, value(2, b"\x20"))) == b"plain"
+    content = locked(padded(b"plain"))
+    for oid in ("2a864886f70d01050d", "2a864886f70d01050c", SHA256, AES256):
+        known = bytes.fromhex(oid)
+        assert unlocked(content.replace(known, known[:-1] + b"\x7f")) is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "plain"),
+    [
+        (b"x" * 15 + b"\x01", b"x" * 15),
+        (b"x" * 14 + b"\x02" * 2, b"x" * 14),
+        (b"\x10" * 16, b""),
+        (b"x" * 16 + b"\x10" * 16, b"x" * 16),
+        (b"x" * 15 + b"\x11" * 17, b""),
+        (b"x" * 15 + b"\x02", b""),
+        (b"x" * 16 + b"\0" * 16, b""),
+        (b"", b""),
+    ],
+)
+def test_what_fills_the_last_block(blocks: bytes, plain: bytes) -> None:
+    """From 1 byte to a whole block, each with their number; anything else comes of a wrong pass phrase."""
+    assert unlocked(locked(blocks)) == plain
+
+
+@pytest.mark.parametrize("size", [5, 32, 40])
+def test_the_encryption_of_older_pkcs12(size: int) -> None:
+    """Triple DES with a key made by SHA-1, from pass phrases of any length."""
+    phrase = (PHRASE * 4)[:size]
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1000).hmac_hash(hashes.SHA1())
+    lock = builder.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC).build(phrase)
+    content = pkcs12.serialize_key_and_certificates(None, KEY, None, None, lock)
+    assert PLAIN["pkcs8.der"] in [pbes.decrypt(encrypted, phrase) for encrypted in forms.encrypted_keys(content)]
 
 
 def test_what_is_locked_is_judged_too(tmp_path: Path) -> None:
     """A key for another padding is named for that, before a library reads it."""
     plain = PLAIN["pkcs8.der"]
-    assert len(opened(tmp_path, locked(plain), Asked()).sign(DIGEST)) == 256
+    assert len(opened(tmp_path, locked(padded(plain)), Asked()).sign(DIGEST)) == 256
     pss = plain.replace(forms.RSA, forms.RSA[:-1] + b"\x0a", 1)
-    for content in (pss, locked(pss)):
+    for content in (pss, locked(padded(pss))):
         said = refused(lambda content=content: opened(tmp_path, content, Asked()))  # type: ignore[misc]
         assert said == "the key is only for RSASSA-PSS, but CloudHSM takes RSASSA-PKCS1-v1_5"
-    assert refused(lambda: opened(tmp_path, locked(b"no key" * 50), Asked())) == "wrong pass phrase"
+    assert refused(lambda: opened(tmp_path, locked(padded(b"no key" * 50)), Asked())) == "wrong pass phrase"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
