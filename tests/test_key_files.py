@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -487,3 +488,73 @@ def test_nested_der() -> None:
     assert [len(list(der.nested(deep, depth))) for depth in (0, 1)] == [1, 2]
     for depth, count in ((24, 1), (25, 0)):
         assert len(list(der.values(b"\x30\x80" * depth + b"\0\0" * depth))) == count
+
+
+def string(*parts: bytes) -> bytes:
+    """Strings as SSH has them."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def openssh_line(*parts: bytes) -> bytes:
+    return b"some-kind " + b64encode(string(*parts)) + b" officer1@host\n"
+
+
+def openssh_file(blob: bytes, secret: bytes, rounds: int = 0) -> bytes:
+    """A private key in OpenSSH's format: encrypted, if it has rounds."""
+    ways = (
+        (b"aes256-ctr", b"bcrypt", string(b"s" * 16) + rounds.to_bytes(4, "big")) if rounds else (b"none", b"none", b"")
+    )
+    content = b"openssh-key-v1\0" + string(*ways) + b"\0\0\0\1" + string(blob, secret)
+    return b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + encodebytes(content) + b"-----END OPENSSH PRIVATE KEY-----\n"
+
+
+N = KEY.public_key().public_numbers().n.to_bytes(257, "big")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((b"ssh-ed25519", b"x"), "the key is Ed25519, but CloudHSM takes only RSA keys"),
+        ((b"ssh-ed448", b"x"), "the key is Ed448, but"),
+        ((b"ssh-dss", b"x"), "the key is DSA, but"),
+        ((b"ecdsa-sha2-nistp256", b"x"), "the key is ECDSA, but"),
+        ((b"sk-ssh-ed25519@openssh.com", b"x"), "the key is Ed25519 on a security key, but"),
+        ((b"sk-ecdsa-sha2-nistp256@openssh.com", b"x"), "the key is ECDSA on a security key, but"),
+        ((b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com", b"x"), "the key is ECDSA on a security key, but"),
+        ((b"ssh-rsa-cert-v01@openssh.com", b"x"), "an OpenSSH certificate, not a key"),
+        ((b"\n" * 40,), "the key is " + "\\n" * 32 + ", but"),
+        ((b"",), "the key is of no kind, but"),
+        ((b"ssh-rsa", b"\1\0\1", N[:-8]), "the key is RSA-1984, but CloudHSM takes RSA-2048"),
+        ((b"ssh-rsa", b"\1" + bytes(256), N), "a broken key: its numbers do not fit together"),
+        ((b"ssh-rsa", b"\1\0\1"), "a broken key in OpenSSH's format"),
+        ((b"ssh-rsa",), "a broken key in OpenSSH's format"),
+        ((), "a broken key in OpenSSH's format"),
+        ((b"ssh-rsa", b"\0", N), "a broken key in OpenSSH's format"),
+    ],
+)
+def test_what_openssh_says_of_a_key(parts: tuple[bytes, ...], said: str) -> None:
+    """Its blob, in a line or before the private part, names its kind; what does not hold together is refused."""
+    line = openssh_line(*parts).replace(b"some-kind", b"ssh-rsa")
+    for content in (line, openssh_file(string(*parts), b"")):
+        assert refused(lambda content=content: public.parse(content, "k")).startswith(said)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("cut", [b"ssh-rsa", b"ssh-rsa AAA", b"ssh-rsa AAAAB3NzaC1yc2E="])
+def test_a_line_of_openssh_that_is_cut_short(cut: bytes) -> None:
+    """It is a broken key; with another's end it is none."""
+    assert refused(lambda: public.parse(cut, "k")) == "a broken key in OpenSSH's format"
+
+
+@pytest.mark.parametrize(("size", "asks"), [(1 << 14, True), ((1 << 14) + 16, False)])
+def test_the_private_part_of_openssh(tmp_path: Path, size: int, asks: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """What is larger than any RSA key is not even asked a pass phrase for, nor what takes too many rounds."""
+    pytest.importorskip("bcrypt")
+    blob = string(b"ssh-rsa", b"\1\0\1", N)
+    asked = Asked()
+    said = refused(lambda: opened(tmp_path, openssh_file(blob, bytes(size), 1), asked))
+    assert (said, asked.times) == (("wrong pass phrase", 1) if asks else ("a broken key in OpenSSH's format", 0))
+    said = refused(lambda: opened(tmp_path, openssh_file(blob, bytes(size - 16), 1001), asked))
+    assert "more than 1000 rounds of bcrypt" in said
+    times = asked.times
+    assert refused(lambda: opened(tmp_path, openssh_file(blob, b""), asked)) == "a broken key in OpenSSH's format"
+    assert asked.times == times  # what is not encrypted needs none
