@@ -35,7 +35,7 @@ TESTS = {
     "keys/__init__": "key_files",
     "keys/allowed": "key_files allowed",
     "keys/awskms": "awskms",
-    "keys/command": "exec",
+    "keys/command": "command",
     "keys/der": "key_files",
     "keys/file": "key_files",
     "keys/forms": "key_files allowed",

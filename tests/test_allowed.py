@@ -151,6 +151,28 @@ def test_size_comes_before_the_numbers(shell: Shell) -> None:
         shell.run("tok-verify", "-p", name, SIGNED).check(2, f"{name}: the key is RSA-{8 * size}, but the size")
 
 
+def rsa_key(*numbers: bytes, more: bytes = b"") -> bytes:
+    """A private key (RFC 8017 appendix A.1.2): version, n, e, d, p, q, and three more, unless some are given."""
+    modulus = b"\0" + b"\xff" * 256
+    rest = (b"\0", modulus, b"\1\0\1", *[b"\7"] * 6)[len(numbers) :]
+    return value(der.SEQUENCE, b"".join(value(der.INTEGER, number) for number in (*numbers, *rest)) + more)
+
+
+def test_more_primes_than_two() -> None:
+    """They are counted; what is no key of the library's, or of RSA, is left to it."""
+    allowed.refuse_unfit("key", rsa_key())
+    primes = value(der.SEQUENCE, value(der.SEQUENCE, b"") * 2)
+    with pytest.raises(ToktoolsError, match=r"^key: the key has 4 primes, but keys have two$"):
+        allowed.refuse_unfit("key", rsa_key(more=primes))
+    with pytest.raises(ToktoolsError, match=r"^key: the key is RSA-8, but CloudHSM takes RSA-2048$"):
+        allowed.refuse_unfit("key", rsa_key(b"\0", b"\0\xff"))
+    for negative in (b"\x80", b"\xff" * 257):
+        allowed.refuse_unfit("key", rsa_key(b"\0", negative, more=primes))
+    with pytest.raises(ToktoolsError, match=r"^key: a broken key"):
+        allowed.refuse_unfit("key", rsa_key(b"\0", b"\0" + b"\xff" * 256, b"\1" + bytes(256)))
+    allowed.refuse_unfit("key", rsa_key(b"\0", b"\0" + b"\xff" * 256, b"\0" + b"\xff" * 256))
+
+
 def test_odd_numbers_are_cheap() -> None:
     """An exponent longer than the modulus is a broken key, whatever it would cost to use it."""
     numbers = value(der.INTEGER, b"\0" + b"\xff" * 256) + value(der.INTEGER, b"\x7f" * 100_000)
