@@ -34,7 +34,7 @@ TESTS = {
     "jsontext": "jsontext",
     "keys/__init__": "key_files",
     "keys/allowed": "key_files allowed",
-    "keys/awskms": "awskms",
+    "keys/awskms": "awskms_itself",
     "keys/command": "command",
     "keys/der": "key_files",
     "keys/file": "key_files",
