@@ -46,7 +46,7 @@ TESTS = {
     "keys/public": "key_files",
     "keys/signer": "key_files",
     "kernel": "kernel",
-    "login/dialogues": "login",
+    "login/dialogues": "dialogues",
     "login/driver": "screen login",
     "login/place": "host login",
     "login/program": "login",

@@ -119,7 +119,9 @@ def test_a_signature(kms: Kms) -> None:
     digest = bytes(range(32))
     signer = opened("awskms:///alias/officer1")
     assert (signer.pace(None), signer.pace(3)) == ((8, False), (3, False))
+    # A connection for each that is made at once, and a few tries of each.
     assert kms.asked["config"].max_pool_connections == 8
+    assert kms.asked["config"].retries["total_max_attempts"] == 4
     KEY.public_key().verify(signer.sign(digest), digest, PKCS1v15(), Prehashed(SHA256()))
     assert (kms.asked["KeyId"], kms.asked["Message"], kms.asked["MessageType"]) == (ARN, digest, "DIGEST")
     assert kms.asked["SigningAlgorithm"] == "RSASSA_PKCS1_V1_5_SHA_256"

@@ -225,7 +225,7 @@ def locked(plain: bytes, cipher: str = AES256, function: str = SHA256, *numbers:
     size = CIPHERS[cipher]
     if function == SCRYPT:
         key = hashlib.scrypt(PHRASE, salt=salt, n=16, r=2, p=3, dklen=size)
-        rest = [value(2, bytes([number])) for number in (16, 2, 3)]
+        rest = [*(value(2, bytes([number])) for number in (16, 2, 3)), *numbers]
     else:
         key = hashlib.pbkdf2_hmac(HASHES.get(function, "sha1"), PHRASE, salt, 2048, size)
         named = [value(48, value(6, bytes.fromhex(function)), b"\5\0")] if function else []
@@ -254,7 +254,8 @@ def test_every_way_to_lock(cipher: str, function: str) -> None:
 
 def test_ways_to_lock_that_are_not_known() -> None:
     """They are left to the library; the length of the key, which may be told, changes nothing."""
-    assert unlocked(locked(padded(b"plain"), AES256, SHA256, value(2, b"\x20"))) == b"plain"
+    for function in (SHA256, SCRYPT):
+        assert unlocked(locked(padded(b"plain"), AES256, function, value(2, b"\x20"))) == b"plain"
     content = locked(padded(b"plain"))
     for oid in ("2a864886f70d01050d", "2a864886f70d01050c", SHA256, AES256):
         known = bytes.fromhex(oid)
