@@ -48,7 +48,7 @@ TESTS = {
     "kernel": "kernel",
     "login/dialogues": "dialogues",
     "login/driver": "screen login",
-    "login/place": "host login",
+    "login/place": "place",
     "login/program": "login",
     "login/screen": "screen_moves screen",
     "login/session": "options enroll login",
