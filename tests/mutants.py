@@ -47,7 +47,7 @@ TESTS = {
     "keys/signer": "key_files",
     "kernel": "kernel",
     "login/dialogues": "dialogues",
-    "login/driver": "screen login",
+    "login/driver": "driver",
     "login/place": "place",
     "login/program": "login",
     "login/screen": "screen_moves screen",

@@ -280,6 +280,12 @@ def test_what_fills_the_last_block(blocks: bytes, plain: bytes) -> None:
     assert unlocked(locked(blocks)) == plain
 
 
+def test_half_a_block() -> None:
+    """It is left to the library, which says what is wrong with it."""
+    aes = bytes.fromhex(AES256)
+    assert pbes._decrypted(aes, bytes(32), bytes(16), b"x" * 15) is None  # noqa: SLF001 - no cipher writes that
+
+
 @pytest.mark.parametrize("size", [5, 32, 40])
 def test_the_encryption_of_older_pkcs12(size: int) -> None:
     """Triple DES with a key made by SHA-1, from pass phrases of any length."""
