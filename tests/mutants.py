@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cosmic_ray.work_db import use_db
-from cosmic_ray.work_item import MutationSpec, WorkerOutcome, WorkResult
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -170,7 +170,8 @@ def measure(checkouts: Checkouts, name: str, sample: int) -> tuple[int, int, int
 
     with ThreadPoolExecutor(len(checkouts.folders)) as pool:
         ended = list(pool.map(work, range(len(checkouts.folders))))
-    results = [result for _, some in ended for result in some]
+    # A mutant that could not be made (of "except a.b", for one) was not tried.
+    results = [result for _, some in ended for result in some if result.test_outcome is not TestOutcome.INCOMPETENT]
     left = [result.diff or "" for result in results if not result.is_killed]
     return ended[0][0], len(results), len(results) - len(left), left
 
