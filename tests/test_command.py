@@ -170,6 +170,19 @@ def test_to_stop(here: Path, monkeypatch: pytest.MonkeyPatch, script: str, said:
     assert refused(signer).message == "sh: not run any more"
 
 
+def test_to_stop_without_proc(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a system does not tell who descends from whom, what was started itself is ended all the same."""
+    monkeypatch.setattr(command, "_descendants", set)
+    signer = shell("echo > ready; exec sleep 600")
+    errors: list[ToktoolsError] = []
+    thread = threading.Thread(target=lambda: errors.append(refused(signer)))
+    thread.start()
+    wait_until((here / "ready").exists)
+    signer.stop()
+    thread.join()
+    assert errors[0].message == "sh: killed by signal 15 (Terminated)"
+
+
 def test_what_ran_before_goes_on() -> None:
     """To stop ends what the signer has started, not what was there when it was made."""
     with subprocess.Popen(["sleep", "600"]) as other:

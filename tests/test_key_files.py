@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import sys
 from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
@@ -378,6 +379,27 @@ def test_words_that_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ToktoolsError, match="no private key") as raised:
         keys.open_signer(where, Asked(), print)
     assert raised.value.hint != hint or not hint
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("pkcs11", "python-pkcs11"), ("awskms", "boto3")])
+def test_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, package: str) -> None:
+    """The scheme of a URI, in any case, says who opens the key; where the package is missing, the extra is named."""
+    asked = Asked()
+    longer = signer.Signer(rsa.generate_private_key(65537, 2112).public_key())
+    room = SimpleNamespace(open_signer=lambda uri, _secret, _warn: asked.warned.append(uri) or longer)
+    monkeypatch.setattr(keys, scheme, room, raising=False)
+    monkeypatch.setitem(sys.modules, f"toktools.keys.{scheme}", room)
+    uri = f"{scheme.upper()}:k?pin-source=secret"
+    assert keys.open_signer(uri, asked, asked.warned.append) is longer
+    said = f"{scheme.upper()}:k: the key is RSA-2112; CloudHSM documents only RSA-2048"
+    assert asked.warned == [uri, said]
+    monkeypatch.delattr(keys, scheme)
+    monkeypatch.setitem(sys.modules, f"toktools.keys.{scheme}", None)
+    with pytest.raises(ToktoolsError, match=f"needs the package {package}$") as raised:
+        keys.open_signer(uri, asked, print)
+    assert raised.value.hint.startswith("the extra toktools[")
+    with pytest.raises(ToktoolsError, match=rf"^{scheme}: no such file or directory$"):
+        keys.open_signer(scheme, asked, print)
 
 
 def numbers(p: int = 1009, q: int = 1013, e: int = 5, add: int = 0, **more: int) -> Any:
