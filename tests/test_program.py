@@ -156,6 +156,7 @@ class User:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys, self.terminal = pty.openpty()
+        tty.setraw(self.terminal)  # what is typed before the work begins is there then as it is
         self.shown = b""
         self.on_show: Callable[[], None] = lambda: None
         monkeypatch.setattr(files, "STDIN", self.terminal)
@@ -196,10 +197,10 @@ def test_to_connect(start: Callable[[str], Program], user: Callable[[], User]) -
     )
     until(one, b"ready")
     who = user()
-    tty.setcbreak(who.terminal)
     termios.tcsetwinsize(who.terminal, (30, 90)) if hasattr(termios, "tcsetwinsize") else None
-    before = termios.tcgetattr(who.terminal)
     who.type(b"hello\r")
+    tty.setcbreak(who.terminal, termios.TCSANOW)
+    before = termios.tcgetattr(who.terminal)
     one.connect()
     assert b"<hello>" in who.shown
     assert who.shown.count(b"x") == 100_000
