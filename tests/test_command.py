@@ -114,6 +114,7 @@ def test_what_cannot_be_run(name: str, said: str, hint: str) -> None:
     assert error.message == said
     assert error.hint.startswith(hint)
     assert bool(error.hint) == bool(hint)
+    assert refused(Command(["./none", "a b"], base64=False)).hint == ""
     assert refused(Command([""], base64=False)).message.startswith("'': cannot be run: ")
 
 
@@ -216,6 +217,27 @@ def test_no_room_for_a_process(monkeypatch: pytest.MonkeyPatch, number: int) -> 
         assert signer.sign(DIGEST) == SIGNATURE
         assert len(tries) == 3
     assert signer._running == {other}  # noqa: SLF001 - what is over is forgotten
+
+
+def test_orphans_are_reaped() -> None:
+    """Where this process gets them, those that are over; the status of a command is for the one who waits for it."""
+    signer = shell(RAW)
+    signer._adopts = True  # noqa: SLF001 - as where the system gives them
+    orphan = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 1"], {})
+    os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)
+    assert signer.sign(DIGEST) == SIGNATURE
+    with pytest.raises(ChildProcessError):
+        os.waitpid(orphan, os.WNOHANG)
+    with subprocess.Popen(["sh", "-c", "exit 7"]) as own:
+        os.waitid(os.P_PID, own.pid, os.WEXITED | os.WNOWAIT)
+        signer._running.add(own)  # noqa: SLF001 - a command that another thread has started
+        signer._reap()  # noqa: SLF001 - what comes after each command
+        assert own.wait() == 7
+        signer._adopts = False  # noqa: SLF001 - as elsewhere
+    other = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 1"], {})
+    os.waitid(os.P_PID, other, os.WEXITED | os.WNOWAIT)
+    signer._reap()  # noqa: SLF001 - the same
+    assert os.waitpid(other, 0)[0] == other
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")

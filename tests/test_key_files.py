@@ -386,13 +386,19 @@ def test_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, package: str) -> 
     """The scheme of a URI, in any case, says who opens the key; where the package is missing, the extra is named."""
     asked = Asked()
     longer = signer.Signer(rsa.generate_private_key(65537, 2112).public_key())
-    room = SimpleNamespace(open_signer=lambda uri, _secret, _warn: asked.warned.append(uri) or longer)
+    opened_with: list[str] = []
+
+    def open_signer(uri: str, *_: object) -> signer.Signer:
+        opened_with.append(uri)
+        return longer
+
+    room = SimpleNamespace(open_signer=open_signer)
     monkeypatch.setattr(keys, scheme, room, raising=False)
     monkeypatch.setitem(sys.modules, f"toktools.keys.{scheme}", room)
     uri = f"{scheme.upper()}:k?pin-source=secret"
     assert keys.open_signer(uri, asked, asked.warned.append) is longer
     said = f"{scheme.upper()}:k: the key is RSA-2112; CloudHSM documents only RSA-2048"
-    assert asked.warned == [uri, said]
+    assert (opened_with, asked.warned) == ([uri], [said])
     monkeypatch.delattr(keys, scheme)
     monkeypatch.setitem(sys.modules, f"toktools.keys.{scheme}", None)
     with pytest.raises(ToktoolsError, match=f"needs the package {package}$") as raised:

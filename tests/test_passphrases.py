@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,7 +165,7 @@ def test_who_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "exists", lambda: True)
     monkeypatch.setattr(terminal, "ask", ask)
     option = passphrases.option("--pin", "where it is")
-    secret = option.default
+    secret: Any = option.default
     passphrases.require(secret, "k", "PIN")
     assert asked == []
     assert secret("k", "PIN") == b"secret"
