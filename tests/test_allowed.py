@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -150,6 +151,28 @@ def test_size_comes_before_the_numbers(shell: Shell) -> None:
         shell.run("tok-verify", "-p", name, SIGNED).check(2, f"{name}: the key is RSA-{8 * size}, but the size")
 
 
+def rsa_key(*numbers: bytes, more: bytes = b"") -> bytes:
+    """A private key (RFC 8017 appendix A.1.2): version, n, e, d, p, q, and three more, unless some are given."""
+    modulus = b"\0" + b"\xff" * 256
+    rest = (b"\0", modulus, b"\1\0\1", *[b"\7"] * 6)[len(numbers) :]
+    return value(der.SEQUENCE, b"".join(value(der.INTEGER, number) for number in (*numbers, *rest)) + more)
+
+
+def test_more_primes_than_two() -> None:
+    """They are counted; what is no key of the library's, or of RSA, is left to it."""
+    allowed.refuse_unfit("key", rsa_key())
+    primes = value(der.SEQUENCE, value(der.SEQUENCE, b"") * 2)
+    with pytest.raises(ToktoolsError, match=r"^key: the key has 4 primes, but keys have two$"):
+        allowed.refuse_unfit("key", rsa_key(more=primes))
+    with pytest.raises(ToktoolsError, match=r"^key: the key is RSA-8, but CloudHSM takes RSA-2048$"):
+        allowed.refuse_unfit("key", rsa_key(b"\0", b"\0\xff"))
+    for negative in (b"\x80", b"\xff" * 257):
+        allowed.refuse_unfit("key", rsa_key(b"\0", negative, more=primes))
+    with pytest.raises(ToktoolsError, match=r"^key: a broken key"):
+        allowed.refuse_unfit("key", rsa_key(b"\0", b"\0" + b"\xff" * 256, b"\1" + bytes(256)))
+    allowed.refuse_unfit("key", rsa_key(b"\0", b"\0" + b"\xff" * 256, b"\0" + b"\xff" * 256))
+
+
 def test_odd_numbers_are_cheap() -> None:
     """An exponent longer than the modulus is a broken key, whatever it would cost to use it."""
     numbers = value(der.INTEGER, b"\0" + b"\xff" * 256) + value(der.INTEGER, b"\x7f" * 100_000)
@@ -184,6 +207,29 @@ def test_too_much_scrypt(numbers: tuple[int, int, int]) -> None:
     allowed.refuse_rounds("key", derivation(SCRYPT, 1 << 14, 8, 1))
     with pytest.raises(ToktoolsError, match="key: one try of the pass phrase would take too much memory"):
         allowed.refuse_rounds("key", derivation(SCRYPT, *numbers))
+
+
+@pytest.mark.parametrize(
+    ("refuse", "most"),
+    [
+        (lambda number: allowed.refuse_scrypt("key", [number, 8, 1]), (1 << 20) - 1),
+        (lambda number: allowed.refuse_scrypt("key", [1, number, 1]), 1 << 22),
+        (lambda number: allowed.refuse_scrypt("key", [1 << 10, 1, number]), 1 << 15),
+        (lambda number: allowed.refuse_bcrypt("key", number), 1000),
+        (lambda number: allowed.refuse_hashes("key", [number, 1 << 62]), 10_000_000),
+    ],
+)
+def test_how_much_is_too_much(refuse: Callable[[int], None], most: int) -> None:
+    """Memory up to 1 GiB, work of some seconds, and rounds have a bound each, which itself is allowed."""
+    refuse(most)
+    with pytest.raises(ToktoolsError, match="one try of the pass phrase would take"):
+        refuse(most + 1)
+
+
+def test_numbers_that_are_not_there() -> None:
+    """They are left to the library."""
+    allowed.refuse_scrypt("key", [1 << 62, 1 << 62])
+    allowed.refuse_hashes("key", [])
 
 
 def test_too_many_rounds_of_a_check() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import sys
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -20,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from toktools import keys
 from toktools.errors import ToktoolsError
-from toktools.keys import allowed, der, file, forms, public, signer
+from toktools.keys import allowed, der, file, forms, pbes, public, signer
 
 KEY = rsa.generate_private_key(65537, 2048)
 PHRASE = b"correct horse"
@@ -204,27 +207,105 @@ def value(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, size] if size < 128 else [tag, 130, size >> 8, size & 255]) + content
 
 
-def locked(plain: bytes) -> bytes:
-    """PKCS#8 as openssl encrypts it: PBES2, PBKDF2 with SHA-256, AES-256 in CBC mode."""
-    salt, vector = b"saltsalt", b"v" * 16
-    encryptor = Cipher(AES(hashlib.pbkdf2_hmac("sha256", PHRASE, salt, 2048, 32)), CBC(vector)).encryptor()
-    padding = 16 - len(plain) % 16
-    content = encryptor.update(plain + bytes([padding]) * padding) + encryptor.finalize()
-    oids = ("2a864886f70d01050d", "2a864886f70d01050c", "2a864886f70d0209", "60864801650304012a")
-    pbes2, pbkdf2, sha256, aes = (value(6, bytes.fromhex(oid)) for oid in oids)
-    derive = value(48, pbkdf2, value(48, value(4, salt), value(2, b"\x08\0"), value(48, sha256, b"\5\0")))
-    return value(48, value(48, pbes2, value(48, derive, value(48, aes, value(4, vector)))), value(4, content))
+SHA256, AES256, SCRYPT = "2a864886f70d0209", "60864801650304012a", "2b06010401da47040b"
+CIPHERS = {AES256: 32, "608648016503040116": 24, "608648016503040102": 16, "2a864886f70d0307": 24}
+HASHES = {
+    f"2a864886f70d02{number:02x}": name
+    for number, name in zip(range(7, 12), ("sha1", "sha224", "sha256", "sha384", "sha512"))
+}
+
+
+def padded(plain: bytes, block: int = 16) -> bytes:
+    size = block - len(plain) % block
+    return plain + bytes([size]) * size
+
+
+def locked(plain: bytes, cipher: str = AES256, function: str = SHA256, *numbers: bytes) -> bytes:
+    """PKCS#8 as openssl encrypts it, whole blocks given: PBES2 with PBKDF2 or scrypt, and a cipher in CBC mode."""
+    salt, vector = b"saltsalt", b"v" * (8 if cipher.startswith("2a") else 16)
+    size = CIPHERS[cipher]
+    if function == SCRYPT:
+        key = hashlib.scrypt(PHRASE, salt=salt, n=16, r=2, p=3, dklen=size)
+        rest = [*(value(2, bytes([number])) for number in (16, 2, 3)), *numbers]
+    else:
+        key = hashlib.pbkdf2_hmac(HASHES.get(function, "sha1"), PHRASE, salt, 2048, size)
+        named = [value(48, value(6, bytes.fromhex(function)), b"\5\0")] if function else []
+        rest = [value(2, b"\x08\0"), *numbers, *named]
+    encryptor = Cipher(AES(key) if len(vector) == 16 else TripleDES(key), CBC(vector)).encryptor()
+    content = encryptor.update(plain) + encryptor.finalize()
+    oids = ("2a864886f70d01050d", SCRYPT if function == SCRYPT else "2a864886f70d01050c", cipher)
+    pbes2, derivation, algorithm = (value(6, bytes.fromhex(oid)) for oid in oids)
+    derive = value(48, derivation, value(48, value(4, salt), *rest))
+    return value(48, value(48, pbes2, value(48, derive, value(48, algorithm, value(4, vector)))), value(4, content))
+
+
+def unlocked(content: bytes, phrase: bytes = PHRASE) -> bytes | None:
+    (encrypted,) = forms.encrypted_keys(content)
+    return pbes.decrypt(encrypted, phrase)
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("function", [*HASHES, "", SCRYPT])
+def test_every_way_to_lock(cipher: str, function: str) -> None:
+    """Each cipher goes with each hash, the one that is not named too, and with scrypt."""
+    content = locked(padded(b"plain", 8 if cipher.startswith("2a") else 16), cipher, function)
+    assert unlocked(content) == b"plain"
+    assert unlocked(content, b"wrong") == b""
+
+
+def test_ways_to_lock_that_are_not_known() -> None:
+    """They are left to the library; the length of the key, which may be told, changes nothing."""
+    for function in (SHA256, SCRYPT):
+        assert unlocked(locked(padded(b"plain"), AES256, function, value(2, b"\x20"))) == b"plain"
+    content = locked(padded(b"plain"))
+    for oid in ("2a864886f70d01050d", "2a864886f70d01050c", SHA256, AES256):
+        known = bytes.fromhex(oid)
+        assert unlocked(content.replace(known, known[:-1] + b"\x7f")) is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "plain"),
+    [
+        (b"x" * 15 + b"\x01", b"x" * 15),
+        (b"x" * 14 + b"\x02" * 2, b"x" * 14),
+        (b"\x10" * 16, b""),
+        (b"x" * 16 + b"\x10" * 16, b"x" * 16),
+        (b"x" * 15 + b"\x11" * 17, b""),
+        (b"x" * 15 + b"\x02", b""),
+        (b"x" * 16 + b"\0" * 16, b""),
+        (b"", b""),
+    ],
+)
+def test_what_fills_the_last_block(blocks: bytes, plain: bytes) -> None:
+    """From 1 byte to a whole block, each with their number; anything else comes of a wrong pass phrase."""
+    assert unlocked(locked(blocks)) == plain
+
+
+def test_half_a_block() -> None:
+    """It is left to the library, which says what is wrong with it."""
+    aes = bytes.fromhex(AES256)
+    assert pbes._decrypted(aes, bytes(32), bytes(16), b"x" * 15) is None  # noqa: SLF001 - no cipher writes that
+
+
+@pytest.mark.parametrize("size", [5, 32, 40])
+def test_the_encryption_of_older_pkcs12(size: int) -> None:
+    """Triple DES with a key made by SHA-1, from pass phrases of any length."""
+    phrase = (PHRASE * 4)[:size]
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1000).hmac_hash(hashes.SHA1())
+    lock = builder.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC).build(phrase)
+    content = pkcs12.serialize_key_and_certificates(None, KEY, None, None, lock)
+    assert PLAIN["pkcs8.der"] in [pbes.decrypt(encrypted, phrase) for encrypted in forms.encrypted_keys(content)]
 
 
 def test_what_is_locked_is_judged_too(tmp_path: Path) -> None:
     """A key for another padding is named for that, before a library reads it."""
     plain = PLAIN["pkcs8.der"]
-    assert len(opened(tmp_path, locked(plain), Asked()).sign(DIGEST)) == 256
+    assert len(opened(tmp_path, locked(padded(plain)), Asked()).sign(DIGEST)) == 256
     pss = plain.replace(forms.RSA, forms.RSA[:-1] + b"\x0a", 1)
-    for content in (pss, locked(pss)):
+    for content in (pss, locked(padded(pss))):
         said = refused(lambda content=content: opened(tmp_path, content, Asked()))  # type: ignore[misc]
         assert said == "the key is only for RSASSA-PSS, but CloudHSM takes RSASSA-PKCS1-v1_5"
-    assert refused(lambda: opened(tmp_path, locked(b"no key" * 50), Asked())) == "wrong pass phrase"
+    assert refused(lambda: opened(tmp_path, locked(padded(b"no key" * 50)), Asked())) == "wrong pass phrase"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
@@ -298,6 +379,33 @@ def test_words_that_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ToktoolsError, match="no private key") as raised:
         keys.open_signer(where, Asked(), print)
     assert raised.value.hint != hint or not hint
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("pkcs11", "python-pkcs11"), ("awskms", "boto3")])
+def test_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, package: str) -> None:
+    """The scheme of a URI, in any case, says who opens the key; where the package is missing, the extra is named."""
+    asked = Asked()
+    longer = signer.Signer(rsa.generate_private_key(65537, 2112).public_key())
+    opened_with: list[str] = []
+
+    def open_signer(uri: str, *_: object) -> signer.Signer:
+        opened_with.append(uri)
+        return longer
+
+    room = SimpleNamespace(open_signer=open_signer)
+    monkeypatch.setattr(keys, scheme, room, raising=False)
+    monkeypatch.setitem(sys.modules, f"toktools.keys.{scheme}", room)
+    uri = f"{scheme.upper()}:k?pin-source=secret"
+    assert keys.open_signer(uri, asked, asked.warned.append) is longer
+    said = f"{scheme.upper()}:k: the key is RSA-2112; CloudHSM documents only RSA-2048"
+    assert (opened_with, asked.warned) == ([uri], [said])
+    monkeypatch.delattr(keys, scheme)
+    monkeypatch.setitem(sys.modules, f"toktools.keys.{scheme}", None)
+    with pytest.raises(ToktoolsError, match=f"needs the package {package}$") as raised:
+        keys.open_signer(uri, asked, print)
+    assert raised.value.hint.startswith("the extra toktools[")
+    with pytest.raises(ToktoolsError, match=rf"^{scheme}: no such file or directory$"):
+        keys.open_signer(scheme, asked, print)
 
 
 def numbers(p: int = 1009, q: int = 1013, e: int = 5, add: int = 0, **more: int) -> Any:
@@ -415,3 +523,73 @@ def test_nested_der() -> None:
     assert [len(list(der.nested(deep, depth))) for depth in (0, 1)] == [1, 2]
     for depth, count in ((24, 1), (25, 0)):
         assert len(list(der.values(b"\x30\x80" * depth + b"\0\0" * depth))) == count
+
+
+def string(*parts: bytes) -> bytes:
+    """Strings as SSH has them."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def openssh_line(*parts: bytes) -> bytes:
+    return b"some-kind " + b64encode(string(*parts)) + b" officer1@host\n"
+
+
+def openssh_file(blob: bytes, secret: bytes, rounds: int = 0) -> bytes:
+    """A private key in OpenSSH's format: encrypted, if it has rounds."""
+    ways = (
+        (b"aes256-ctr", b"bcrypt", string(b"s" * 16) + rounds.to_bytes(4, "big")) if rounds else (b"none", b"none", b"")
+    )
+    content = b"openssh-key-v1\0" + string(*ways) + b"\0\0\0\1" + string(blob, secret)
+    return b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + encodebytes(content) + b"-----END OPENSSH PRIVATE KEY-----\n"
+
+
+N = KEY.public_key().public_numbers().n.to_bytes(257, "big")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((b"ssh-ed25519", b"x"), "the key is Ed25519, but CloudHSM takes only RSA keys"),
+        ((b"ssh-ed448", b"x"), "the key is Ed448, but"),
+        ((b"ssh-dss", b"x"), "the key is DSA, but"),
+        ((b"ecdsa-sha2-nistp256", b"x"), "the key is ECDSA, but"),
+        ((b"sk-ssh-ed25519@openssh.com", b"x"), "the key is Ed25519 on a security key, but"),
+        ((b"sk-ecdsa-sha2-nistp256@openssh.com", b"x"), "the key is ECDSA on a security key, but"),
+        ((b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com", b"x"), "the key is ECDSA on a security key, but"),
+        ((b"ssh-rsa-cert-v01@openssh.com", b"x"), "an OpenSSH certificate, not a key"),
+        ((b"\n" * 40,), "the key is " + "\\n" * 32 + ", but"),
+        ((b"",), "the key is of no kind, but"),
+        ((b"ssh-rsa", b"\1\0\1", N[:-8]), "the key is RSA-1984, but CloudHSM takes RSA-2048"),
+        ((b"ssh-rsa", b"\1" + bytes(256), N), "a broken key: its numbers do not fit together"),
+        ((b"ssh-rsa", b"\1\0\1"), "a broken key in OpenSSH's format"),
+        ((b"ssh-rsa",), "a broken key in OpenSSH's format"),
+        ((), "a broken key in OpenSSH's format"),
+        ((b"ssh-rsa", b"\0", N), "a broken key in OpenSSH's format"),
+    ],
+)
+def test_what_openssh_says_of_a_key(parts: tuple[bytes, ...], said: str) -> None:
+    """Its blob, in a line or before the private part, names its kind; what does not hold together is refused."""
+    line = openssh_line(*parts).replace(b"some-kind", b"ssh-rsa")
+    for content in (line, openssh_file(string(*parts), b"")):
+        assert refused(lambda content=content: public.parse(content, "k")).startswith(said)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("cut", [b"ssh-rsa", b"ssh-rsa AAA", b"ssh-rsa AAAAB3NzaC1yc2E="])
+def test_a_line_of_openssh_that_is_cut_short(cut: bytes) -> None:
+    """It is a broken key; with another's end it is none."""
+    assert refused(lambda: public.parse(cut, "k")) == "a broken key in OpenSSH's format"
+
+
+@pytest.mark.parametrize(("size", "asks"), [(1 << 14, True), ((1 << 14) + 16, False)])
+def test_the_private_part_of_openssh(tmp_path: Path, size: int, asks: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """What is larger than any RSA key is not even asked a pass phrase for, nor what takes too many rounds."""
+    pytest.importorskip("bcrypt")
+    blob = string(b"ssh-rsa", b"\1\0\1", N)
+    asked = Asked()
+    said = refused(lambda: opened(tmp_path, openssh_file(blob, bytes(size), 1), asked))
+    assert (said, asked.times) == (("wrong pass phrase", 1) if asks else ("a broken key in OpenSSH's format", 0))
+    said = refused(lambda: opened(tmp_path, openssh_file(blob, bytes(size - 16), 1001), asked))
+    assert "more than 1000 rounds of bcrypt" in said
+    times = asked.times
+    assert refused(lambda: opened(tmp_path, openssh_file(blob, b""), asked)) == "a broken key in OpenSSH's format"
+    assert asked.times == times  # what is not encrypted needs none

@@ -142,6 +142,17 @@ def test_list_in_its_own_word(text: str) -> None:
         (merge.TOOL, ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals cannot be used together"),
         (verify.TOOL, ["--need", "0", "f.json"], "--need: not a number from 1 to 8"),
         (verify.TOOL, ["-p"], "-p"),
+        *((login.TOOL, [f"--host={host}"], "--host: expected [USER@]HOST") for host in ("", "-x", "a b", "a\tb")),
+        *(
+            (login.TOOL, [f"--timeout={seconds}"], "--timeout: expected a number of seconds from 1 to 99999")
+            for seconds in ("", "0", "-1", "1.5", "x", "\u0662", "100000")
+        ),
+        *(
+            (login.TOOL, [f"--cluster-id={name}"], "--cluster-id: a cluster ID has only letters, digits and hyphens")
+            for name in ("", "-a", "a_b", "a b", "\u00e4")
+        ),
+        (login.TOOL, ["--cli", " "], "--cli: the command is empty"),
+        (login.TOOL, ["--cli", "a 'b"], "--cli: no closing quotation"),
     ],
 )
 def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
@@ -149,6 +160,18 @@ def test_usage_error(tool: Tool, argv: list[str], said: str) -> None:
     with pytest.raises(ToktoolsError, match=re.escape(said)) as caught:
         tool.command_line.parse(argv)
     assert (caught.value.status, caught.value.hint) == (2, f"try '{tool.name} --help'")
+
+
+def test_where_a_login_goes() -> None:
+    """A command is split as a shell does; a host, a cluster and a number of seconds are taken as they are."""
+    user = ["--username", "a", "--role", "admin"]
+    plain = login.TOOL.command_line.parse(user)
+    assert (plain.cli, plain.ssh, plain.timeout) == (["/opt/cloudhsm/bin/cloudhsm-cli"], ["ssh"], 60.0)
+    more = ["--cli", "a 'b c'", "--ssh", "ssh -4", "-H", "u@h", "--cluster-id", "cluster-1a", "--timeout"]
+    given = login.TOOL.command_line.parse([*user, *more, "1"])
+    assert (given.cli, given.ssh, given.H) == (["a", "b c"], ["ssh", "-4"], "u@h")
+    assert (given.cluster_id, given.timeout) == ("cluster-1a", 1.0)
+    assert login.TOOL.command_line.parse([*user, *more, "99999"]).timeout == 99999
 
 
 def test_a_filter_has_no_operand() -> None:

@@ -130,7 +130,7 @@ def _from_environment(variable: str, place: str) -> bytes:
 
 def _from_file(path: str, place: str) -> bytes:
     with files.trouble_at(f"{place}: {files.display(path)}"):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY)
         try:
             return _first_line(fd, place)
         finally:
@@ -141,7 +141,7 @@ def _find_file(path: str, place: str) -> None:
     with files.trouble_at(f"{place}: {files.display(path)}"):
         if stat.S_ISFIFO(os.stat(path).st_mode):
             return  # to open it would spoil it
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY)
         try:
             os.read(fd, 0)  # which a folder refuses
         finally:

@@ -291,7 +291,7 @@ def _raw(modes: Modes) -> None:
 
 
 def _open(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    return os.open(path, os.O_RDWR | os.O_NOCTTY)
 
 
 def _read(fd: int) -> bytes | None:

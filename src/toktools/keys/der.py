@@ -19,10 +19,7 @@ _DEEPEST = 24
 def values(content: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield the tag and the content of each value that stands in a text, up to the first that is none (X.690)."""
     view, at = memoryview(content), 0
-    while at < len(view):
-        place = _place(view, at, _DEEPEST)
-        if place is None:
-            return
+    while place := _place(view, at, _DEEPEST):
         start, end, at_next = place
         yield view[at], view[start:end]
         at = at_next

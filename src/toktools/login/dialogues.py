@@ -135,7 +135,7 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
     if tokens.shape.kind != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
     digests = tokens.digests
-    if not 0 < len(digests) <= _MOST_HSMS:
+    if len(digests) > _MOST_HSMS:
         raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MOST_HSMS} HSMs")
     if len({*digests}) < len(digests):
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")

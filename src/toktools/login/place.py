@@ -68,7 +68,7 @@ class File:
         self.send()
 
     def _put(self, content: bytes) -> None:
-        fd = os.open(self.local, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.local, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(fd, "wb") as file:
             file.write(content)
 

@@ -23,7 +23,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST = 256
 """Characters of a sequence that is still waited for."""
 _TAB = 8
-_MAX_COUNT = 10_000
+_MAX_DIGITS = 7
+"""Of a number in a sequence: a longer one is none."""
 _MOST_ANSWERS = 256
 """Bytes of answers to one piece of output: who asks for more does not read them."""
 
@@ -229,7 +230,7 @@ class Screen:
         if arguments[:1] in {"<", "=", ">", "?"}:
             self._private(arguments, final)
             return
-        numbers = [min(int(part or 0), _MAX_COUNT) if len(part) < len("10000000") else 0 for part in _split(arguments)]
+        numbers = [int(part or 0) if len(part) <= _MAX_DIGITS else 0 for part in _split(arguments)]
         first, second = (*numbers, 0, 0)[:2]
         count = max(1, first)
         row, column = self.row, self.column

@@ -102,7 +102,7 @@ class State:
         """Yield the file in a transaction, alone in it; without COMMIT at the end, nothing has happened."""
         with files.trouble_at(self.name):
             # SQLite would make it too, but open to others.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
