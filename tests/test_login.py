@@ -580,8 +580,14 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
         ([*USER, "--no-mfa", "--base64", "--", "x"], "-b cannot be used with --no-mfa\n"),
         ([*USER, "--no-mfa", "--passin", "env:X", "--", "x"], "--passin cannot be used with --no-mfa\n"),
         ([*USER, "-k", "k", "--bogus", "--", "x"], "--bogus"),
-        (["-u", "officer1", "-k", "k", "--", "x"], "option -u not recognized\ntok-login: hint: --username?\n"),
-        (["--username", "officer1", "-R", "admin", "-k", "k"], "option -R not recognized\ntok-login: hint: --role?\n"),
+        (
+            ["-u", "officer1", "-k", "k", "--", "x"],
+            "option -u not recognized\ntok-login: hint: did you mean --username?\n",
+        ),
+        (
+            ["--username", "officer1", "-R", "admin", "-k", "k"],
+            "option -R not recognized\ntok-login: hint: did you mean --role?\n",
+        ),
         (["--username", "o r", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a" * 32, "--role", "admin", "-k", "k", "--", "x"], "--username: "),
         (["--username", "a;b", "--role", "admin", "-k", "k", "--", "x"], "--username: "),

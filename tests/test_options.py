@@ -184,17 +184,17 @@ def test_a_filter_has_no_operand() -> None:
 @pytest.mark.parametrize(
     ("tool", "argv", "hint"),
     [
-        (sign.TOOL, ["--kye", "officer1.key"], "--key?"),
-        (sign.TOOL, ["--passn=env:VAR"], "--passin?"),
-        (sign.TOOL, ["--verion"], "--version?"),
-        (sign.TOOL, ["-version"], "--version?"),
-        (merge.TOOL, ["--inplace"], "--in-place?"),
-        (merge.TOOL, ["--publickey=officer1.pub"], "--public-key?"),
-        (merge.TOOL, ["--verify_key", "officer1.pub"], "--verify-key?"),
-        (login.TOOL, ["--clusterid", "1"], "--cluster-id?"),
-        (login.TOOL, ["--c", "1"], "--cli or --cluster-id?"),
-        (login.TOOL, ["--pass", "env:VAR"], "--passin or --password?"),
-        (rehearse.TOOL, ["--hms", "2"], "--hsms?"),
+        (sign.TOOL, ["--kye", "officer1.key"], "did you mean --key?"),
+        (sign.TOOL, ["--passn=env:VAR"], "did you mean --passin?"),
+        (sign.TOOL, ["--verion"], "did you mean --version?"),
+        (sign.TOOL, ["-version"], "did you mean --version?"),
+        (merge.TOOL, ["--inplace"], "did you mean --in-place?"),
+        (merge.TOOL, ["--publickey=officer1.pub"], "did you mean --public-key?"),
+        (merge.TOOL, ["--verify_key", "officer1.pub"], "did you mean --verify-key?"),
+        (login.TOOL, ["--clusterid", "1"], "did you mean --cluster-id?"),
+        (login.TOOL, ["--c", "1"], "did you mean --cli or --cluster-id?"),
+        (login.TOOL, ["--pass", "env:VAR"], "did you mean --passin or --password?"),
+        (rehearse.TOOL, ["--hms", "2"], "did you mean --hsms?"),
     ],
 )
 def test_nearest_option(tool: Tool, argv: list[str], hint: str) -> None:
@@ -387,10 +387,10 @@ def test_one_long_flag_is_the_nearest() -> None:
     line = CommandLine("x", "X.", "x", Option("--alpha-one", "", "a"), Option("--alpha-two", "", "a"))
     with pytest.raises(ToktoolsError, match=r"^option --alpha-onx not recognized$") as raised:
         line.parse(["--alpha-onx"])
-    assert raised.value.hint == "--alpha-one?"
+    assert raised.value.hint == "did you mean --alpha-one?"
     with pytest.raises(ToktoolsError, match=r"^option -a not recognized$") as raised:
         line.parse(["-a"])
-    assert raised.value.hint == "--alpha-one or --alpha-two?"
+    assert raised.value.hint == "did you mean --alpha-one or --alpha-two?"
 
 
 def test_a_word_that_begins_two_flags() -> None:
@@ -398,4 +398,4 @@ def test_a_word_that_begins_two_flags() -> None:
     line = CommandLine("x", "X.", "x", Option("--alpha-one", "", "a"), Option("--alpha-two", "", "a"))
     with pytest.raises(ToktoolsError, match=r"^option --alpha not a unique prefix$") as raised:
         line.parse(["--alpha"])
-    assert raised.value.hint == "--alpha-one or --alpha-two?"
+    assert raised.value.hint == "did you mean --alpha-one or --alpha-two?"

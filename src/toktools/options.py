@@ -238,7 +238,7 @@ def _argument(flag: str, option: Option, words: Iterator[str]) -> str:
 
 
 def _wrong(flag: str, reason: str, meant: Sequence[str] = ()) -> ToktoolsError:
-    hint = f"{' or '.join(meant)}?" if meant else ""
+    hint = f"did you mean {' or '.join(meant)}?" if meant else ""
     return ToktoolsError(f"option {shown(_before_argument(flag))} {reason}", hint)
 
 
