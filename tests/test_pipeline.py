@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from queue import Empty
 
 import pytest
+from conftest import wait_until
 
 from toktools import files, pipeline, records
 from toktools.errors import ToktoolsError
@@ -130,6 +131,35 @@ def test_after_an_error(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) -> No
     feed(monkeypatch, [digests(1, 40)])
     with pytest.raises(ToktoolsError, match=r"^standard input: line 5: no 5$"):
         pipeline.sign_stream(sign, 8)
+    assert b"".join(out).count(b"\n") == 4
+
+
+def test_no_line_is_begun_after_one_that_failed(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) -> None:
+    """Not even one that stands before another that fails later."""
+    begun: dict[int, threading.Thread] = {}
+
+    def has_ended(number: int) -> bool:
+        return number in begun and not begun[number].is_alive()
+
+    def sign(digest: bytes) -> bytes:
+        number = number_of(digest)
+        begun[number] = threading.current_thread()
+        # The second group is at its first line until line 5 of the first has failed, and then line 40 of the third.
+        if number == 5:
+            wait_until(lambda: {17, 40} <= begun.keys())
+            raise ToktoolsError("no")
+        if number == 40:
+            wait_until(lambda: has_ended(5))
+            raise ToktoolsError("no")
+        if number == 17:
+            wait_until(lambda: has_ended(40))
+        return digest * 8
+
+    feed(monkeypatch, [digests(1, 96)])
+    with pytest.raises(ToktoolsError, match=r"^standard input: line 5: no$"):
+        pipeline.sign_stream(sign, 3, quick=True)
+    begun[17].join(20)
+    assert sorted(begun) == [*range(1, 6), 17, *range(33, 41)]
     assert b"".join(out).count(b"\n") == 4
 
 

@@ -115,6 +115,14 @@ def test_the_owner_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(here)
 
 
+def test_an_owner_that_is_right_is_not_set(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without owners would refuse even that."""
+    (here / "f").write_bytes(b"old")
+    monkeypatch.setattr(os, "fchown", fail(errno.EPERM))
+    replacing.replace({"f": b"new"})
+    assert (here / "f").read_bytes() == b"new"
+
+
 def test_links_are_followed(here: Path) -> None:
     """The file that a chain of links leads to is replaced, or made; the links stay."""
     (here / "d").mkdir()
@@ -272,6 +280,20 @@ def test_it_changes_while_it_is_found(here: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(replacing, "_Place", slow)
     refused(f"f: {CHANGED}", {"f": b"new"})
+    assert (here / "f").read_bytes() == b"theirs"
+
+
+def test_it_is_replaced_before_it_is_locked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever had the lock may have put a new file there, though the one that is open is as it was seen."""
+    (here / "f").write_bytes(b"old")
+    seen = files.read("f", 100)
+
+    def lock(_fd: int) -> None:
+        (here / "other").write_bytes(b"theirs")
+        (here / "other").rename(here / "f")
+
+    monkeypatch.setattr(replacing, "_lock", lock)
+    refused(f"f: {CHANGED}", {"f": b"new"}, seen=seen)
     assert (here / "f").read_bytes() == b"theirs"
 
 

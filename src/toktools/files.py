@@ -78,7 +78,7 @@ def read(path: str | None, limit: int) -> Snapshot:
 
 def chunks(fd: int, limit: int) -> Iterator[bytes]:
     """Yield what a descriptor gives, as soon as it gives it, up to limit bytes."""
-    while limit and (chunk := os.read(fd, min(_CHUNK, limit))):
+    while chunk := os.read(fd, min(_CHUNK, limit)):
         limit -= len(chunk)
         yield chunk
 

@@ -269,7 +269,7 @@ class _Staged:
     def sync_folder(self) -> None:
         with trouble_at(f"{self.name}: written, but perhaps not yet on the disk"):
             try:
-                fd = self.place.open(".", os.O_RDONLY | os.O_DIRECTORY)
+                fd = self.place.open(".", os.O_RDONLY)
             except PermissionError:
                 return  # a folder may be writable but not readable; the file itself is on the disk
             try:
