@@ -17,6 +17,8 @@ SAMPLE = 0
 # Twice as many workers as cores, since many tests wait for something.
 QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files house inspect kernel keyring options \
     pipeline records screen several signatures stdin tokenfile)
+# pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
+test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
 NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
 

@@ -84,6 +84,12 @@ class Shell:
         """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
         return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
 
+    @property
+    def warm(self) -> dict[str, str]:
+        """The environment of a script whose commands are forks too, which get no signal that the script gets."""
+        env = self.env
+        return {**env, "PATH": f"{warm.doors(self.bin, env)}{env['PATH']}"}
+
     def start(
         self, *command: str | Path, terminal: str = "", fresh: bool = False, **more: Any
     ) -> subprocess.Popen[bytes]:

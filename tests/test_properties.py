@@ -23,8 +23,8 @@ from toktools import encoding, passphrases, records, tokenfile
 from toktools.commands import extract, inspect, merge, sign, verify
 from toktools.errors import ToktoolsError
 
-quick = settings(max_examples=100, deadline=None)
-thorough = settings(max_examples=250, deadline=None)
+quick = settings(max_examples=50, deadline=None)
+thorough = settings(max_examples=120, deadline=None)
 
 Main = Callable[[Sequence[str]], int]
 

@@ -3,33 +3,44 @@
 What a command does is the same in a fork as in a Python of its own: it has its own arguments, environment, folder and
 descriptors, its door plate is run from the first line on, and it is a child of the test's. Only its start is not:
 nothing has to be loaded, which is nine tenths of the time that most commands take.
+
+A shell script that has doors() on its path has its commands forked too. They are no children of the script's: each
+has a door that waits for it, and a signal to the script's group does not reach them.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
+import fcntl
 import gc
 import json
+import marshal
 import os
 import platform
 import runpy
+import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from importlib import import_module
+from pathlib import Path
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 _NUMBER = struct.Struct("i")
 _CLONE_PARENT = 0x8000
+_ABOVE = 100  # all descriptors that the server has are below
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine()) if sys.platform == "linux" else None
+_NOTICED = ("PYTHON", "LC_", "LANG", "LD_", "COVERAGE_", "OPENSSL_", "TZ")
 _OPTIONS = {"cwd", "env", "stdin", "stdout", "stderr", "umask", "start_new_session", "terminal", "bufsize"}
 
 
@@ -41,13 +52,27 @@ def start(
     if (
         _SYS_CLONE is None
         or "COVERAGE_PROCESS_START" in env
-        or not (place == str(folder) or (not place and options["env"]["PATH"].startswith(f"{folder}{os.pathsep}")))
+        or not (place == str(folder) or (not place and _leads(options["env"]["PATH"], folder)))
         or not (name.startswith("tok-") or (name == "python" and words[1] == "-c"))
         or not options.keys() <= _OPTIONS
         or _read_at_the_start(options["env"]) != _read_at_the_start(env)
     ):
         return None
     return _Started(_of(folder, env), [str(folder / name), *words[1:]], **options)
+
+
+def _leads(path: str, folder: Path) -> bool:
+    """Say whether a path begins with an installation, or with the doors to it."""
+    places = path.split(os.pathsep)
+    warm = _WARM.get(folder)
+    return str(folder) in places[: 2 if warm and places[0] == str(warm.doors) else 1]
+
+
+def doors(folder: Path, env: Mapping[str, str]) -> str:
+    """Return what goes before a path so that a script's commands are forks: nothing, where that cannot be."""
+    if _SYS_CLONE is None or "COVERAGE_PROCESS_START" in env:
+        return ""
+    return f"{_of(folder, env).doors}{os.pathsep}"
 
 
 def _of(folder: Path, env: Mapping[str, str]) -> _Warm:
@@ -72,13 +97,25 @@ class _Warm:
     """A Python that forks, for the commands of an installation."""
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        # A socket's name must be short, and pytest's folders have long names.
+        self.doors = Path(tempfile.mkdtemp(prefix="warm-"))
+        first = {os.fsencode(name): os.fsencode(text) for name, text in _read_at_the_start(env).items()}
+        noticed = tuple(map(os.fsencode, _NOTICED))
+        (self.doors / "how").write_bytes(marshal.dumps((os.fsencode(folder), first, noticed)))
+        door = f"#!{Path(sys.executable).resolve()} -IS\n{Path(__file__).with_name('warm_door.py').read_text()}"
+        for command in folder.glob("tok-*"):
+            (self.doors / command.name).write_text(door)
+            (self.doors / command.name).chmod(0o755)
         self._socket, theirs = socket.socketpair()
-        with theirs:
+        with theirs, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.doors / "socket"))
+            listener.listen(100)
+            fds = [theirs.fileno(), listener.fileno()]
             self._server = subprocess.Popen(
-                [folder / "python", __file__, str(theirs.fileno())],
+                [folder / "python", __file__, folder, *map(str, fds)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=fds,
                 env=dict(env),
             )
 
@@ -101,6 +138,7 @@ class _Warm:
         self._socket.sendall(_NUMBER.pack(0))
         self._socket.close()
         self._server.wait(120)
+        shutil.rmtree(self.doors)
 
 
 _WARM: dict[Path, _Warm] = {}
@@ -125,8 +163,7 @@ class _Started(subprocess.Popen[bytes]):
 
 def _read_at_the_start(env: Mapping[str, str]) -> dict[str, str]:
     """What of an environment only a Python that starts takes notice of."""
-    first = ("PYTHON", "LC_", "LANG", "LD_", "COVERAGE_", "OPENSSL_", "TZ")
-    return {name: text for name, text in env.items() if name.startswith(first)}
+    return {name: text for name, text in env.items() if name.startswith(_NOTICED)}
 
 
 def _load() -> None:
@@ -154,17 +191,68 @@ def _fork_for_the_parent() -> int:
     return number
 
 
-def _serve(connection: socket.socket) -> None:
-    """Fork a command for each request, until there is an empty one."""
-    while True:
-        head, passed, _, _ = connection.recvmsg(_NUMBER.size, socket.CMSG_LEN(3 * _NUMBER.size))
-        length = _NUMBER.unpack(head)[0] if head else 0
-        if not length:
+class _Server:
+    """Forks a command for each request: those of the tests, and those of the doors, for whom it waits as well."""
+
+    def __init__(self, folder: str, tests: socket.socket, listener: socket.socket) -> None:
+        self._folder, self._tests, self._listener = folder, tests, listener
+        self._waiting: dict[int, socket.socket] = {}
+
+    def serve(self) -> None:
+        """Serve until the tests send an empty request."""
+        ended, end = os.pipe()
+        os.set_blocking(end, False)
+        signal.set_wakeup_fd(end)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            wanted: list[Any] = [self._tests, self._listener, ended]
+            ready, _, _ = select.select(wanted, [], [])
+            if ended in ready:
+                os.read(ended, 1000)
+                self._reap()
+            if self._listener in ready:
+                self._open(self._listener.accept()[0])
+            if self._tests in ready and not self._answer():
+                return
+
+    def _reap(self) -> None:
+        """Tell each door whose command has ended."""
+        while self._waiting:
+            number, status = os.waitpid(-1, os.WNOHANG)
+            if not number:
+                return
+            with self._waiting.pop(number) as door, contextlib.suppress(ConnectionError):
+                door.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+    def _open(self, door: socket.socket) -> None:
+        """Fork what a door stands for."""
+        content, descriptors = _received(door)
+        if not content:  # it was killed first
+            door.close()
             return
-        content = connection.recv(length, socket.MSG_WAITALL)
-        descriptors = array.array("i")
-        for _, _, packed in passed:
-            descriptors.frombytes(packed)
+        words, env, cwd, umask, numbers = marshal.loads(content)
+        words[0] = os.path.join(self._folder, os.path.basename(words[0]))
+        number = os.fork()
+        if not number:
+            self._become(
+                descriptors,
+                {
+                    "words": words,
+                    "env": {os.fsdecode(name): os.fsdecode(text) for name, text in env.items()},
+                    "cwd": cwd,
+                    "umask": umask,
+                    "numbers": numbers,
+                },
+            )
+        self._waiting[number] = door
+        for fd in descriptors:
+            os.close(fd)
+
+    def _answer(self) -> bool:
+        """Do what a test wants; return whether there was anything."""
+        content, descriptors = _received(self._tests)
+        if not content:
+            return False
         what = json.loads(content)
         number = 0
         for name in what.get("load", ()):
@@ -172,10 +260,27 @@ def _serve(connection: socket.socket) -> None:
         if "words" in what:
             number = _fork_for_the_parent()
             if not number:
-                _become(descriptors, what)
+                self._become(descriptors, what)
         for fd in descriptors:
             os.close(fd)
-        connection.sendall(_NUMBER.pack(number))
+        self._tests.sendall(_NUMBER.pack(number))
+        return True
+
+    def _become(self, descriptors: Sequence[int], what: dict[str, Any]) -> NoReturn:
+        """Be a command, which knows nothing of this."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _become(descriptors, what)
+
+
+def _received(connection: socket.socket) -> tuple[bytes, Sequence[int]]:
+    """Receive a request, and the descriptors with it."""
+    head, passed, _, _ = connection.recvmsg(_NUMBER.size, socket.CMSG_LEN(10 * _NUMBER.size))
+    length = _NUMBER.unpack(head)[0] if head else 0
+    descriptors = array.array("i")
+    for _, _, packed in passed:
+        descriptors.frombytes(packed)
+    return connection.recv(length, socket.MSG_WAITALL) if length else b"", descriptors
 
 
 def _become(descriptors: Sequence[int], how: dict[str, Any]) -> NoReturn:
@@ -189,9 +294,11 @@ def _become(descriptors: Sequence[int], how: dict[str, Any]) -> NoReturn:
         if "umask" in how:
             os.umask(how["umask"])
         os.chdir(how["cwd"])
-        for number, fd in enumerate(descriptors):
+        above = [fcntl.fcntl(fd, fcntl.F_DUPFD, _ABOVE) for fd in descriptors]
+        os.closerange(0, _ABOVE)
+        for number, fd in zip(how.get("numbers", (0, 1, 2)), above):
             os.dup2(fd, number)
-        os.closerange(3, max(descriptors) + 1)
+        os.closerange(_ABOVE, above[-1] + 1)
         os.environ.clear()
         os.environ.update(how["env"])
         if os.path.basename(words[0]) == "python":
@@ -214,5 +321,4 @@ def _become(descriptors: Sequence[int], how: dict[str, Any]) -> NoReturn:
 
 if __name__ == "__main__":
     _load()
-    with socket.socket(fileno=int(sys.argv[1])) as _connection:
-        _serve(_connection)
+    _Server(sys.argv[1], *(socket.socket(fileno=int(fd)) for fd in sys.argv[2:])).serve()
