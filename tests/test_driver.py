@@ -191,14 +191,21 @@ def test_an_end_while_a_person_is_asked(start: Callable[..., Started]) -> None:
     before = signal.getsignal(signal.SIGCHLD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
+    tidied: list[int] = []
+
     def ask() -> int:
         signal.raise_signal(signal.SIGCHLD)
         started.program.steps[:] = [ENDS]
-        signal.raise_signal(signal.SIGCHLD)
+        try:
+            signal.raise_signal(signal.SIGCHLD)
+        finally:
+            signal.raise_signal(signal.SIGCHLD)  # once is enough
+            tidied.append(1)
         return 1
 
     started.cli.watch(0.1)
     assert refused(lambda: started.cli.meanwhile(ask)).message == "cli: it ended (exit status 0); it shows: a"
+    assert tidied == [1]
     assert (signal.getsignal(signal.SIGCHLD), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == (before, mask)
 
 
