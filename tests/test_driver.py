@@ -423,9 +423,10 @@ def test_a_prompt_that_is_covered(start: Callable[..., Started]) -> None:
 def test_to_hand_over(start: Callable[..., Started]) -> None:
     """The program's own status is returned; a signal that ended it is told."""
     started = start()
-    started.program.status = 3
-    assert started.cli.hand_over() == 3
-    assert started.program.typed == [b"connected"]
+    for status in (0, 1, 3):
+        started.program.status = status
+        assert started.cli.hand_over() == status
+    assert started.program.typed == [b"connected"] * 3
     started.program.status = -9
     assert refused(started.cli.hand_over).message == "cli: killed by signal 9 (Killed)"
 
