@@ -55,7 +55,8 @@ def test_who_does_not_sign(given: dict[str, Any], said: str, hint: str) -> None:
 def test_who_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key of -k, with its pass phrase, or a command whose public key is known."""
     monkeypatch.setattr(keys, "open_signer", lambda *words: words)
-    assert session.signer(options(k="k", passin=len), TOOL) == ("k", len, print)
+    opened: Any = session.signer(options(k="k", passin=len), TOOL)
+    assert opened == ("k", len, print)
     for base64 in (False, True):
         command = session.signer(options(signer=["s"], p=PUB, b=base64), TOOL)
         assert isinstance(command, Command)
@@ -108,7 +109,7 @@ def test_a_cli_that_is_started(
 
     def work() -> None:
         with session.started(options(H=host, cluster_id=cluster), signers, TOOL) as (cli, user, where):
-            assert (type(cli), type(where)) == (Cli, Part)
+            assert [type(part) for part in (cli, where)] == [Cli, Part]
             assert (user.name, user.role, user.password()) == ("a", "admin", b"password")
             cli.step("work", "work")  # type: ignore[attr-defined]
 
