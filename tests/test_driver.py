@@ -426,7 +426,7 @@ def test_a_prompt_that_is_covered(start: Callable[..., Started]) -> None:
 def test_a_line_behind_a_question(start: Callable[..., Started]) -> None:
     """A log may go on while a person thinks: the question counts still, as long as what is typed is hidden."""
     for mode, well in ((no_echo, True), (echo, False)):
-        started = start(PASSWORD, 1.0, "\r\na log\r\n", mode)
+        started = start(PASSWORD, 1.0, mode, "\r\na log\r\n")
         started.cli.wait_for(PASSWORD)
         started.cli.watch(0.5)
         started.cli.watch(0.6)
