@@ -244,7 +244,7 @@ def test_orphans_are_reaped() -> None:
 def test_who_descends_from_this_process(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Children and their children, but for those that are over, even between two looks."""
     listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: [*listdir(path), *["99999999"] * (path == "/proc")])
+    monkeypatch.setattr(os, "listdir", lambda path: [*["99999999"] * (path == "/proc"), *listdir(path)])
     before = command._descendants()  # noqa: SLF001 - what stop() goes by
     with subprocess.Popen(["sh", "-c", "sleep 600 & echo > ready; wait"], stdin=subprocess.PIPE) as child:
         wait_until((here / "ready").exists)

@@ -574,6 +574,13 @@ def test_what_openssh_says_of_a_key(parts: tuple[bytes, ...], said: str) -> None
         assert refused(lambda content=content: public.parse(content, "k")).startswith(said)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("comment", [b"", b" a", b"\tab", b" officer 1@host\n"])
+def test_the_comment_of_a_line_of_openssh(comment: bytes) -> None:
+    """Whatever it is, it is not of the key."""
+    key = public.parse(PUBLIC["openssh"] + comment, "k")
+    assert key.public_numbers() == KEY.public_key().public_numbers()
+
+
 @pytest.mark.parametrize("cut", [b"ssh-rsa", b"ssh-rsa AAA", b"ssh-rsa AAAAB3NzaC1yc2E="])
 def test_a_line_of_openssh_that_is_cut_short(cut: bytes) -> None:
     """It is a broken key; with another's end it is none."""

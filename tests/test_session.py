@@ -109,7 +109,7 @@ def test_a_cli_that_is_started(
 
     def work() -> None:
         with session.started(options(H=host, cluster_id=cluster), signers, TOOL) as (cli, user, where):
-            assert [type(part) for part in (cli, where)] == [Cli, Part]
+            assert [type(part).__name__ for part in (cli, where)] == ["Cli", "Part"]
             assert (user.name, user.role, user.password()) == ("a", "admin", b"password")
             cli.step("work", "work")  # type: ignore[attr-defined]
 
