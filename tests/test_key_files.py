@@ -600,3 +600,13 @@ def test_the_private_part_of_openssh(tmp_path: Path, size: int, asks: bool) -> N
     times = asked.times
     assert refused(lambda: opened(tmp_path, openssh_file(blob, b""), asked)) == "a broken key in OpenSSH's format"
     assert asked.times == times  # what is not encrypted needs none
+
+
+def test_openssh_and_bcrypt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an encrypted key needs that package, and nobody is asked for a pass phrase in vain."""
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    asked = Asked()
+    assert len(opened(tmp_path, PLAIN["openssh"], asked).sign(DIGEST)) == 256
+    content = openssh_file(string(b"ssh-rsa", b"\1\0\1", N), bytes(1024), 1)
+    assert "needs the package bcrypt" in refused(lambda: opened(tmp_path, content, asked))
+    assert asked.times == 0
