@@ -477,14 +477,17 @@ def test_an_editor_that_begins_late(start: Callable[..., Started]) -> None:
     started.cli.wait_for(READY)
     started.cli.type(b"a")
     assert started.program.typed_in == [(False, False)]
-    started = start(echo, READY, TYPED, f"a\r\n{GOOD}\r\n{READY}", 0.07, edits)
-    started.cli.wait_for(READY)
-    before = started.program.now
-    started.cli.type(b"a")
-    assert started.program.now - before == pytest.approx(0.05, abs=0.01)
-    started.cli.answer()
-    started.cli.type(b"b")
-    assert started.program.typed_in == [(True, True)] * 2
+    for mode, modes in ((echo, (True, True)), (no_echo, (True, False))):
+        started = start(mode, READY, TYPED, f"a\r\n{GOOD}\r\n{READY}", 0.07, edits)
+        started.cli.wait_for(READY)
+        before = started.program.now
+        started.cli.type(b"a")
+        assert started.program.now - before == pytest.approx(0.05, abs=0.01)
+        started.cli.answer()
+        before = started.program.now
+        started.cli.type(b"b")
+        assert started.program.now == before
+        assert started.program.typed_in == [modes] * 2
 
 
 def test_an_echo_that_goes_off_after_the_question(start: Callable[..., Started]) -> None:
