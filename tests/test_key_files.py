@@ -583,8 +583,11 @@ def test_the_comment_of_a_line_of_openssh(comment: bytes) -> None:
 
 @pytest.mark.parametrize("cut", [b"ssh-rsa", b"ssh-rsa AAA", b"ssh-rsa AAAAB3NzaC1yc2E="])
 def test_a_line_of_openssh_that_is_cut_short(cut: bytes) -> None:
-    """It is a broken key; with another's end it is none."""
-    assert refused(lambda: public.parse(cut, "k")) == "a broken key in OpenSSH's format"
+    """It is a broken key, and so is a private one whose strings end too early."""
+    content = encodebytes(b"openssh-key-v1\0" + string(b"none", b"none"))
+    private_key = b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + content + b"-----END OPENSSH PRIVATE KEY-----\n"
+    for text in (cut, private_key):
+        assert refused(lambda text=text: public.parse(text, "k")) == "a broken key in OpenSSH's format"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("size", "asks"), [(1 << 14, True), ((1 << 14) + 16, False)])
