@@ -51,7 +51,7 @@ TESTS = {
     "login/place": "place",
     "login/program": "program",
     "login/screen": "screen_moves screen",
-    "login/session": "options enroll login",
+    "login/session": "options session",
     "mistaken": "mistaken_itself",
     "onscreen": "onscreen",
     "options": "options",

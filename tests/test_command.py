@@ -241,13 +241,16 @@ def test_orphans_are_reaped() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
-def test_who_descends_from_this_process(here: Path) -> None:
-    """Children and their children, but for those that are over."""
+def test_who_descends_from_this_process(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children and their children, but for those that are over, even between two looks."""
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*["99999999"] * (path == "/proc"), *listdir(path)])
     before = command._descendants()  # noqa: SLF001 - what stop() goes by
     with subprocess.Popen(["sh", "-c", "sleep 600 & echo > ready; wait"], stdin=subprocess.PIPE) as child:
         wait_until((here / "ready").exists)
         there = command._descendants() - before  # noqa: SLF001 - the same
         assert child.pid in there
+        assert os.getpid() not in before
         assert len(there) == 2
         for pid in there:
             os.kill(pid, signal.SIGKILL)

@@ -300,13 +300,15 @@ def test_to_leave(word: str) -> None:
     assert cli.seen == ["quit now", "accept {}", "quit", "end"]
 
 
-@pytest.mark.parametrize(("lines", "place"), [(["a"], ""), (["a", "b"], "command 2: ")])
-def test_a_refusal(lines: list[str], place: str) -> None:
+@pytest.mark.parametrize(
+    ("lines", "more", "place"), [(["a"], [], ""), (["a", "b"], [], "command 2: "), (["a"], ["c"], "command 1: ")]
+)
+def test_a_refusal(lines: list[str], more: list[str], place: str) -> None:
     """Of several commands it says which it was; the answer is written nevertheless, and nothing comes after it."""
     cli: Any = Cli(*["{}"] * (len(lines) - 1), "no")
     written: list[bytes] = []
     commands = dialogues.Commands({}, print, compact=False, text=False)
-    error = refused(lambda: commands.run(cli, [*lines, *["c"] * bool(place)], written.append))
+    error = refused(lambda: commands.run(cli, [*lines, *more], written.append))
     assert (error.message, error.status) == (f"{place}refused", 1)
     assert written[-1] == b"no\n"
     assert cli.seen[-2:] == [lines[-1], "accept no"]

@@ -24,6 +24,8 @@ class Program:
         self.steps = list(steps)
         self.now = 0.0
         self.typed: list[bytes] = []
+        self.typed_in: list[tuple[bool, bool]] = []
+        """The modes then."""
         self.heard = 0
         self.modes = (True, False)
         self.flushed = False
@@ -60,6 +62,7 @@ class Program:
 
     def write(self, keys: bytes, _patience: float = 0.0) -> bool:
         self.typed.append(keys)
+        self.typed_in.append(self.modes)
         return self.has_room
 
     def mode(self) -> tuple[bool, bool]:
@@ -191,14 +194,21 @@ def test_an_end_while_a_person_is_asked(start: Callable[..., Started]) -> None:
     before = signal.getsignal(signal.SIGCHLD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
+    tidied: list[int] = []
+
     def ask() -> int:
         signal.raise_signal(signal.SIGCHLD)
         started.program.steps[:] = [ENDS]
-        signal.raise_signal(signal.SIGCHLD)
+        try:
+            signal.raise_signal(signal.SIGCHLD)
+        finally:
+            signal.raise_signal(signal.SIGCHLD)  # once is enough
+            tidied.append(1)
         return 1
 
     started.cli.watch(0.1)
     assert refused(lambda: started.cli.meanwhile(ask)).message == "cli: it ended (exit status 0); it shows: a"
+    assert tidied == [1]
     assert (signal.getsignal(signal.SIGCHLD), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == (before, mask)
 
 
@@ -413,12 +423,89 @@ def test_a_prompt_that_is_covered(start: Callable[..., Started]) -> None:
     refused(lambda: start(f"{READY}\r\n").cli.wait_for(READY))
 
 
+def test_a_line_behind_a_question(start: Callable[..., Started]) -> None:
+    """A log may go on while a person thinks: the question counts still, as long as what is typed is hidden."""
+    for mode, well in ((no_echo, True), (echo, False)):
+        started = start(PASSWORD, 1.0, mode, "\r\na log\r\n")
+        started.cli.wait_for(PASSWORD)
+        started.cli.watch(0.5)
+        started.cli.watch(0.6)
+        if well:
+            before = started.program.now
+            started.cli.wait_for(PASSWORD)
+            assert started.program.now - before < 0.5
+            assert started.said[-1:] == ["a log"]
+        else:
+            refused(lambda started=started: started.cli.wait_for(PASSWORD))  # type: ignore[misc]
+
+
+def test_an_answer_beside_a_hidden_line(start: Callable[..., Started]) -> None:
+    """A CLI may say nothing where a hidden line ends, not even a new line."""
+    started = start("banner\r\n", PASSWORD, TYPED, f"{GOOD}\r\n{READY}")
+    started.cli.wait_for(PASSWORD)
+    started.cli.type_secret(b"secret")
+    assert started.cli.answer() == GOOD.replace("\r", "")
+
+
+def test_what_is_shown_in_a_message(start: Callable[..., Started]) -> None:
+    """All since the last line that was typed, and nothing before it."""
+    started = start("banner\r\n\r\n", edits, READY, TYPED, "do\r\none\r\ntwo")
+    started.cli.wait_for(READY)
+    started.cli.type(b"do")
+    assert refused(started.cli.answer).message.endswith("it shows: one / two")
+
+
+def test_what_is_not_typed_again(start: Callable[..., Started]) -> None:
+    """A line that had an answer, though it was no good one; and what answers a question."""
+    started = start(echo, "banner\r\n", READY, TYPED, "do\r\nnothing\r\n", edits, READY)
+    started.cli.wait_for(READY)
+    started.cli.type(b"do")
+    assert "an answer in JSON was expected" in refused(started.cli.answer).message
+    assert started.program.typed == [b"do\r"]
+    for line in (b"", b"/path"):
+        started = start(prompts.PUBLIC_KEY)
+        started.cli.wait_for(prompts.PUBLIC_KEY)
+        started.cli.type(line)
+        started.program.flushed = True
+        refused(started.cli.answer)
+        assert started.program.typed == [line + b"\r"]
+
+
+def test_an_editor_that_begins_late(start: Callable[..., Started]) -> None:
+    """Before the first command it is waited for a moment; where there is none, not again."""
+    started = start(echo, READY, 0.03, edits)
+    started.cli.wait_for(READY)
+    started.cli.type(b"a")
+    assert started.program.typed_in == [(False, False)]
+    for mode, modes in ((echo, (True, True)), (no_echo, (True, False))):
+        started = start(mode, READY, TYPED, f"a\r\n{GOOD}\r\n{READY}", 0.07, edits)
+        started.cli.wait_for(READY)
+        before = started.program.now
+        started.cli.type(b"a")
+        assert started.program.now - before == pytest.approx(0.05, abs=0.01)
+        started.cli.answer()
+        before = started.program.now
+        started.cli.type(b"b")
+        assert started.program.now == before
+        assert started.program.typed_in == [modes] * 2
+
+
+def test_an_echo_that_goes_off_after_the_question(start: Callable[..., Started]) -> None:
+    """It says that the answer is a secret, whatever the question's words are; where it stays on, it is none."""
+    for step, hidden in ((no_echo, "(the answer)"), (echo, "abcde")):
+        started = asked(start, "Code:", 0.02, step, TYPED, f"\r\n{GOOD}\r\n{READY}")
+        started.program.modes = (True, True)
+        started.cli.answer({"Code": lambda _name, _what: b"abcde"})
+        assert started.cli._hidden("abcde") == hidden  # noqa: SLF001 - what messages go through
+
+
 def test_to_hand_over(start: Callable[..., Started]) -> None:
     """The program's own status is returned; a signal that ended it is told."""
     started = start()
-    started.program.status = 3
-    assert started.cli.hand_over() == 3
-    assert started.program.typed == [b"connected"]
+    for status in (0, 1, 3):
+        started.program.status = status
+        assert started.cli.hand_over() == status
+    assert started.program.typed == [b"connected"] * 3
     started.program.status = -9
     assert refused(started.cli.hand_over).message == "cli: killed by signal 9 (Killed)"
 
@@ -464,6 +551,8 @@ def test_spellings() -> None:
     for spelling in ("a\\\"b'c/\u00e4\\n", "a\\\"b'c/\\u00e4\\n", "a\"b\\'c/\u00e4\\n", "a\\\"b'c\\/\u00e4\\n", secret):
         assert spelling in spellings
     assert spellings == sorted(spellings, key=len, reverse=True)
+    coded = {"\\" * count + code for count in (1, 2) for code in ("u00e9", "xe9")}
+    assert {*driver._spellings("\u00e9")} == {"\u00e9"} | coded  # noqa: SLF001 - the same
     assert driver._spellings("") == []  # noqa: SLF001 - the same
 
 

@@ -574,10 +574,20 @@ def test_what_openssh_says_of_a_key(parts: tuple[bytes, ...], said: str) -> None
         assert refused(lambda content=content: public.parse(content, "k")).startswith(said)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("comment", [b"", b" a", b"\tab", b" officer 1@host\n"])
+def test_the_comment_of_a_line_of_openssh(comment: bytes) -> None:
+    """Whatever it is, it is not of the key."""
+    key = public.parse(PUBLIC["openssh"] + comment, "k")
+    assert key.public_numbers() == KEY.public_key().public_numbers()
+
+
 @pytest.mark.parametrize("cut", [b"ssh-rsa", b"ssh-rsa AAA", b"ssh-rsa AAAAB3NzaC1yc2E="])
 def test_a_line_of_openssh_that_is_cut_short(cut: bytes) -> None:
-    """It is a broken key; with another's end it is none."""
-    assert refused(lambda: public.parse(cut, "k")) == "a broken key in OpenSSH's format"
+    """It is a broken key, and so is a private one whose strings end too early."""
+    content = encodebytes(b"openssh-key-v1\0" + string(b"none", b"none"))
+    private_key = b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + content + b"-----END OPENSSH PRIVATE KEY-----\n"
+    for text in (cut, private_key):
+        assert refused(lambda text=text: public.parse(text, "k")) == "a broken key in OpenSSH's format"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("size", "asks"), [(1 << 14, True), ((1 << 14) + 16, False)])
@@ -593,3 +603,13 @@ def test_the_private_part_of_openssh(tmp_path: Path, size: int, asks: bool) -> N
     times = asked.times
     assert refused(lambda: opened(tmp_path, openssh_file(blob, b""), asked)) == "a broken key in OpenSSH's format"
     assert asked.times == times  # what is not encrypted needs none
+
+
+def test_openssh_and_bcrypt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an encrypted key needs that package, and nobody is asked for a pass phrase in vain."""
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    asked = Asked()
+    assert len(opened(tmp_path, PLAIN["openssh"], asked).sign(DIGEST)) == 256
+    content = openssh_file(string(b"ssh-rsa", b"\1\0\1", N), bytes(1024), 1)
+    assert "needs the package bcrypt" in refused(lambda: opened(tmp_path, content, asked))
+    assert asked.times == 0

@@ -151,6 +151,8 @@ def test_list_in_its_own_word(text: str) -> None:
             (login.TOOL, [f"--cluster-id={name}"], "--cluster-id: a cluster ID has only letters, digits and hyphens")
             for name in ("", "-a", "a_b", "a b", "\u00e4")
         ),
+        (login.TOOL, ["--role", "admin"], "--username U is missing"),
+        (login.TOOL, ["--username", "a"], "--role R is missing"),
         (login.TOOL, ["--cli", " "], "--cli: the command is empty"),
         (login.TOOL, ["--cli", "a 'b"], "--cli: no closing quotation"),
     ],

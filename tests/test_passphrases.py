@@ -94,11 +94,11 @@ def test_what_is_no_secret(tmp_path: Path, content: bytes, said: str) -> None:
 def test_a_descriptor(tmp_path: Path) -> None:
     """Each secret takes its line, and leaves the next to who reads then; one that is not open is refused by number."""
     longest = b"x" * passphrases.MAX_SIZE
-    (tmp_path / "f").write_bytes(b"one\n" + longest + b"\r\ntwo\n" + b"x" * 9999)
+    (tmp_path / "f").write_bytes(b"no\n" + longest + b"\r\ntwo\n" + b"x" * 9999)
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     try:
         passphrases.require(passphrases.source("--passin", f"fd:{fd}"), "k", "pass phrase")
-        assert [fetched(f"fd:{fd}") for _ in range(3)] == [b"one", longest, b"two"]
+        assert [fetched(f"fd:{fd}") for _ in range(3)] == [b"no", longest, b"two"]
         before = os.lseek(fd, 0, os.SEEK_CUR)
         assert refused(f"fd:{fd}")[0] == "k: the pass phrase is longer than 1024 bytes"
         assert os.lseek(fd, 0, os.SEEK_CUR) == before + len(longest) + len("\r\n")

@@ -200,12 +200,16 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, trap: str) -> None:
     there.close()
 
 
-def test_a_connection_that_is_lost(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_lost(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The folder there cannot be removed then, and neither is anybody told twice nor is it waited for long."""
     monkeypatch.setattr(place, "_PATIENCE", 0.2)
     there = reached()
     host("exit 255").close()
+    Path("ssh").write_text("#!/bin/sh\ncase $* in *exit*) echo no such connection >&2 ;; esac\nexit 255\n")
     there.close()
+    assert capfd.readouterr() == ("", "")
     there = reached()
     Path("ssh").write_text("#!/bin/sh\necho $$ > pid\nexec sleep 600\n")
     there.close()

@@ -203,3 +203,11 @@ def test_digest_of_another_size(count: int) -> None:
     """What has not the size of a digest is not signed."""
     with pytest.raises(ToktoolsError, match="the key cannot sign"):
         KeyInMemory(OFFICER).sign(bytes(count))
+
+
+def test_a_wrong_size_for_keys_of_several() -> None:
+    """The shortest that would be right is named."""
+    verifier = signatures.Verifier([LARGER.public_key(), OFFICER.public_key()], DIGESTS)
+    for size in (255, 257, 320):
+        said = f"wrong size: {size} bytes, but an RSA-2048 signature has 256"
+        assert verifier.fault(0, base64.b64encode(bytes([255] * size)).decode()) == said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SIGNED, UNSIGNED
 
-from toktools import tokenfile
+from toktools import files, tokenfile
 from toktools.errors import ToktoolsError
 
 DIGEST = base64.b64encode(bytes(32)).decode()
@@ -483,3 +483,48 @@ def test_what_stands_in_the_place_of_a_signature(signed: str) -> None:
     assert tokens.signed(0) == signed
     tokens.put(0, b"\xff" * 256)
     assert tokens.signed(0) == base64.b64encode(b"\xff" * 256).decode()
+
+
+def test_two_entries_of_one_approver() -> None:
+    """One of them would stay, unseen; with another role, or another name, it is another's."""
+    again = ENTRY.replace("admin2", "ADMIN2")
+    assert refusal(quorum_token(f"[{ENTRY}, {again}]")).message == "approver ADMIN2 has two entries"
+    others = ", ".join((ENTRY, ENTRY.replace("admin2", "admin3"), ENTRY.replace('"admin"', '"crypto-user"')))
+    assert len(tokenfile.parse(quorum_token(f"[{others}]")).approvals) == 3
+
+
+def test_the_largest_file(tmp_path: Path) -> None:
+    """Sixty-four megabytes are read, be they what they may, and no more."""
+    path = tmp_path / "f"
+    path.write_bytes(mfa_file())
+    assert len(tokenfile.read(str(path))[1].digests) == 1
+    for size, said in ((1 << 26, "UTF-16, but plain UTF-8 is needed"), ((1 << 26) + 1, "larger than 67108864 bytes")):
+        with path.open("wb") as file:
+            file.write(b" ")
+            file.truncate(size)
+        with pytest.raises(ToktoolsError) as caught:
+            tokenfile.read(str(path))
+        assert caught.value.message == f"{path}: {said}"
+
+
+@pytest.mark.parametrize(("content", "hinted"), [(b"", True), (b"{", False)])
+def test_why_a_pipe_is_empty(monkeypatch: pytest.MonkeyPatch, content: bytes, hinted: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """Then the command before it wrote nothing; a hint that there is stays."""
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    monkeypatch.setattr(files, "STDIN", reader)
+    with pytest.raises(ToktoolsError) as caught:
+        tokenfile.inspect(None)
+    assert (caught.value.hint == "the command before it wrote nothing") == hinted
+    os.close(reader)
+
+
+def test_a_hint_stays(tmp_path: Path) -> None:
+    """That of the file's own trouble is kept; an empty file that has a name has none."""
+    for content, hint in ((b"\xff\xfe{", "PowerShell redirection"), (b"", "")):
+        (tmp_path / "f").write_bytes(content)
+        with pytest.raises(ToktoolsError) as caught:
+            tokenfile.inspect(str(tmp_path / "f"))
+        assert caught.value.hint.startswith(hint)
+        assert bool(caught.value.hint) == bool(hint)

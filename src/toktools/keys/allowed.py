@@ -79,7 +79,7 @@ def refuse_rounds(name: str, content: bytes | memoryview) -> None:
     """
     for tag, inner in der.nested(content):
         if tag == der.SEQUENCE:
-            parts = list(islice(der.values(inner), 3))
+            parts = list(islice(der.values(inner), 2))
             if len(parts) > 1 and parts[0][0] == der.OBJECT_IDENTIFIER and parts[1][0] == der.SEQUENCE:
                 refuse = _DERIVATIONS.get(bytes(parts[0][1]))
                 if refuse is not None:
