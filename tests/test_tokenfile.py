@@ -208,16 +208,6 @@ def test_powershell(mark: bytes, encoding: str, kind: str) -> None:
     assert "PowerShell" in error.hint
 
 
-def test_the_largest_file(tmp_path: Path) -> None:
-    """A file of 64 MB is read, here to be refused for what is in it, and one with a byte more is not."""
-    path = tmp_path / "f"
-    path.touch()
-    for size, said in ((1 << 26, "UTF-16"), ((1 << 26) + 1, "larger than 67108864 bytes")):
-        os.truncate(path, size)
-        with pytest.raises(ToktoolsError, match=f": {said}"):
-            tokenfile.read(str(path))
-
-
 @pytest.mark.parametrize(
     ("text", "name"),
     [
