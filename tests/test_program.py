@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import wait_until
 
-from toktools import files
+from toktools import files, signals
 from toktools.errors import ToktoolsError
 from toktools.login import program
 from toktools.login.program import Program
@@ -51,7 +51,8 @@ def until(one: Program, text: bytes | None) -> bytes:
 
 def test_its_terminal(start: Callable[[str], Program]) -> None:
     """It has its own, of the size that is wanted, which controls it; no signal is held."""
-    one = start("stty size; echo $$ > /dev/tty; grep SigBlk /proc/$$/status; cat < /proc/$$/stat")
+    with signals.held():
+        one = start("stty size; echo $$ > /dev/tty; grep SigBlk /proc/self/status; cat < /proc/$$/stat")
     size, pid, held, stat = until(one, None).decode().split("\r\n")[:4]
     assert (size, pid) == ("24 1000", stat.split()[0])
     assert stat.split()[5] == pid  # the leader of a session
