@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import wait_until
 
-from toktools import files
+from toktools import files, signals
 from toktools.errors import ToktoolsError
 from toktools.login import program
 from toktools.login.program import Program
@@ -51,7 +51,8 @@ def until(one: Program, text: bytes | None) -> bytes:
 
 def test_its_terminal(start: Callable[[str], Program]) -> None:
     """It has its own, of the size that is wanted, which controls it; no signal is held."""
-    one = start("stty size; echo $$ > /dev/tty; grep SigBlk /proc/$$/status; cat < /proc/$$/stat")
+    with signals.held():
+        one = start("stty size; echo $$ > /dev/tty; grep SigBlk /proc/self/status; cat < /proc/$$/stat")
     size, pid, held, stat = until(one, None).decode().split("\r\n")[:4]
     assert (size, pid) == ("24 1000", stat.split()[0])
     assert stat.split()[5] == pid  # the leader of a session
@@ -69,7 +70,7 @@ def test_what_cannot_be_started() -> None:
 
 def test_to_read(start: Callable[[str], Program]) -> None:
     """What comes is returned, nothing after some silence, and None at the end, though another holds the terminal."""
-    one = start("echo a; read x; (trap '' HUP; sleep 600) & echo $!; exit 3")
+    one = start("echo a; read x; (trap '' HUP; exec sleep 600) & echo $!; exit 3")
     assert until(one, b"a\r\n") == b"a\r\n"
     assert one.read(0.0) == b""
     assert one.read(0.01) == b""
@@ -127,7 +128,7 @@ def test_what_is_thrown_away(start: Callable[[str], Program]) -> None:
 
 @pytest.mark.parametrize(
     ("script", "status"),
-    [("exit 3", 3), ("kill -KILL $$", -9), ("trap '' HUP TERM; while :; do sleep 600; done", -9), ("sleep 600", -1)],
+    [("exit 3", 3), ("kill -KILL $$", -9), ("trap '' HUP TERM; while :; do sleep 0.1; done", -9), ("sleep 600", -1)],
 )
 def test_to_wait(start: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch, script: str, status: int) -> None:
     """For a while; then it is ended, kindly at first."""
