@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import pytest
 import warm
+from rehearsing import enrol
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS_MFA = ROOT / "examples" / "aws-mfa"
@@ -223,6 +224,13 @@ def keys(once: Callable[[str, Callable[[Path], None]], Path], tmp_path_factory: 
     need("openssl")
     # Each worker has a copy of its own: some tests write beside the keys.
     return shutil.copytree(once("keys", _make_keys), tmp_path_factory.mktemp("keys"), dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def enrolled(keys: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A rehearsed cluster with officer1 in it, whose key is pkcs8.pem, to be copied."""
+    folder = once("enrolled", lambda folder: enrol(folder / "state.sqlite", "officer1", keys / "pkcs8.pem"))
+    return folder / "state.sqlite"
 
 
 def _make_keys(folder: Path) -> None:

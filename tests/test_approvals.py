@@ -544,6 +544,23 @@ def test_a_user_who_is_there_with_a_role(quorum: Shell) -> None:
     )
 
 
+def test_a_role_that_comes_later(quorum: Shell) -> None:
+    """Who is there without a role is nobody else than who comes with one: the entry stands once, and has the role."""
+    later = entry(quorum, "admin2")
+    first = {name: text for name, text in later.items() if name != "role"}
+    approved(quorum, "first.token", first)
+    approved(quorum, "later.token", later)
+    done = quorum.run("tok-merge", "-u", "ADMIN2", "-R", "admin", "first.token", "admin2.sig").check(0)
+    assert signatures(done.out) == [later]
+    for copies in (["first.token", "later.token"], ["later.token", "first.token"]):
+        done = quorum.run("tok-merge", "--approvals", "admin.token", *copies).check(0)
+        assert signatures(done.out) == [later]
+    approved(quorum, "other.token", first | {"signature": signature(quorum, "admin3")})
+    for words in (("first.token", "later.token", "other.token"), ("later.token", "other.token")):
+        done = quorum.run("tok-merge", "--approvals", "-o", "out", "admin.token", *words)
+        check_nothing_written(quorum, done, 2, "other.token: approver admin2 has two different entries")
+
+
 def test_a_public_key_that_is_none_of_the_given(quorum: Shell) -> None:
     """The key that is filled in must have signed, and so must one of -p."""
     words = ("--public-key", "admin2.pub", "-n", "1", "authdata.json", "admin2.sig")

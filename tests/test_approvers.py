@@ -178,14 +178,16 @@ def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = quorum(entry("a1"))
     given: Any = owners.Given(["Admin=k", "admin=l", "k", "a-b=c", "="])
     for _ in range(2):
-        assert given.keys(token) == {"admin": ["k", "l"], "": ["k", "a-b=c", "="]}
+        assert given.keys(token, "f") == {"admin": ["k", "l"], "": ["k", "a-b=c", "="]}
     assert read == ["k", "l", "a-b=c", "="]
     login = tokenfile.parse(UNSIGNED.read_bytes())
-    with pytest.raises(ToktoolsError, match=r"^-p admin=k: USER=PUB is for the approvers of a quorum token, and this"):
-        owners.Given(["admin=k"]).keys(login)
+    with pytest.raises(
+        ToktoolsError, match=r"^f: -p admin=k: USER=PUB is for the approvers of a quorum token, which this"
+    ):
+        owners.Given(["admin=k"]).keys(login, "f")
     (tmp_path / "admin=k").touch()
     given = owners.Given(["admin=k", "k", "pub"])
-    assert given.keys(login) == {"": ["admin=k", "k", "pub"]}
+    assert given.keys(login, "f") == {"": ["admin=k", "k", "pub"]}
 
 
 def test_one_key_for_one_approver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from conftest import PASS_PHRASE, Done, wait_until
 from rehearsing import PASSWORD
 from test_front_ends import EDITOR, SWITCHES
 from test_host import LOSE, Host, fake, host
-from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk, enrolled
+from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk
 from test_pkcs11 import Store, store
 
-__all__ = ["desk", "enrolled", "host", "store"]  # fixtures
+__all__ = ["desk", "host", "store"]  # fixtures
 
 OFFICER = ["--username", "officer1", "--role", "admin"]
 ADMIN = ["--username", "admin", "--role", "admin"]
@@ -227,7 +227,9 @@ def test_a_login_that_is_refused(desk: Desk, user: list[str], key: str | None, s
     if key is None:
         hint = "hint: check the password; if the user has a second factor, give its key with --old-key"
     else:
-        hint = "hint: check the password, and that --old-key is the registered key of this user"
+        hint = (
+            "hint: check the password, and that --old-key is the registered key; a user who has none needs no --old-key"
+        )
         more += ["--old-key", str(desk.key.with_name(key))]
     if deregister and not key:
         assert journal(enroll(desk, *more).check(2)) == ["--deregister needs --old-key KEY to log in"]

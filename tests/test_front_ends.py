@@ -13,9 +13,9 @@ from shutil import copy, which
 import pytest
 from conftest import ROOT, lack, need, wait_until
 from rehearsing import PASSWORD
-from test_login import Desk, Seat, answers, desk, enrolled, seat
+from test_login import Desk, Seat, answers, desk, seat
 
-__all__ = ["desk", "enrolled"]  # fixtures
+__all__ = ["desk"]  # fixtures
 
 # A line editor in raw mode, and what a CLI may do around it. {switch} is replaced by a test.
 EDITOR = r"""

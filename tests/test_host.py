@@ -17,12 +17,12 @@ from conftest import ROOT, Done, need, wait_until
 from rehearsing import PASSWORD
 from servers import SSHD, configure_sshd
 from servers import answers as answers_at
-from test_login import USER, Desk, alive, answers, assert_refused, desk, enrolled
+from test_login import USER, Desk, alive, answers, assert_refused, desk
 
 from toktools.errors import ToktoolsError
 from toktools.login import place
 
-__all__ = ["desk", "enrolled"]  # fixtures
+__all__ = ["desk"]  # fixtures
 
 
 class Host:

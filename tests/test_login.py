@@ -23,7 +23,7 @@ from urllib.parse import quote
 import pexpect
 import pytest
 from conftest import PASS_PHRASE, Done, Shell, wait_until
-from rehearsing import PASSWORD, enrol
+from rehearsing import PASSWORD
 from test_pkcs11 import KEY_LABEL, LABEL, PIN, Store, store
 
 from toktools.errors import ToktoolsError
@@ -209,14 +209,6 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-@pytest.fixture(scope="session")
-def enrolled(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A rehearsed cluster with officer1 in it, to be copied."""
-    state = tmp_path_factory.mktemp("enrolled") / "state.sqlite"
-    enrol(state, "officer1", keys / "pkcs8.pem")
-    return state
 
 
 @pytest.fixture

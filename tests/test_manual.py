@@ -12,7 +12,7 @@ from pathlib import Path
 import picture
 import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
-from rehearsing import PASSWORD, enrol
+from rehearsing import PASSWORD
 
 from toktools import completions
 
@@ -45,7 +45,7 @@ def split_output(chunk: str) -> tuple[str, str]:
 
 
 @pytest.fixture
-def desk(shell: Shell, keys: Path) -> Shell:
+def desk(shell: Shell, keys: Path, enrolled: Path) -> Shell:
     """The folder that the pages speak of: AWS's unsigned file, and an officer's key, plain and encrypted."""
     need(*TOOLS)
     shutil.copy(UNSIGNED, shell.cwd / "unsigned-tokens.json")
@@ -65,7 +65,7 @@ def desk(shell: Shell, keys: Path) -> Shell:
         shutil.copy(keys / source, shell.cwd / name)
     shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
     shell.write("password", f"{PASSWORD}\n".encode())
-    enrol(shell.cwd / "rehearsal.sqlite", "officer1", shell.cwd / "officer1.key")
+    shutil.copy(enrolled, shell.cwd / "rehearsal.sqlite")
     signatures = shell.run("tok-sign", "-k", "officer1.key", stdin=shell.run("tok-extract", "f.json").out).out
     shell.run("tok-merge", "-o", "signed-tokens.json", "f.json", stdin=signatures).check(0)
     return shell

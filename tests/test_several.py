@@ -48,6 +48,14 @@ def test_verify(several: Shell, names: str, status: int) -> None:
     )
 
 
+@pytest.mark.parametrize("words", [["tok-extract"], ["tok-inspect"], ["tok-verify", "-p", str(OFFICER1_PUB)]])
+def test_standard_input_twice(several: Shell, words: list[str]) -> None:
+    """Standard input is one file; a second would find nothing there."""
+    done = several.run(*words, "-", "f.json", "-", stdin=UNSIGNED.read_bytes())
+    done.check(2, f"{words[0]}: standard input can be only one of the files\n")
+    assert done.out == b""
+
+
 def test_verify_of_several_kinds(several: Shell) -> None:
     """USER=PUB is an approver's key in a quorum token; a key that cannot be read ends it, and is told once."""
     shutil.copy(QUORUM, several.cwd / "q.token")
@@ -56,6 +64,11 @@ def test_verify_of_several_kinds(several: Shell) -> None:
         2, "a.json: --need is for"
     )
     assert done.out == b"q.token: approvals: FAILED: 0 of 1\n"
+    done = several.run("tok-verify", "-p", "admin=o.pub", "q.token", "a.json").check(2)
+    assert (
+        done.err
+        == "tok-verify: a.json: -p admin=o.pub: USER=PUB is for the approvers of a quorum token, which this is not\n"
+    )
     done = several.run("tok-verify", "-p", "missing.pub", "a.json", "b.json").check(2, "missing.pub: no such file")
     assert (done.out, len(done.err.splitlines())) == (b"", 1)
 

@@ -60,6 +60,8 @@ def combine(token: TokenFile, copy: TokenFile) -> list[int]:
             filled.append(token.approve(approval.entry))
         elif there.signature != approval.signature:
             raise ToktoolsError(f"approver {shown_user(approval.username)} has two different entries")
+        elif there.role is None and approval.role is not None:  # which was forgotten at first
+            filled.append(token.approve(approval.entry))
     return filled
 
 

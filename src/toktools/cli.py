@@ -94,6 +94,7 @@ class Tool:
 
         A file that it refuses is told, and the others follow; the exit status is the worst.
         """
+        files.refuse_stdin_twice(paths)
         every: list[str | None] = [*paths] or [None]
         for path in every:
             if path in {None, "-"}:

@@ -94,7 +94,10 @@ def wrapped_signature(text: bytes) -> bytes:
     text = text.strip()
     if _kind(text):
         raise _not_base64(text)
-    return signature(b"".join(text.split()))
+    lines = text.split()
+    if len(lines) > 1 and _is_several(b"".join(lines)):
+        raise ToktoolsError("several signatures, each wrapped into lines", _UNWRAPPED)
+    return signature(b"".join(lines))
 
 
 def signature_file(content: bytes) -> list[bytes]:

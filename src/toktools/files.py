@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -95,6 +95,12 @@ def is_stdin(status: os.stat_result) -> bool:
     The null device is not: it is empty, whoever reads it.
     """
     return _is_open_as(STDIN, status) and not os.path.samestat(status, os.stat(os.devnull))
+
+
+def refuse_stdin_twice(paths: Sequence[str]) -> None:
+    """Refuse to read standard input, which "-" names, in the place of two files: the second would find nothing."""
+    if paths.count("-") > 1:
+        raise ToktoolsError("standard input can be only one of the files")
 
 
 def refuse_as_stdout(snapshot: Snapshot) -> None:

@@ -66,13 +66,13 @@ def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
     return filled
 
 
-def judges(tokens: TokenFile, arguments: Sequence[str]) -> list[Judge]:
-    """Return who verifies with the keys that -p names: nobody where it names none. Raises ToktoolsError."""
+def judges(tokens: TokenFile, name: str, arguments: Sequence[str]) -> list[Judge]:
+    """Return who verifies the file of a name with the keys of -p: nobody where there are none. Raises ToktoolsError."""
     if not arguments:
         return []
     from toktools.keys import owners
 
-    return [owners.judge(tokens, owners.Given(arguments).keys(tokens))]
+    return [owners.judge(tokens, owners.Given(arguments).keys(tokens, name))]
 
 
 def put_public_key(tokens: TokenFile, path: str) -> Judge:

@@ -148,9 +148,11 @@ class TokenFile:
         self.shape = shape
         self.digests = [_bytes(entry, shape.digest, number, encoding.digest) for number, entry in _numbered(entries)]
         self.approvals = _approvals(document, shape.approvals) if shape.approvals else []
-        self._places_of: dict[tuple[str, str | None], int] = {}
+        self._places_of: dict[str, dict[str | None, int]] = {}
+        """By user and role."""
         for index, approval in enumerate(self.approvals):
-            if self._places_of.setdefault(approval.approver, index) != index:
+            user, role = approval.approver
+            if self._places_of.setdefault(user, {}).setdefault(role, index) != index:
                 raise ToktoolsError(f"approver {shown_user(approval.username)} has two entries")
         self._text = text
         self._document = document
@@ -208,19 +210,30 @@ class TokenFile:
         Returns the index of its place.
         """
         new = Approval(entry)
-        index = self._places_of.setdefault(new.approver, len(self.approvals))
-        if index < len(self.approvals):  # whose name and role stay as they are spelled
-            there = self.approvals[index].entry
-            there.update({name: member for name, member in entry.items() if name not in {"username", "role"}})
-        else:
+        user, role = new.approver
+        index = self._place_of(user, role)
+        if index is None:
+            index = len(self.approvals)
             self.approvals.append(new)
             _approval_list(self._document, self.shape.approvals).append(entry)
+        else:  # whose name and role stay as they are spelled
+            there = self.approvals[index].entry
+            kept = {"username", "role"} & there.keys()
+            there.update({name: member for name, member in entry.items() if name not in kept})
+        self._places_of.setdefault(user, {})[role] = index
         return index
 
     def approval_by(self, approver: tuple[str, str | None]) -> Approval | None:
         """Return the approval of an approver, if there is one."""
-        index = self._places_of.get(approver)
+        index = self._place_of(*approver)
         return None if index is None else self.approvals[index]
+
+    def _place_of(self, user: str, role: str | None) -> int | None:
+        """Return the index of an approver's entry: one without a role is that of the user in whatever role."""
+        places = self._places_of.get(user, {})
+        if role is None:
+            return places.get(None, next(iter(places.values()), None))
+        return places.get(role, places.get(None))
 
     def put_public_key(self, pem: str) -> None:
         """Put the signer's public key in its place."""

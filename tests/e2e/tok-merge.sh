@@ -110,7 +110,7 @@ refuses "no such file or directory" tok-merge -o nowhere/out.json f.json <signat
 refuses "missing.json: no such file or directory" tok-merge missing.json <signatures
 refuses "cannot be used together" tok-merge -i -o never.json f.json <signatures
 refuses "standard input cannot be changed in place" tok-merge -i - signature?.b64 <f.json
-refuses "only one of FILE and SIGNATURE can be standard input" tok-merge - <f.json
+refuses "standard input can be only one of the files" tok-merge - <f.json
 refuses "FILE" tok-merge <signatures
 status=0
 tok-merge f.json <signatures >>f.json 2>err || status=$?

@@ -89,7 +89,7 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
 
 def _hint_of_login(options: SimpleNamespace) -> str:
     if options.old_key:
-        return "check the password, and that --old-key is the registered key of this user"
+        return "check the password, and that --old-key is the registered key; a user who has none needs no --old-key"
     return "check the password; if the user has a second factor, give its key with --old-key"
 
 

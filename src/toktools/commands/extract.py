@@ -29,6 +29,7 @@ def _work(options: SimpleNamespace) -> int:
 
     if "-" in (options.FILE or "-"):
         TOOL.tell_typist("a token file")
+    files.refuse_stdin_twice(options.FILE)
     sources = [tokenfile.read(path) for path in options.FILE or [None]]
     contents: list[bytes] = []
     chosen: list[int] = []

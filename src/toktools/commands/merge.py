@@ -47,8 +47,7 @@ def _work(options: SimpleNamespace) -> int:
 
     if options.FILE == "-" and options.i:
         raise ToktoolsError("-i: standard input cannot be changed in place")
-    if [options.FILE, *(options.SIGNATURE or "-")].count("-") > 1:
-        raise ToktoolsError("only one of FILE and SIGNATURE can be standard input")
+    files.refuse_stdin_twice([options.FILE, *(options.SIGNATURE or "-")])
     if options.i:
         files.refuse_irregular(options.FILE)
     if "-" in {options.FILE, *(options.SIGNATURE or "-")}:
@@ -59,7 +58,7 @@ def _work(options: SimpleNamespace) -> int:
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
-    judges = merging.judges(tokens, options.p)
+    judges = merging.judges(tokens, source.name, options.p)
     try:
         _fill(source.name, tokens, options, chosen, judges)
     except ToktoolsError as error:

@@ -57,7 +57,7 @@ def _work(options: SimpleNamespace) -> int:
 
     status = 0
     for source, tokens, inside, member in TOOL.each(options.FILE, read):
-        keys = inside or given.keys(tokens)
+        keys = inside or given.keys(tokens, source.name)
         faults = owners.faults(tokens, keys, options.need, _counted)
         if options.json:
             facts = _facts(source, tokens, faults, member)

@@ -27,15 +27,18 @@ class Given:
         self._arguments = arguments
         self._read: dict[str, PublicKey] = {}
 
-    def keys(self, tokens: TokenFile) -> Keys:
-        """Return the keys for a token file; USER=PUB names an approver where it has approvers. Raises ToktoolsError."""
+    def keys(self, tokens: TokenFile, name: str) -> Keys:
+        """Return the keys for the token file of a name; USER=PUB names an approver where it has approvers.
+
+        Raises ToktoolsError.
+        """
         by_name: dict[str, list[PublicKey]] = {}
         for argument in self._arguments:
             user, equals, path = argument.partition("=")
             named = bool(equals) and is_user(user) and bool(tokens.shape.approvals)
             if equals and not named and is_user(user) and not os.path.exists(argument):
                 raise ToktoolsError(
-                    f"-p {shown(argument)}: USER=PUB is for the approvers of a quorum token, and this is not one"
+                    f"{name}: -p {shown(argument)}: USER=PUB is for the approvers of a quorum token, which this is not"
                 )
             by_name.setdefault(user.lower() if named else "", []).append(self._key(path if named else argument))
         return by_name
