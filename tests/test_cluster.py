@@ -1537,4 +1537,4 @@ class Operations(RuleBasedStateMachine):
 
 def test_any_operations() -> None:
     """Whatever people do in three shells, what must hold of users, keys and quorum tokens holds after each step."""
-    run_state_machine_as_test(Operations, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(Operations, settings=settings(max_examples=80, stateful_step_count=30, deadline=None))

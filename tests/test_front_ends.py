@@ -485,7 +485,7 @@ edition = "2021"
 name = "cli"
 path = "rustyline.rs"
 [dependencies]
-rustyline = "9"
+rustyline = {version = "9", default-features = false}
 [profile.dev]
 debug = false
 """

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from toktools import files, mistaken
+from toktools import files
 from toktools.errors import ToktoolsError
 from toktools.keys import der
 
@@ -126,6 +126,8 @@ def refusal(file: KeyFile, reason: str) -> ToktoolsError:
         if kind in _WITHOUT_KEY:
             name, hint = _WITHOUT_KEY[kind]
             return ToktoolsError(f"{file.name}: {reason}: {name}", hint)
+    from toktools import mistaken  # whose patterns take longer to prepare than all of this package
+
     return mistaken.refuse(file.name, file.content, reason)
 
 
