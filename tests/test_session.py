@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import OFFICER1_PUB
 
-from toktools import keys, passphrases
+from toktools import kernel, keys, passphrases
 from toktools.errors import ToktoolsError
 from toktools.keys.command import Command
 from toktools.login import driver, place, session
@@ -55,6 +55,7 @@ def test_who_does_not_sign(given: dict[str, Any], said: str, hint: str) -> None:
 def test_who_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key of -k, with its pass phrase, or a command whose public key is known."""
     monkeypatch.setattr(keys, "open_signer", lambda *words: words)
+    monkeypatch.setattr(kernel, "adopt_orphans", lambda: False)  # those of the other tests are nobody's here
     opened: Any = session.signer(options(k="k", passin=len), TOOL)
     assert opened == ("k", len, print)
     for base64 in (False, True):
