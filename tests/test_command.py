@@ -27,6 +27,7 @@ from toktools.keys.command import Command
 DIGEST = hashlib.sha256(b"token").digest()
 RAW = r"head -c 256 /dev/zero | tr '\0' '\377'"
 SIGNATURE = b"\xff" * 256
+FOREVER = "while :; do sleep 600; done"
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +149,7 @@ def test_who_holds_the_output_open(here: Path) -> None:
 def test_to_stop(here: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str) -> None:
     """All that runs is asked to end, and then made to; what it has started too. Nothing is begun any more."""
     monkeypatch.setattr(command, "_GRACE", 0.2 if script else 60.0)
-    signer = shell(f'{script}echo "$1" > path; (echo > ready; while :; do sleep 600; done) & wait; wait', "{}")
+    signer = shell(f'{script}echo "$1" > path; (echo > ready; {FOREVER}) & {FOREVER}', "{}")
     errors: list[str] = []
 
     def sign() -> None:

@@ -298,7 +298,7 @@ FAILURES = {
     "two signatures with -b": (
         "base64 -w0 signature.bin; base64 signature.bin",
         "-b",
-        "its output is not a signature: several in one line, not base64\ntok-exec: hint: put each",
+        "its output is not a signature: several signatures, not one\n",
     ),
     "hexadecimal with -b": (
         "od -An -v -tx1 signature.bin",

@@ -96,7 +96,7 @@ def wrapped_signature(text: bytes) -> bytes:
         raise _not_base64(text)
     lines = text.split()
     if len(lines) > 1 and _is_several(b"".join(lines)):
-        raise ToktoolsError("several signatures, each wrapped into lines", _UNWRAPPED)
+        raise ToktoolsError("several signatures, not one", "" if any(map(_is_signature, lines)) else _UNWRAPPED)
     return signature(b"".join(lines))
 
 
