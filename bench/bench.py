@@ -125,9 +125,9 @@ class Sizes:
     streamed: int = 1_000_000
     short: int = 5_000
     verified: int = 86_000
-    """As many signed tokens as are in 36 MB."""
+    """As many signed tokens as are in 38 MB."""
     long: int = 500_000
-    """As many unsigned ones."""
+    """As many unsigned ones as are in 36 MB."""
     commands: int = 20
     shown: int = 50_000_000
 

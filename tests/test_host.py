@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Done, need, wait_until
+from conftest import ROOT, Done, alive, need, wait_until
 from rehearsing import PASSWORD
 from servers import SSHD, configure_sshd
 from servers import answers as answers_at
-from test_login import USER, Desk, alive, answers, assert_refused, desk
+from test_login import USER, Desk, answers, assert_refused, desk
 
 from toktools.errors import ToktoolsError
 from toktools.login import place

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import pexpect
 import pytest
-from conftest import PASS_PHRASE, Done, Shell, wait_until
+from conftest import PASS_PHRASE, Done, Shell, alive, wait_until
 from rehearsing import PASSWORD
 from test_pkcs11 import KEY_LABEL, LABEL, PIN, Store, store
 
@@ -200,15 +200,6 @@ class Desk(Shell):
         assert "Traceback" not in shown
         assert "a defect in this program" not in shown
         assert [secret for secret in (PASSWORD, PASS_PHRASE, PIN) if secret in shown] == []
-
-
-def alive(pid: int) -> bool:
-    """Say whether there is a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from conftest import alive, wait_until
 
 from toktools.errors import ToktoolsError
 from toktools.login import place
@@ -179,14 +179,6 @@ def test_no_ssh() -> None:
     there.close()
 
 
-def is_over(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return True
-    return False
-
-
 @pytest.mark.parametrize("trap", ["", "trap '' TERM; "])
 def test_patience(monkeypatch: pytest.MonkeyPatch, trap: str) -> None:
     """A host that does not answer is given up, but not while the first connection is made; its ssh is ended."""
@@ -196,7 +188,7 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, trap: str) -> None:
     )
     there.patience = 0.25
     assert refused(there.reach).message == "u@h: no answer in 0.25 seconds"
-    assert is_over(int(Path("pid").read_text()))
+    assert not alive(int(Path("pid").read_text()))
     there.close()
 
 
@@ -213,6 +205,6 @@ def test_a_connection_that_is_lost(
     there = reached()
     Path("ssh").write_text("#!/bin/sh\necho $$ > pid\nexec sleep 600\n")
     there.close()
-    assert is_over(int(Path("pid").read_text()))
+    assert not alive(int(Path("pid").read_text()))
     Path("ssh").unlink()
     assert all(path.name.startswith("tmp.") for path in (here / "tmp").iterdir())

@@ -95,9 +95,10 @@ def wrapped_signature(text: bytes) -> bytes:
     if _kind(text):
         raise _not_base64(text)
     lines = text.split()
-    if len(lines) > 1 and _is_several(b"".join(lines)):
+    joined = b"".join(lines)
+    if len(lines) > 1 and _is_several(joined):
         raise ToktoolsError("several signatures, not one", "" if any(map(_is_signature, lines)) else _UNWRAPPED)
-    return signature(b"".join(lines))
+    return signature(joined)
 
 
 def signature_file(content: bytes) -> list[bytes]:
