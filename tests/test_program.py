@@ -249,6 +249,8 @@ def test_a_terminal_that_goes_away(start: Callable[[str], Program], user: Callab
         os.close(who.keys)
         who.keys = os.open(os.devnull, os.O_RDWR)
 
-    threading.Timer(0.1, hang_up).start()
+    timer = threading.Timer(0.1, hang_up)
+    timer.start()
     with pytest.raises(ToktoolsError, match=r"^the terminal is gone$"):
         one.connect()
+    timer.join()
