@@ -130,6 +130,8 @@ class Sizes:
     """As many unsigned ones as are in 36 MB."""
     commands: int = 20
     shown: int = 50_000_000
+    speed: int = 3
+    """Seconds of openssl speed."""
 
 
 SMOKE = Sizes(
@@ -144,6 +146,7 @@ SMOKE = Sizes(
     long=8,
     commands=2,
     shown=1000,
+    speed=1,
 )
 
 
@@ -237,7 +240,7 @@ class Bench:
         count = self.sizes.signed
         _, digests, _ = self.tokens(count, merged=False)
         # Elapsed time, as it is measured on the other side.
-        speed = f"openssl speed -elapsed -seconds 3 -multi {CORES} rsa2048 2>/dev/null"
+        speed = f"openssl speed -elapsed -seconds {self.sizes.speed} -multi {CORES} rsa2048 2>/dev/null"
 
         def openssl() -> float:
             found = re.search(r"^rsa +2048 bits +\S+ +\S+ +(\S+)", self.place.output("sh", "-c", speed), re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 from collections.abc import Callable
@@ -47,12 +48,26 @@ def folder(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         openssl genrsa -primes 3 -out three.pem 3072
         openssl rsa -in three.pem -traditional -out three-pkcs1.pem
         openssl pkcs8 -topk8 -in three.pem -v2 aes256 -passout env:PHRASE -out three-locked.pem
-        openssl pkcs8 -topk8 -in k.pem -v2 aes256 -iter 10000001 -passout pass:x -out rounds.pem
     """
     subprocess.run(
         ["sh", "-c", script], cwd=folder, check=True, capture_output=True, env={**os.environ, "PHRASE": PASS_PHRASE}
     )
+    # As openssl writes it with -iter 10000001, which takes it seconds.
+    rounds = with_rounds((keys / "pbes2.der").read_bytes(), allowed.MAX_ROUNDS + 1)
+    pem = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n%s-----END ENCRYPTED PRIVATE KEY-----\n"
+    (folder / "rounds.pem").write_bytes(pem % base64.encodebytes(rounds))
     return folder
+
+
+def with_rounds(content: bytes | memoryview, rounds: int) -> bytes:
+    """Encode DER anew with another number in the place of each that is there."""
+    number = rounds.to_bytes(4, "big")
+    return b"".join(
+        value(
+            tag, with_rounds(inner, rounds) if tag == der.SEQUENCE else number if tag == der.INTEGER else bytes(inner)
+        )
+        for tag, inner in der.values(content)
+    )
 
 
 def sign(shell: Shell, path: Path, phrase: str = PASS_PHRASE) -> Done:

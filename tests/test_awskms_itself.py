@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from rehearsing import rsa_key
 
 from toktools.errors import ToktoolsError
 
@@ -22,7 +23,7 @@ from botocore import exceptions
 
 from toktools.keys import awskms
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEY = rsa_key()
 ARN = "arn:aws:kms:eu-west-1:123456789012:key/k"
 
 
@@ -137,7 +138,7 @@ def test_a_signature(kms: Kms) -> None:
         ({"KeyUsage": "ENCRYPT_DECRYPT"}, "not RSA for ENCRYPT_DECRYPT"),
         ({"PublicKey": der(ec.generate_private_key(ec.SECP256R1())), "KeySpec": "ECC"}, "ECC for SIGN_VERIFY"),
         ({"PublicKey": b"no key"}, "not RSA for SIGN_VERIFY"),
-        ({"PublicKey": der(rsa.generate_private_key(65537, 3072))}, "RSA-3072"),
+        ({"PublicKey": der(rsa_key("officer2", 3072))}, "RSA-3072"),
     ],
 )
 def test_another_key(kms: Kms, answer: dict[str, Any], said: str) -> None:

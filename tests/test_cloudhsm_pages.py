@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rehearsing import PASSWORD
+from rehearsing import PASSWORD, cheap_hash
 
 from toktools import files, passphrases, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.keys import open_signer
 from toktools.rehearsal import dialogue as shells
+from toktools.rehearsal import members
 from toktools.rehearsal.commands import COMMANDS, GROUPS
 from toktools.rehearsal.console import EndOfInput
 from toktools.rehearsal.dialogue import Dialogue, Start
@@ -112,8 +113,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, keys: Path) -> Desk:
+def desk(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk with two people's keys, and a certificate."""
+    monkeypatch.setattr(members, "_hash", cheap_hash)
     for name, source in (
         ("one.key", "pkcs8.pem"),
         ("one.pub", "spki.pem"),

@@ -6,21 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
 from hashlib import sha256
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from rehearsing import PASSWORD, signed
+from rehearsing import PASSWORD, cheap_hash, key_of, signed
 
 from toktools import approvaldata, tokenfile
 from toktools.encoding import encode
 from toktools.errors import ToktoolsError
 from toktools.keys import public as public_keys
-from toktools.keys.file import KeyInMemory
 from toktools.rehearsal import members as rules
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, Cluster, Name, QuorumToken, Refused, Session, User
 
@@ -48,15 +45,11 @@ class Clock:
         return self.now
 
 
-def cheap(number: int, password: str, salt: bytes) -> bytes:
-    return sha256(b"%d" % number + salt + password.encode()).digest()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cheap_hashes() -> Iterator[None]:
-    """Hash passwords cheaply: scrypt for each of some thousand logins would take minutes."""
+    """Hash passwords cheaply."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rules, "_hash", lambda *words: (cheap(1, *words), cheap(2, *words)))
+        patch.setattr(rules, "_hash", cheap_hash)
         yield
 
 
@@ -97,15 +90,8 @@ def board(cluster: Cluster) -> Cluster:
 # --- what people do
 
 
-@cache
-def key(owner: str) -> KeyInMemory:
-    """Return somebody's key, which is made when it is first needed."""
-    assert owner
-    return KeyInMemory(rsa.generate_private_key(65537, 2048))
-
-
 def public(owner: str) -> str:
-    half = key(owner).public
+    half = key_of(owner).public
     assert half is not None
     return public_keys.pem(half)
 
@@ -121,7 +107,7 @@ def enter_mfa(cluster: Cluster, name: Name, owner: str, password: str = PASSWORD
     """Log in with a second factor, and somebody's key."""
     session = Session()
     digests = cluster.begin_mfa_login(session, name, password)
-    cluster.end_mfa_login(session, signed(list(digests), key(owner)))
+    cluster.end_mfa_login(session, signed(list(digests), key_of(owner)))
     return session
 
 
@@ -136,7 +122,7 @@ def set_up_mfa(  # noqa: PLR0913 - as many as the command has
 ) -> None:
     """Set up, or rotate, a second factor with somebody's key."""
     digests = cluster.begin_mfa_change(session, name, PASSWORD)
-    answer = signed(list(digests), key(owner))
+    answer = signed(list(digests), key_of(owner))
     cluster.end_mfa_change(session, answer, public(owner), approval, change_quorum=change_quorum)
 
 
@@ -164,7 +150,7 @@ def text(content: bytes) -> str:
 
 
 def signature(digest: bytes, owner: str) -> str:
-    return text(key(owner).sign(digest))
+    return text(key_of(owner).sign(digest))
 
 
 def answer(*pairs: tuple[bytes, str]) -> tokenfile.TokenFile:
@@ -468,7 +454,7 @@ def test_locked_while_the_file_is_signed(cluster: Cluster) -> None:
     digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
     lock(cluster, OFFICER1)
     with refused(cluster, LOCKED):
-        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+        cluster.end_mfa_login(session, signed(list(digests), key_of("officer1")))
     assert session.name is None
 
 
@@ -576,7 +562,7 @@ BAD_ANSWERS: dict[str, tuple[Callable[[bytes, bytes], tokenfile.TokenFile], str]
         "the file lacks 1 of the 2 digests of this attempt",
     ),
     "other digests": (
-        lambda *_: signed([sha256(b"x").digest(), sha256(b"y").digest()], key("officer1")),
+        lambda *_: signed([sha256(b"x").digest(), sha256(b"y").digest()], key_of("officer1")),
         "the file lacks 2 of the 2 digests of this attempt",
     ),
     "swapped pair": (
@@ -588,7 +574,7 @@ BAD_ANSWERS: dict[str, tuple[Callable[[bytes, bytes], tokenfile.TokenFile], str]
         "token 2: the signature of token 1, not of token 2",
     ),
     "another's key": (
-        lambda one, two: signed([one, two], key("officer2")),
+        lambda one, two: signed([one, two], key_of("officer2")),
         "token 1: not made by the given key",
     ),
     "another's key for one HSM": (
@@ -636,7 +622,7 @@ def test_a_wrong_second_factor(cluster: Cluster, case: str) -> None:
         cluster.end_mfa_login(session, make(*digests))
     assert session.name is None
     with refused(cluster, NOTHING_UNDER_WAY):
-        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+        cluster.end_mfa_login(session, signed(list(digests), key_of("officer1")))
 
 
 @pytest.mark.parametrize("case", BAD_ANSWERS)
@@ -647,7 +633,7 @@ def test_a_wrong_set_up(cluster: Cluster, case: str) -> None:
     digests = cluster.begin_mfa_change(session, OFFICER1, NEW_PASSWORD)
     with refused(cluster, f"{MARK}{said}"):
         cluster.end_mfa_change(session, make(*digests), public("officer1"), change_quorum=False)
-    file = signed(list(digests), key("officer1"))
+    file = signed(list(digests), key_of("officer1"))
     with refused(cluster, NOTHING_UNDER_WAY):
         cluster.end_mfa_change(session, file, public("officer1"), change_quorum=False)
     assert enter(cluster, OFFICER1).name == OFFICER1
@@ -657,7 +643,7 @@ def test_an_answer_is_good_once(cluster: Cluster) -> None:
     """A file that logged in logs in no more: neither in the same session, nor in another, nor for a new attempt."""
     with_mfa(cluster, OFFICER1)
     session = Session()
-    file = signed(list(cluster.begin_mfa_login(session, OFFICER1, PASSWORD)), key("officer1"))
+    file = signed(list(cluster.begin_mfa_login(session, OFFICER1, PASSWORD)), key_of("officer1"))
     cluster.end_mfa_login(session, file)
     cluster.logout(session)
     for shell in (session, Session()):
@@ -673,7 +659,7 @@ def test_an_answer_to_another_shell(cluster: Cluster) -> None:
     """Two shells have attempts of their own, and the file of the one does not log in at the other."""
     with_mfa(cluster, OFFICER1)
     one, two = Session(), Session()
-    file = signed(list(cluster.begin_mfa_login(one, OFFICER1, PASSWORD)), key("officer1"))
+    file = signed(list(cluster.begin_mfa_login(one, OFFICER1, PASSWORD)), key_of("officer1"))
     cluster.begin_mfa_login(two, OFFICER1, PASSWORD)
     with refused(cluster, f"{MARK}the file lacks 2 of the 2 digests of this attempt", counted=OFFICER1):
         cluster.end_mfa_login(two, file)
@@ -696,7 +682,7 @@ def test_a_set_up_is_no_login(cluster: Cluster) -> None:
     digests = cluster.begin_mfa_change(session, OFFICER1, NEW_PASSWORD)
     cluster.logout(session)
     with refused(cluster, NOTHING_UNDER_WAY):
-        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+        cluster.end_mfa_login(session, signed(list(digests), key_of("officer1")))
     assert session.name is None
 
 
@@ -720,7 +706,7 @@ def test_what_an_admin_changes_while_the_file_is_signed(cluster: Cluster, change
     digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
     change(cluster)
     with pytest.raises(Refused, match=r"changed meanwhile|no such user"):
-        cluster.end_mfa_login(session, signed(list(digests), key("officer1")))
+        cluster.end_mfa_login(session, signed(list(digests), key_of("officer1")))
     assert session.name is None
 
 
@@ -731,7 +717,7 @@ def test_set_up_by_the_user(cluster: Cluster) -> None:
     """A user, also a crypto user, sets up the own second factor; then it takes key and new password to log in."""
     session = enter(cluster, ALICE)
     digests = cluster.begin_mfa_change(session, ALICE, NEW_PASSWORD)
-    file = signed(list(digests), key("officer1"))
+    file = signed(list(digests), key_of("officer1"))
     cluster.end_mfa_change(session, file, public("officer1"), change_quorum=False)
     user = cluster.users[ALICE]
     assert (user.mfa, user.quorum, user.public_key) == (True, True, public("officer1"))
@@ -773,7 +759,7 @@ def test_what_is_no_public_key(cluster: Cluster, pem: str) -> None:
     digests = cluster.begin_mfa_change(session, OFFICER1, PASSWORD)
     before = deepcopy(cluster.users)
     with pytest.raises(ToktoolsError, match=r"^public key: "):
-        cluster.end_mfa_change(session, signed(list(digests), key("officer1")), pem, change_quorum=False)
+        cluster.end_mfa_change(session, signed(list(digests), key_of("officer1")), pem, change_quorum=False)
     assert cluster.users == before
 
 
@@ -805,7 +791,7 @@ def test_rotation_is_signed_with_the_new_key(cluster: Cluster) -> None:
     session = with_mfa(cluster, OFFICER1, "officer1")
     digests = cluster.begin_mfa_change(session, OFFICER1, PASSWORD)
     with refused(cluster, f"{MARK}token 1: not made by the given key"):
-        file = signed(list(digests), key("officer1"))
+        file = signed(list(digests), key_of("officer1"))
         cluster.end_mfa_change(session, file, public("officer2"), change_quorum=True)
 
 
@@ -916,7 +902,7 @@ def test_registration_that_is_unsigned(cluster: Cluster) -> None:
     with refused(cluster, "InvalidQuorumSignature"):
         cluster.register(session, registration(tokens, ""), public("officer1"))
     file = registration(tokens, "")
-    file.put(0, key("officer1").sign(tokens[0][1]))
+    file.put(0, key_of("officer1").sign(tokens[0][1]))
     with refused(cluster, f"{MARK}token 2: unsigned"):
         cluster.register(session, file, public("officer1"))
 
@@ -928,7 +914,7 @@ def test_registration_with_a_wrong_file(cluster: Cluster) -> None:
     wrong = {
         "token 1: not made by the given key": registration(tokens, "officer2"),
         "a token file of the kind quorum-registration is needed, and this is of the kind mfa": signed(
-            [digest for _, digest in tokens], key("officer1")
+            [digest for _, digest in tokens], key_of("officer1")
         ),
         "a token file of the kind quorum-registration is needed, and this is of the kind quorum-token": quorum_token(
             tokens[0], [by("officer1")]
@@ -1177,7 +1163,7 @@ def test_what_is_no_quorum_token(board: Cluster) -> None:
     """A file of another kind has no token signatures, and a token that was never handed out is no approval."""
     session = enter(board, FIRST)
     token = board.generate(session, "user")
-    for file in (signed([token[1]], key("officer1")), registration([token], "officer1")):
+    for file in (signed([token[1]], key_of("officer1")), registration([token], "officer1")):
         with refused(board, "No token signatures provided"):
             board.create(session, NEWCOMER, PASSWORD, file)
     with refused(board, "Quorum approval is required for this operation"):
@@ -1208,7 +1194,7 @@ def test_an_operation_that_is_refused_does_not_spend_the_token(board: Cluster) -
     with refused(board, NO_USER):
         board.delete(session, NEWCOMER, approval)
     digests = board.begin_mfa_change(session, ALICE, PASSWORD)
-    file = signed(list(digests), key("officer1"))
+    file = signed(list(digests), key_of("officer1"))
     with refused(board, f"{MARK}token 1: not made by the given key"):
         board.end_mfa_change(session, file, public("officer2"), approval, change_quorum=False)
     board.create(session, NEWCOMER, PASSWORD, approval)
@@ -1438,7 +1424,7 @@ class Operations(RuleBasedStateMachine):
     def login_with_mfa(self, shell: int, name: Name, password: str, owner: str) -> None:
         def work() -> None:
             digests = self.cluster.begin_mfa_login(self.sessions[shell], name, password)
-            self.cluster.end_mfa_login(self.sessions[shell], signed(list(digests), key(owner)))
+            self.cluster.end_mfa_login(self.sessions[shell], signed(list(digests), key_of(owner)))
 
         self.attempt(work)
 

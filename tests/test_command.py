@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 from conftest import wait_until
-from cryptography.hazmat.primitives.asymmetric import rsa
+from rehearsing import rsa_key
 
 from toktools import kernel
 from toktools.errors import ToktoolsError
@@ -96,7 +96,7 @@ def test_what_is_no_signature(script: str, base64: bool, said: str, hint: str) -
 
 def test_another_key(here: Path) -> None:
     """Where the public key is known, what it did not make is told, with the status of an answer."""
-    error = refused(shell(RAW, public=rsa.generate_private_key(65537, 2048).public_key()))
+    error = refused(shell(RAW, public=rsa_key("stranger").public_key()))
     assert (error.message, error.status) == ("sh: not made by the given key", 1)
     assert list(here.iterdir()) == []
 

@@ -488,6 +488,7 @@ path = "rustyline.rs"
 rustyline = {version = "9", default-features = false}
 [profile.dev]
 debug = false
+incremental = false
 """
 
 

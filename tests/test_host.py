@@ -162,7 +162,7 @@ def test_a_signal(host: Host, step: str) -> None:
 @pytest.mark.parametrize("trap", [":", "trap '' TERM"])
 def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
     """A signal does not wait for ssh, which is ended too, though it ignores that."""
-    desk.script(f"{trap}; echo $$ >here; exec sleep 300", "ssh")
+    desk.script(f'case "$*" in *" -O exit "*) exit ;; esac; {trap}; echo $$ >here; exec sleep 300', "ssh")
     words = desk.words("--password", "file:password", "--host", "hsm", "--ssh", "./ssh", "--", "x")
     with desk.start(*words, env=desk.env, start_new_session=True) as child:
         wait_until(lambda: bool(desk.lines("here")))

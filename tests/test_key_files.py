@@ -15,17 +15,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat, pkcs12
+from rehearsing import rsa_key
 
 from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.keys import allowed, der, file, forms, pbes, public, signer
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEY = rsa_key()
 PHRASE = b"correct horse"
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "officer1")])
 DIGEST = hashlib.sha256(b"token").digest()
@@ -150,7 +151,7 @@ def test_public_keys(tmp_path: Path, name: str) -> None:
 
 def test_the_first_key_of_a_file(tmp_path: Path) -> None:
     """A private key may stand behind its certificate, and a public key before another's."""
-    other = certificate(rsa.generate_private_key(65537, 2048)).public_bytes(PEM)
+    other = certificate(rsa_key("stranger")).public_bytes(PEM)
     opened(tmp_path, other + PLAIN["pkcs8.pem"], Asked()).sign(DIGEST)
     assert public.parse(PUBLIC["certificate.pem"] + other, "k").public_numbers() == KEY.public_key().public_numbers()
     assert public.parse(other + PUBLIC["spki.pem"], "k").public_numbers() == KEY.public_key().public_numbers()
@@ -320,7 +321,7 @@ def test_a_key_that_others_can_read(tmp_path: Path, mode: int) -> None:
 @pytest.mark.parametrize(("bits", "said"), [(1024, "RSA-1024, but CloudHSM takes RSA-2048"), (2056, "multiple of 64")])
 def test_sizes_of_keys(tmp_path: Path, bits: int, said: str) -> None:
     """Too short a key, or one of an odd size, is refused, private and public."""
-    key = rsa.generate_private_key(65537, bits)
+    key = rsa_key("somebody", bits)
     assert said in refused(lambda: opened(tmp_path, private(PEM, PKCS8, key=key), Asked()))
     for content in (certificate(key).public_bytes(PEM), private(DER, PKCS1, key=key)):
         assert said in refused(lambda content=content: public.parse(content, "k"))  # type: ignore[misc]
@@ -350,7 +351,7 @@ def test_which_sizes_are_allowed(bits: int, well: bool) -> None:  # noqa: FBT001
 def test_a_longer_key_gets_a_warning(tmp_path: Path) -> None:
     """CloudHSM documents one size; the pace of a longer key is another too."""
     asked = Asked()
-    longer = opened(tmp_path, private(PEM, PKCS8, key=rsa.generate_private_key(65537, 2112)), asked)
+    longer = opened(tmp_path, private(PEM, PKCS8, key=rsa_key("somebody", 2112)), asked)
     assert asked.warned == [f"{tmp_path}/k: the key is RSA-2112; CloudHSM documents only RSA-2048"]
     assert [longer.pace(jobs) for jobs in (1, 2)] == [(1, True), (2, False)]
     quick = opened(tmp_path, PLAIN["pkcs8.pem"], asked)
@@ -385,7 +386,7 @@ def test_words_that_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, package: str) -> None:
     """The scheme of a URI, in any case, says who opens the key; where the package is missing, the extra is named."""
     asked = Asked()
-    longer = signer.Signer(rsa.generate_private_key(65537, 2112).public_key())
+    longer = signer.Signer(rsa_key("somebody", 2112).public_key())
     opened_with: list[str] = []
 
     def open_signer(uri: str, *_: object) -> signer.Signer:

@@ -12,12 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from rehearsing import PASSWORD
+from rehearsing import PASSWORD, cheap_hash, key_of
 
 from toktools import approvaldata, tokenfile
 from toktools.keys import public
-from toktools.keys.file import KeyInMemory
 from toktools.rehearsal import members, software
 from toktools.rehearsal.answers import MARK, Refused
 from toktools.rehearsal.cluster import Cluster
@@ -41,20 +39,10 @@ def pair() -> tuple[str, bytes]:
     return new_pair(2048, 65537)
 
 
-@cache
-def approver(owner: str) -> KeyInMemory:
-    assert owner
-    return KeyInMemory(rsa.generate_private_key(65537, 2048))
-
-
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords cheaply, and make one key pair for all."""
-
-    def hashed(password: str, salt: bytes) -> tuple[bytes, bytes]:
-        return sha256(b"1" + salt + password.encode()).digest(), sha256(b"2" + salt + password.encode()).digest()
-
-    monkeypatch.setattr(members, "_hash", hashed)
+    monkeypatch.setattr(members, "_hash", cheap_hash)
     monkeypatch.setattr(software, "new_pair", lambda *_: pair())
 
 
@@ -67,7 +55,7 @@ def cluster() -> Cluster:
     for name in CUS:
         cluster.create(admin, (name, CRYPTO_USER), PASSWORD)
     for name in CUS[:3]:
-        key = approver(name).public
+        key = key_of(name).public
         assert key is not None
         user = cluster.users[name, CRYPTO_USER]
         user.public_key, user.quorum = public.pem(key), True
@@ -92,8 +80,7 @@ def approved(
     """Return a new token for the private key with people's approvals."""
     key, approval_data, digest = cluster.generate_for(session, service, FILTER)
     signatures = [
-        {"username": name, "role": role, "signature": b64encode(approver(name).sign(digest)).decode()}
-        for name in people
+        {"username": name, "role": role, "signature": b64encode(key_of(name).sign(digest)).decode()} for name in people
     ]
     document = {
         "version": "2.0",

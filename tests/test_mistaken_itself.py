@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 import pytest
 from conftest import UNSIGNED
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from rehearsing import rsa_key
 
 from toktools import mistaken
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEY = rsa_key()
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 NAKED = b"".join(PEM.splitlines(keepends=True)[1:-1])

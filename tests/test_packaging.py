@@ -82,9 +82,18 @@ class Bundle:
         subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.folder, check=True)
 
     def install(self, *words: str, umask: int = 0o022, status: int = 0) -> str:
-        """Run install.sh for this Python, with no extras; return what it says."""
+        """Run install.sh for this Python and a relative prefix, with no extras; return what it says."""
         done = subprocess.run(
-            [self.folder / "install.sh", "--prefix", self.prefix, "--python", sys.executable, "--extras=none", *words],
+            [
+                self.folder / "install.sh",
+                "--prefix",
+                self.prefix.name,
+                "--python",
+                sys.executable,
+                "--extras=none",
+                *words,
+            ],
+            cwd=self.home,
             capture_output=True,
             text=True,
             check=False,

@@ -8,6 +8,7 @@ import pwd
 import random
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import stat
@@ -43,11 +44,21 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / STATE
 
 
+@pytest.fixture(scope="session")
+def activated(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The state file of an activated cluster, to be copied."""
+
+    def activate(folder: Path) -> None:
+        with State(str(folder / STATE)).cluster(3) as cluster:
+            cluster.activate(PASSWORD)
+
+    return once("activated", activate) / STATE
+
+
 @pytest.fixture
-def desk(shell: Shell) -> Shell:
+def desk(shell: Shell, activated: Path) -> Shell:
     """A folder with the state file of an activated cluster."""
-    with State(str(shell.cwd / STATE)).cluster(3) as cluster:
-        cluster.activate(PASSWORD)
+    shutil.copy(activated, shell.cwd)
     return shell
 
 

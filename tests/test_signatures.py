@@ -12,15 +12,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+from rehearsing import rsa_key
 
 from toktools import signatures, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.keys import public
 from toktools.keys.file import KeyInMemory
 
-OFFICER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-LARGER = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+OFFICER = rsa_key()
+STRANGER = rsa_key("stranger")
+LARGER = rsa_key("officer2", 3072)
 DIGESTS = [sha256(name).digest() for name in (b"HSM 1", b"HSM 2", b"HSM 3")]
 TEXT = base64.b64encode(DIGESTS[0])
 # RFC 8017 section 9.2, note 1
