@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -96,6 +95,8 @@ def is_trust_anchor(certificates: str) -> bool:
     That is RSA of 2,048, 3,072 or 4,096 bits, or EC on P-256, P-384 or P-521 (AWS CloudHSM User Guide, cluster mtls
     register-trust-anchor).
     """
+    from cryptography import x509
+
     try:
         found = [one.public_key() for one in x509.load_pem_x509_certificates(certificates.encode())]
     except (ValueError, UnsupportedAlgorithm):
