@@ -318,13 +318,13 @@ def test_memory_for_the_work(monkeypatch: pytest.MonkeyPatch, out: list[bytes]) 
     """While threads start, 32 MB are kept for what they do; where there is no room for that, there is none for them."""
     reserved: list[int] = []
 
-    def reserve(size: int) -> bytearray:
+    def reserve(size: int) -> bytes:
         reserved.append(size)
         if len(reserved) > 1:
             raise MemoryError
-        return bytearray()
+        return b""
 
-    monkeypatch.setattr(pipeline, "bytearray", reserve, raising=False)
+    monkeypatch.setattr(pipeline, "bytes", reserve, raising=False)
     room = Room(monkeypatch, 1000)
     feed(monkeypatch, [digests(1, 40), digests(41, 80)])
     pipeline.sign_stream(lambda digest: digest * 8, 2, quick=True)

@@ -120,7 +120,7 @@ class _Crew:
         threads: list[Thread] = []
         reserve = None
         try:
-            reserve = bytearray(_RESERVE)
+            reserve = bytes(_RESERVE)  # a bytearray would be written to at once
             for _ in range(jobs):
                 thread = Thread(target=self._answer, daemon=True)
                 thread.start()
