@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import select
 import signal
+import struct
 import sys
 import termios
 import threading
@@ -57,6 +60,7 @@ def test_its_terminal(start: Callable[[str], Program]) -> None:
     assert (size, pid) == ("24 1000", stat.split()[0])
     assert stat.split()[5] == pid  # the leader of a session
     assert int(held.split()[1], 16) == 0
+    assert fcntl.ioctl(one.fileno(), termios.TIOCGWINSZ, bytes(8)) == struct.pack("HHHH", 24, 1000, 0, 0)
     assert one.wait() == 0
 
 
@@ -101,6 +105,66 @@ def test_to_type(start: Callable[[str], Program]) -> None:
     until(one, b"ready")
     assert one.write(b"x" * 100_000, 60.0)
     assert b"100000" in until(one, b"100000")
+
+
+def test_keys_that_wait(start: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without patience nothing is waited for; with some, it is until there is room; at the end all is well."""
+    one = start("stty raw -echo; echo ready; read x; sleep 600")
+    until(one, b"ready")
+    waits: list[float] = []
+
+    def room(_readers: object, _writers: object, _errors: object, seconds: float) -> None:
+        waits.append(seconds)
+
+    def full(_fd: int, keys: bytes) -> int:
+        if len(waits) < 2:
+            raise BlockingIOError
+        return len(keys)
+
+    monkeypatch.setattr(select, "select", room)
+    monkeypatch.setattr(os, "write", full)
+    assert not one.write(b"x")
+    assert waits == []
+    assert one.write(b"x", 0.9)
+    assert len(waits) == 2
+    assert 0.0 < waits[1] <= waits[0] <= 0.9
+
+    def over(_fd: int, _keys: bytes) -> int:
+        raise OSError
+
+    monkeypatch.setattr(os, "write", over)
+    assert one.write(b"x")
+
+
+def test_how_long_it_is_read(start: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it is wanted, but the program is looked at meanwhile; what came just before its end counts."""
+    one = start("exit 0")
+    wait_until(one.has_ended)
+    waits: list[float] = []
+    found: list[list[int]] = []
+
+    def ready(readers: list[int], _writers: object, _errors: object, seconds: float) -> tuple[list[int], ...]:
+        waits.append(seconds)
+        return (readers if found.pop() else [], [], [])
+
+    monkeypatch.setattr(select, "select", ready)
+    for patience in (0.0, -1.0, 0.1, 60.0):
+        found[:] = [[1], []]
+        assert one.read(patience) == b""
+    assert waits[::2] == [0.0, 0.0, 0.1, 0.5]
+    found[:] = [[], []]  # another has the terminal open
+    assert one.read(0.1) is None
+
+
+def test_the_mode_of_none(start: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that cannot be asked is taken for one that gathers lines and shows them."""
+    one = start("exit 0")
+
+    def gone(_fd: int) -> None:
+        raise termios.error
+
+    monkeypatch.setattr(termios, "tcgetattr", gone)
+    assert one.mode() == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -254,3 +318,70 @@ def test_a_terminal_that_goes_away(start: Callable[[str], Program], user: Callab
     with pytest.raises(ToktoolsError, match=r"^the terminal is gone$"):
         one.connect()
     timer.join()
+
+
+@pytest.mark.parametrize(("words", "passes"), [("-echo", 1), ("raw -echo", 3), ("raw echo", 3)])
+def test_who_draws_its_prompt(
+    start: Callable[[str], Program],
+    user: Callable[[], User],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    passes: int,
+) -> None:
+    """Only what does not gather lines is a line editor, which is given time to draw."""
+    one = start(f"stty {words}; echo ready; sleep 600")
+    until(one, b"ready")
+    user()
+    passed: list[tuple[object, ...]] = []
+
+    def pass_on(*typed: object) -> bytes:
+        passed.append(typed)
+        return b"k"
+
+    monkeypatch.setattr(one, "_pass_on", pass_on)
+    one.connect()
+    quick = program._REDRAWN  # noqa: SLF001 - there is no other way to see it
+    assert passed == ([(b"\r",)] if passes == 1 else [(b"", quick), (b"\r", quick), (b"kk",)])
+
+
+@pytest.mark.parametrize(("size", "reads"), [(3, 1), (4, 2), (6, 2), (7, 3)])
+def test_what_is_shown_in_one_go(
+    start: Callable[[str], Program], user: Callable[[], User], monkeypatch: pytest.MonkeyPatch, size: int, reads: int
+) -> None:
+    """What is there is shown at once, up to a bound; the rest comes later."""
+    one = start("exit 0")
+    who = user()
+    asked: list[int] = []
+
+    def read(_fd: int, count: int) -> bytes:
+        asked.append(count)
+        return b"abc"
+
+    monkeypatch.setattr(program, "_CHUNK", size)
+    monkeypatch.setattr(os, "read", read)
+    assert one._show()  # noqa: SLF001 - else the reads are not to be counted
+    assert who.shown == b"abc" * reads
+    assert asked == [size] * reads
+
+
+@pytest.mark.parametrize(("waiting", "takes"), [(b"12", True), (b"123", False)])
+def test_keys_that_nobody_reads(
+    start: Callable[[str], Program],
+    user: Callable[[], User],
+    monkeypatch: pytest.MonkeyPatch,
+    waiting: bytes,
+    takes: bool,  # noqa: FBT001 - pytest gives it
+) -> None:
+    """Where the program reads no keys, the user's are left in the terminal once so many wait."""
+    one = start("sleep 600")
+    who = user()
+    who.type(b"x")
+
+    def full(_fd: int, _keys: bytes) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(program, "_CHUNK", 3)
+    monkeypatch.setattr(os, "write", full)
+    left = one._pass_on(waiting, 0.2)  # noqa: SLF001 - else nobody tells how many wait
+    monkeypatch.undo()
+    assert left == waiting + b"x" * takes
