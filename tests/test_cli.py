@@ -150,6 +150,19 @@ raise SystemExit(extract.main(["f.json"]))
     assert done.err == "tok-extract: a defect in this program: LookupError\n"
 
 
+@pytest.mark.parametrize(("call", "own"), [("main()", True), ("main(sys.argv[1:])", False)])
+def test_garbage(shell: Shell, call: str, own: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """A process that is the tool's own does not look for garbage among the libraries; another does as it did."""
+    code = f"""
+import gc, sys
+from toktools.commands.extract import main
+before = gc.get_threshold()
+{call}
+assert (gc.get_threshold() != before, gc.get_freeze_count() > 0) == ({own}, {own})
+"""
+    shell.run(shell.bin / "python", "-c", code, "f.json", fresh=True).check(0)
+
+
 def test_interrupted_while_it_starts(shell: Shell) -> None:
     """Ctrl-C while the libraries are imported ends a tool by the signal, without a traceback."""
     (shell.cwd / "json").mkdir()

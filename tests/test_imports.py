@@ -8,7 +8,7 @@ import pytest
 from conftest import OFFICER1_PUB, SIGNED, Shell
 
 # What every command may use of the standard library.
-LIGHT = "__future__, binascii, collections.abc, contextlib, errno, functools, itertools, signal, sys, types"
+LIGHT = "__future__, binascii, collections.abc, contextlib, errno, functools, gc, itertools, signal, sys, types"
 TOKEN_FILE = f"{LIGHT}, json, orjson, re"
 SECRETIVE = "_ctypes, resource"  # no core dump
 CRYPTOGRAPHY = ", ".join(

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -568,7 +569,12 @@ class Card:
         named = {"label": "card", "manufacturer_id": "maker", "model": "model", "serial": b"1"}
         token = SimpleNamespace(**named, flags=self.flags, open=self._open)
         slot = SimpleNamespace(slot_id=0, slot_description="slot", manufacturer_id="maker", get_token=lambda: token)
-        about = {"manufacturer_id": "maker", "library_description": "a module", "library_version": "1.2"}
+        about = {
+            "manufacturer_id": "maker",
+            "library_description": "a module",
+            "library_version": "1.2",
+            "finalize": lambda: None,
+        }
         library = SimpleNamespace(**about, get_slots=lambda **_: [slot])
         with mock.patch("pkcs11.lib", return_value=library):
             warnings: list[str] = []
@@ -581,6 +587,21 @@ class Card:
         assert PIN not in caught.value.message + caught.value.hint
         assert "\n" not in caught.value.message
         return caught.value.message
+
+
+@pytest.mark.parametrize("pin", [PIN, WRONG])
+def test_the_token_is_left(desk: Desk, pin: str) -> None:
+    """The last that the module hears is C_Finalize, whatever came before."""
+    found = [*Path("/usr/lib").glob("**/pkcs11-spy.so")]
+    if not found:
+        absent("not installed: pkcs11-spy.so")
+    heard = desk.cwd / "heard"
+    env = {**desk.env, "PKCS11SPY": desk.store.module, "PKCS11SPY_OUTPUT": str(heard), "PIN": pin}
+    desk.sign(f"pkcs11:{ONE}?module-path={found[0]}", env=env, fresh=True)
+    calls = re.findall(r"^\d+: (C_\w+)", heard.read_text(), re.MULTILINE)
+    assert "C_Login" in calls
+    assert ("C_Sign" in calls) == (pin == PIN)
+    assert calls[-1] == "C_Finalize"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _STDERR = 2
+_OBJECTS = 100_000
+"""As many new ones are looked through for garbage: that is more than the libraries have, which make none."""
 
 
 class Tool:
@@ -47,12 +50,9 @@ class Tool:
         try:
             if own_process:
                 signals.end_like_cat()
+                gc.set_threshold(_OBJECTS)
             _fill_closed_descriptors()
             status = self._answer(argv)
-            try:
-                files.finish_stdout(for_good=own_process)
-            except ToktoolsError as error:
-                raise files.after_writing(error) from None
         except ToktoolsError as error:
             self.complain(error)
             return error.status
@@ -71,6 +71,8 @@ class Tool:
             return max(status, self._worst)
         finally:
             self.end_progress()
+            if own_process:
+                gc.freeze()  # else all is looked through once more before the process, and all with it, ends
         return 2
 
     def progress(self, done: str) -> onscreen.Progress | None:
@@ -122,10 +124,15 @@ class Tool:
             options = self.command_line.parse(argv)
             if self.has_secrets and argv is None:  # else the process has other work too
                 kernel.hide_memory()
-            return self.work(options)
+            status = self.work(options)
         except Answer as answer:
             files.write_stdout(str(answer).encode())
-            return 0
+            status = 0
+        try:
+            files.finish_stdout(for_good=argv is None)
+        except ToktoolsError as error:
+            raise files.after_writing(error) from None
+        return status
 
     def say(self, message: str) -> None:
         """Say a line on standard error, after the name of the command."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import unquote_to_bytes
 
 import pkcs11
@@ -117,6 +118,7 @@ def _token(wanted: dict[str, bytes]) -> Token:
         raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
         library = pkcs11.lib(module)
+        atexit.register(_leave, library.finalize)
         slots = library.get_slots(token_present=True)
     except pkcs11.PKCS11Error as error:
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
@@ -135,6 +137,12 @@ def _token(wanted: dict[str, bytes]) -> Token:
             f"{shown(module)}: {count}", "choose one with token= or serial= in the URI" if tokens else ""
         )
     return tokens[0]
+
+
+def _leave(finalize: Callable[[], None]) -> None:
+    """Tell the module that the process ends, whose sessions and login end with it."""
+    with suppress(pkcs11.PKCS11Error):
+        finalize()
 
 
 def _matching(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
