@@ -38,7 +38,7 @@ TESTS = {
     "keys/command": "command",
     "keys/der": "key_files",
     "keys/file": "key_files",
-    "keys/forms": "key_files allowed",
+    "keys/forms": "forms",
     "keys/openssh": "key_files allowed",
     "keys/owners": "approvers",
     "keys/pbes": "key_files",
