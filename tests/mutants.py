@@ -38,7 +38,7 @@ TESTS = {
     "keys/command": "command",
     "keys/der": "key_files",
     "keys/file": "key_files",
-    "keys/forms": "forms",
+    "keys/forms": "forms key_files",
     "keys/openssh": "key_files allowed",
     "keys/owners": "approvers",
     "keys/pbes": "key_files",

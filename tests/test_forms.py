@@ -28,6 +28,7 @@ CERTIFICATE = x509.CertificateBuilder(NAME, NAME, KEY.public_key(), 1, DAY, DAY 
 REQUEST = x509.CertificateSigningRequestBuilder(NAME).sign(KEY, SHA256())
 LOCK = BestAvailableEncryption(b"x")
 PKCS8 = KEY.private_bytes(DER, PrivateFormat.PKCS8, NoEncryption())
+PKCS1 = KEY.private_bytes(DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 SPKI = KEY.public_key().public_bytes(DER, PublicFormat.SubjectPublicKeyInfo)
 LOCKED = KEY.private_bytes(DER, PrivateFormat.PKCS8, LOCK)
 SIGNED = pkcs7.serialize_certificates([CERTIFICATE], DER)
@@ -66,7 +67,7 @@ PUBLIC = (forms.RSA, [N, E])
 def told(content: bytes) -> tuple[str, bytes, list[int]]:
     """What is told of DER."""
     shape = forms.shape(content)
-    return shape.kind, shape.algorithm, [der.number(number) for tag, number in shape.numbers if tag == der.INTEGER]
+    return shape.kind, shape.algorithm, [der.number(number) for _, number in shape.numbers]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,8 @@ def told(content: bytes) -> tuple[str, bytes, list[int]]:
         (KEY.public_key().public_bytes(DER, PublicFormat.PKCS1), forms.PUBLIC, *PUBLIC),
         (PKCS8, forms.PRIVATE, forms.RSA, [0, N, E]),
         (sequence(*parts_of(PKCS8), value(0xA0, b"")), forms.PRIVATE, forms.RSA, [0, N, E]),
-        (KEY.private_bytes(DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()), forms.PRIVATE, forms.RSA, [0, N, E]),
+        (PKCS1, forms.PRIVATE, forms.RSA, [0, N, E]),
+        (sequence(*parts_of(PKCS1), sequence()), forms.PRIVATE, forms.RSA, [0, N, E]),
         (CERTIFICATE.public_bytes(DER), forms.CERTIFICATE, *PUBLIC),
         (sequence(sequence(*OF_VERSION_1), ALGORITHM, SIGNATURE), forms.CERTIFICATE, *PUBLIC),
         (sequence(sequence(*OF_VERSION_1[1:]), ALGORITHM, SIGNATURE), forms.CERTIFICATE, b"", []),
@@ -90,7 +92,7 @@ def told(content: bytes) -> tuple[str, bytes, list[int]]:
         (NULL + SPKI, "", b"", []),
         (SPKI + PKCS8, forms.PUBLIC, *PUBLIC),
         (sequence(sequence(NULL, value(6, forms.RSA)), parts_of(SPKI)[1]), forms.PUBLIC, b"", [N, E]),
-        (sequence(parts_of(SPKI)[0], value(3, b"\0", NULL, sequence())), forms.PUBLIC, forms.RSA, []),
+        (sequence(parts_of(SPKI)[0], value(3, b"\0", NULL, sequence(NULL))), forms.PUBLIC, forms.RSA, []),
         (b"", "", b"", []),
         (b"text", "", b"", []),
     ],
@@ -146,7 +148,7 @@ def test_a_header() -> None:
     """The header of the old encryption is not what is encrypted."""
     ((label, content),) = blocks(OLD)
     assert label == "RSA PRIVATE KEY"
-    assert content == KEY.private_bytes(DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    assert content == PKCS1
 
 
 @pytest.mark.parametrize(
