@@ -196,6 +196,8 @@ def test_a_filter_has_no_operand() -> None:
         (login.TOOL, ["--clusterid", "1"], "did you mean --cluster-id?"),
         (login.TOOL, ["--c", "1"], "did you mean --cli or --cluster-id?"),
         (login.TOOL, ["--pass", "env:VAR"], "did you mean --passin or --password?"),
+        (login.TOOL, ["--h"], "did you mean --host or --help?"),
+        (verify.TOOL, ["--ver", "officer1.pub"], "did you mean --verify-key or --version?"),
         (rehearse.TOOL, ["--hms", "2"], "did you mean --hsms?"),
     ],
 )
@@ -298,12 +300,27 @@ OLD = {
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_old_scripts_go_on_working(tool: Tool) -> None:
-    """What was short for one option alone is short for it now."""
+    """What was short for one option alone is short for it now, if it is not --help or --version."""
     by_flag = {flag: option for option in (*tool.command_line.options, *COMMON) for flag in option.flags}
-    for flag in OLD[tool.name]:
+    for flag in set(OLD[tool.name]) - {"--help", "--version"}:
         for end in range(3, len(flag) + 1):
             if [other for other in OLD[tool.name] if other.startswith(flag[:end])] == [flag]:
                 assert long_flag(flag[:end], by_flag) == flag
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_an_answer_is_not_taken_for_work(tool: Tool) -> None:
+    """What may be short for another option than --help or --version is not read as one of these, which succeed."""
+    by_flag = {flag: option for option in (*tool.command_line.options, *COMMON) for flag in option.flags}
+    for flag in ("--help", "--version"):
+        for end in range(3, len(flag) + 1):
+            begun = [name for name in by_flag if name.startswith(flag[:end])]
+            if begun == [flag] or end == len(flag):
+                assert long_flag(flag[:end], by_flag) == flag
+                continue
+            with pytest.raises(ToktoolsError, match="not a unique prefix$") as caught:
+                long_flag(flag[:end], by_flag)
+            assert caught.value.hint == f"did you mean {' or '.join(begun)}?"
 
 
 @pytest.mark.parametrize(("text", "count"), [("1", 1), ("9", 9), ("0999", 999), ("1000", 1000), ("1001", 0), ("0", 0)])

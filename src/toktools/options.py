@@ -208,14 +208,18 @@ def _read(argv: Sequence[str], known: dict[str, Option], *, mixed: bool) -> tupl
 
 
 def long_flag(flag: str, known: dict[str, Option]) -> str:
-    """Return the long flag that a word begins: --ver is --version, though --verify-key is another form of -p."""
+    """Return the long flag that a word begins: what has no other form comes before another form of a letter.
+
+    But --help and --version, which do nothing and succeed, are not taken for what may have been meant for work.
+    """
     found = [flag] if flag in known else [name for name in known if name.startswith(flag)]
-    first = [name for name in found if name == known[name].flag]
     if not found:
         raise _wrong(flag, "not recognized", _nearest(flag, known))
-    if len(first or found) > 1:
-        raise _wrong(flag, "not a unique prefix", first or found)
-    return (first or found)[0]
+    if not any(known[name] in COMMON for name in found):
+        found = [name for name in found if name == known[name].flag] or found
+    if len(found) > 1:
+        raise _wrong(flag, "not a unique prefix", found)
+    return found[0]
 
 
 def _nearest(flag: str, known: Iterable[str]) -> list[str]:
