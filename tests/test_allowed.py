@@ -177,7 +177,7 @@ def test_more_primes_than_two() -> None:
     """They are counted; what is no key of the library's, or of RSA, is left to it."""
     allowed.refuse_unfit("key", rsa_key())
     primes = value(der.SEQUENCE, value(der.SEQUENCE, b"") * 2)
-    with pytest.raises(ToktoolsError, match=r"^key: the key has 4 primes, but keys have two$"):
+    with pytest.raises(ToktoolsError, match=r"^key: the key has 4 primes, but CloudHSM takes keys of two$"):
         allowed.refuse_unfit("key", rsa_key(more=primes))
     with pytest.raises(ToktoolsError, match=r"^key: the key is RSA-8, but CloudHSM takes RSA-2048$"):
         allowed.refuse_unfit("key", rsa_key(b"\0", b"\0\xff"))

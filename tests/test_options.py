@@ -318,7 +318,7 @@ def test_an_answer_is_not_taken_for_work(tool: Tool) -> None:
             if begun == [flag] or end == len(flag):
                 assert long_flag(flag[:end], by_flag) == flag
                 continue
-            with pytest.raises(ToktoolsError, match="not a unique prefix$") as caught:
+            with pytest.raises(ToktoolsError, match=r"not a unique prefix$") as caught:
                 long_flag(flag[:end], by_flag)
             assert caught.value.hint == f"did you mean {' or '.join(begun)}?"
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from conftest import OFFICER1_PUB, ROOT, SIGNED, UNSIGNED, Shell
+
+from toktools.commands import extract, inspect, verify
 
 QUORUM = ROOT / "examples" / "aws-quorum" / "user-management.token"
 
@@ -139,7 +144,9 @@ def test_extract(several: Shell) -> None:
 def test_extract_raw(several: Shell) -> None:
     """With -r there is one digest, and with -s the numbers go on through the files."""
     assert (
-        several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json").check(2, "-r writes one digest, not 2").out
+        several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json")
+        .check(2, "-r writes one digest, so it takes one file\n")
+        .out
         == b""
     )
     several.run("tok-extract", "-n", "1,3", "-s", "t", "f.json", "a.json").check(0)
@@ -149,3 +156,37 @@ def test_extract_raw(several: Shell) -> None:
     shutil.copy(UNSIGNED, several.cwd / "u1.bin")
     refused = several.run("tok-extract", "-s", "u", "a.json", "u1.bin").check(2, "u1.bin: this file is also an input")
     assert (refused.out, several.read("u1.bin")) == (b"", UNSIGNED.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("main", "words"), [(extract.main, []), (inspect.main, []), (verify.main, ["-p", str(OFFICER1_PUB)])]
+)
+def test_nothing_is_kept(tmp_path: Path, main: Callable[[Sequence[str]], int], words: list[str]) -> None:
+    """What was read from a file goes with it, though the collector does not run: nothing is in a cycle."""
+    document = json.loads(UNSIGNED.read_text())
+    contents = {
+        "good": UNSIGNED.read_bytes(),
+        "signed": SIGNED.read_bytes(),
+        "none": b"{",
+        "empty": b"",
+        "no text": b"\xff",
+        "of another version": json.dumps({**document, "version": "3.0"}).encode(),
+        "of nothing": b"{}",
+        "twice": b'{"a": 1, "a": 2}',
+        "deep": b"[" * 300 + b"]" * 300,
+        "no digest": json.dumps({**document, "tokens": [{"unsigned": "x", "signed": ""}]}).encode(),
+        "PEM": OFFICER1_PUB.read_bytes(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    paths = [str(tmp_path / name) for name in contents]
+    main([*words, *paths])  # what is kept for good comes with the first
+    gc.collect()
+    gc.disable()
+    try:
+        main([*words, *paths * 3])
+        left = gc.collect()
+        main([*words, *paths * 9])
+        assert gc.collect() == left
+    finally:
+        gc.enable()

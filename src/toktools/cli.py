@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _STDERR = 2
-_OBJECTS = 100_000
-"""As many new ones are looked through for garbage: that is more than the libraries have, which make none."""
+_NEW_OBJECTS = 200_000
+"""The collector runs after so many: more than the libraries make while they load, nearly all of which stay.
+
+So no loop over files or records may leave cycles behind, which hold what it has read: see tests/test_several.py.
+"""
 
 
 class Tool:
@@ -50,7 +53,7 @@ class Tool:
         try:
             if own_process:
                 signals.end_like_cat()
-                gc.set_threshold(_OBJECTS)
+                gc.set_threshold(_NEW_OBJECTS)
             _fill_closed_descriptors()
             status = self._answer(argv)
         except ToktoolsError as error:
@@ -72,7 +75,9 @@ class Tool:
         finally:
             self.end_progress()
             if own_process:
-                gc.freeze()  # else all is looked through once more before the process, and all with it, ends
+                # No last search for garbage, which would take as long as the work. So nothing may count on a
+                # finalizer that comes with the end: see keys/pkcs11.py.
+                gc.freeze()
         return 2
 
     def progress(self, done: str) -> onscreen.Progress | None:

@@ -50,8 +50,9 @@ def parse(text: bytes) -> object:
         content = text.decode()
         try:
             orjson.loads(content)
-        except orjson.JSONDecodeError as refusal:
-            _judge_again(content, refusal)
+        except orjson.JSONDecodeError:
+            if not _is_good_on_one_line(content):
+                raise
         # orjson keeps the last of two equal names, and rounds long numbers: this second reading sees both.
         return _value(content)
     except UnicodeDecodeError as error:
@@ -287,15 +288,16 @@ def _space(content: str, begin: int) -> int:
     return found.end() if found else begin
 
 
-def _judge_again(content: str, refusal: json.JSONDecodeError) -> None:
-    """Raise the refusal unless orjson takes the same value on one line.
+def _is_good_on_one_line(content: str) -> bool:
+    """Say whether orjson takes the same value on one line.
 
     orjson 3.11.9 to 3.13.0 runs out of the memory that it guesses where a list on one line is in a file of many.
     """
     try:
         orjson.loads(spell(_value(content)))
     except json.JSONDecodeError:
-        raise refusal from None
+        return False
+    return True
 
 
 def _value(content: str) -> object:

@@ -212,7 +212,7 @@ _DAMAGED: tuple[Row, ...] = (
 """What people have in the place of a key, the likely first."""
 
 _OTHERS: tuple[Row, ...] = (
-    ("a token file", "give it as an operand; -k and -p take keys", _is_token_file),
+    ("a token file", "it is an operand of tok-extract, tok-merge and tok-verify; -k and -p take keys", _is_token_file),
     ("a text in UTF-16", "iconv -f UTF-16 -t UTF-8 converts it", _has(rb"\A(?:\xff\xfe|\xfe\xff)")),
     ("digests", "tok-sign and tok-exec read them from standard input", lambda content: _records(content) == {_DIGEST}),
     (

@@ -310,8 +310,8 @@ def parse(text: bytes) -> TokenFile:
     except ToktoolsError as error:
         from toktools import mistaken
 
-        other = mistaken.not_token_file(text) if error.message.startswith("not JSON") else None
-        raise other or error from None
+        # Not by a name of its own, which would make a cycle of it, its traceback and this frame.
+        raise (mistaken.not_token_file(text) if error.message.startswith("not JSON") else None) or error from None
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
     candidates = _candidates(document)

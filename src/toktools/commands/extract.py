@@ -51,6 +51,8 @@ def _work(options: SimpleNamespace) -> int:
         files.write_lines(records.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
+        if len(sources) > 1:
+            raise ToktoolsError("-r writes one digest, so it takes one file")
         raise ToktoolsError(f"{sources[0][0].name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
     files.refuse_terminal()
     files.write_stdout(contents[chosen[0]])

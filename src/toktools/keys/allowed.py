@@ -69,7 +69,7 @@ def refuse_unfit(name: str, content: bytes | memoryview) -> None:
         raise broken(name)
     if shape.kind == forms.PRIVATE and len(shape.numbers) > _NUMBERS_OF_TWO_PRIMES:
         primes = 2 + sum(1 for _ in der.values(shape.numbers[_NUMBERS_OF_TWO_PRIMES][1]))
-        raise ToktoolsError(f"{name}: the key has {primes} primes, but keys have two")
+        raise ToktoolsError(f"{name}: the key has {primes} primes, but CloudHSM takes keys of two")
 
 
 def refuse_rounds(name: str, content: bytes | memoryview) -> None:

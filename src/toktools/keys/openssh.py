@@ -80,8 +80,7 @@ def private(file: forms.KeyFile, passphrase: Secret) -> object:
     except UnsupportedAlgorithm:
         raise ToktoolsError(f"{file.name}: the key is encrypted with a cipher that is not supported") from None
     except (ValueError, TypeError):
-        error = ToktoolsError(f"{file.name}: wrong pass phrase") if phrase else _broken(file.name)
-        raise error from None
+        raise (ToktoolsError(f"{file.name}: wrong pass phrase") if phrase else _broken(file.name)) from None
 
 
 class _PrivateKey:

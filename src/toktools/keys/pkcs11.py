@@ -140,7 +140,10 @@ def _token(wanted: dict[str, bytes]) -> Token:
 
 
 def _leave(finalize: Callable[[], None]) -> None:
-    """Tell the module that the process ends, whose sessions and login end with it."""
+    """Tell the module that the process ends. The package would, but for gc.freeze() in cli.py.
+
+    What it answers does not matter any more: the signatures are written.
+    """
     with suppress(pkcs11.PKCS11Error):
         finalize()
 

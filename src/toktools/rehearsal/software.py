@@ -95,7 +95,7 @@ def is_trust_anchor(certificates: str) -> bool:
     That is RSA of 2,048, 3,072 or 4,096 bits, or EC on P-256, P-384 or P-521 (AWS CloudHSM User Guide, cluster mtls
     register-trust-anchor).
     """
-    from cryptography import x509
+    from cryptography import x509  # which nothing else here needs
 
     try:
         found = [one.public_key() for one in x509.load_pem_x509_certificates(certificates.encode())]
