@@ -52,15 +52,15 @@ def folder(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         ["sh", "-c", script], cwd=folder, check=True, capture_output=True, env={**os.environ, "PHRASE": PASS_PHRASE}
     )
-    # As openssl writes it with -iter 10000001, which takes it seconds.
-    rounds = with_rounds((keys / "pbes2.der").read_bytes(), allowed.MAX_ROUNDS + 1)
+    # openssl's own file but for the number of rounds, so many of which would take it seconds.
+    rounds = with_rounds((keys / "pbes2.der").read_bytes(), 10_000_001)
     pem = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n%s-----END ENCRYPTED PRIVATE KEY-----\n"
     (folder / "rounds.pem").write_bytes(pem % base64.encodebytes(rounds))
     return folder
 
 
 def with_rounds(content: bytes | memoryview, rounds: int) -> bytes:
-    """Encode DER anew with another number in the place of each that is there."""
+    """Encode DER anew with another number in the place of each: an encrypted key has the one of the rounds alone."""
     number = rounds.to_bytes(4, "big")
     return b"".join(
         value(

@@ -150,17 +150,20 @@ raise SystemExit(extract.main(["f.json"]))
     assert done.err == "tok-extract: a defect in this program: LookupError\n"
 
 
+@pytest.mark.parametrize("file", ["f.json", "missing.json"])
 @pytest.mark.parametrize(("call", "own"), [("main()", True), ("main(sys.argv[1:])", False)])
-def test_garbage(shell: Shell, call: str, own: bool) -> None:  # noqa: FBT001 - pytest gives it
-    """A process that is the tool's own does not look for garbage among the libraries; another does as it did."""
+def test_garbage(shell: Shell, file: str, call: str, own: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """A tool's own process does not look for garbage among what the libraries make; another does as it did."""
     code = f"""
 import gc, sys
-from toktools.commands.extract import main
+from toktools.commands.verify import main
 before = gc.get_threshold()
 {call}
-assert (gc.get_threshold() != before, gc.get_freeze_count() > 0) == ({own}, {own})
+assert gc.isenabled()
+assert (gc.get_threshold()[0] > gc.get_freeze_count() > 10_000) == {own}
+assert (gc.get_threshold() == before and not gc.get_freeze_count()) != {own}
 """
-    shell.run(shell.bin / "python", "-c", code, "f.json", fresh=True).check(0)
+    shell.run(shell.bin / "python", "-c", code, "-p", OFFICER1_PUB, file, fresh=True).check(0)
 
 
 def test_interrupted_while_it_starts(shell: Shell) -> None:

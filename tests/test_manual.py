@@ -154,18 +154,17 @@ def test_readme_demo_runs(shell: Shell) -> None:
 
 
 def test_readme_install_runs(shell: Shell, keys: Path) -> None:
-    """The README's install command works, here with an extra; what it has installed is used, and goes."""
+    """The README's install command works; what it has installed is used, and goes."""
     need("make", "man")
     if not os.environ.get("CI"):
         pytest.skip("pip would fetch the libraries; that is for CI")
     command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[3].splitlines())
     assert command.startswith('make install PREFIX="$HOME/.local"')
-    environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable} EXTRAS=[pkcs11]", "HOME": str(shell.cwd)}
+    environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}
     shell.sh(command, cwd=ROOT, env=environment, timeout=300).check(0)
     found = {**environment, "PATH": f"{shell.cwd}/.local/bin{os.pathsep}{os.environ['PATH']}"}
     done = shell.sh("command -v tok-sign && tok-extract f.json | wc -l", env=found).check(0)
     assert (done.out.split()[1:], done.err) == ([b"3"], "")
-    assert shell.run(shell.cwd / ".local/lib/toktools/bin/python", "-c", "import pkcs11").check(0)
     for name, section in (("tok-sign", "1"), ("toktools", "7")):
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()
@@ -177,6 +176,14 @@ def test_readme_install_runs(shell: Shell, keys: Path) -> None:
     relative = os.path.relpath(shell.cwd / ".local", ROOT)
     shell.run("make", "uninstall", f"PREFIX={relative}", cwd=ROOT, env=environment).check(0)
     assert not [path for path in (shell.cwd / ".local").rglob("*") if not path.is_dir()]
+
+
+def test_extras_of_make() -> None:
+    """EXTRAS goes to install.sh without its brackets, and none is none."""
+    need("make")
+    for words, said in ((["EXTRAS=[kms,pkcs11]"], "--extras 'kms,pkcs11'"), ([], "--extras 'none'")):
+        told = subprocess.run(["make", "-n", "install", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert said in told.stdout
 
 
 def test_install_refuses_a_blank(shell: Shell) -> None:

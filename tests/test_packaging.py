@@ -82,17 +82,9 @@ class Bundle:
         subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.folder, check=True)
 
     def install(self, *words: str, umask: int = 0o022, status: int = 0) -> str:
-        """Run install.sh for this Python and a relative prefix, with no extras; return what it says."""
+        """Run install.sh for this Python, with no extras, but for what words say; return what it says."""
         done = subprocess.run(
-            [
-                self.folder / "install.sh",
-                "--prefix",
-                self.prefix.name,
-                "--python",
-                sys.executable,
-                "--extras=none",
-                *words,
-            ],
+            [self.folder / "install.sh", "--prefix", self.prefix, "--python", sys.executable, "--extras=none", *words],
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -151,7 +143,7 @@ def test_destdir_and_uninstall(bundle: Bundle) -> None:
 
 
 def test_upgrade(bundle: Bundle) -> None:
-    """An upgrade leaves nothing of the older version, and what others have put there as it was.
+    """An upgrade leaves nothing of the older version, and what others have put there as it was; so does the next.
 
     Whatever the umask, here and with DESTDIR, all may run what is installed and nobody else may write it.
     """
@@ -173,6 +165,12 @@ def test_upgrade(bundle: Bundle) -> None:
     check_modes(home)
     assert not list(bundle.prefix.rglob("*gone*"))
     assert sorted(path.name for path in home.parent.iterdir()) == ["toktools"]
+    # Once more, by a relative path, and with an extra.
+    stub(bundle.wheels, "python_pkcs11")
+    bundle.seal()
+    bundle.install("--prefix", bundle.prefix.name, "--extras=pkcs11")
+    assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
+    assert list(home.glob("lib/python*/site-packages/python_pkcs11-99.dist-info"))
     # One that fails leaves what is there as it is.
     next(bundle.wheels.glob("orjson*")).unlink()
     bundle.seal()
