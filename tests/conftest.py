@@ -12,12 +12,16 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import warm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from rehearsing import enrol
+
+from toktools.keys.file import KeyInMemory
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS_MFA = ROOT / "examples" / "aws-mfa"
@@ -57,6 +61,18 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@cache
+def rsa_key(owner: str = "officer1", size: int = 2048) -> RSAPrivateKey:
+    """Somebody's key for tests in this process, made when it is first asked for, which takes a tenth of a second."""
+    del owner  # by whose name it is kept
+    return generate_private_key(65537, size)
+
+
+def key_of(owner: str) -> KeyInMemory:
+    """Somebody's key as what signs."""
+    return KeyInMemory(rsa_key(owner))
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 from toktools import passphrases, tokenfile
 from toktools.encoding import encode
 from toktools.keys import open_signer, public
-from toktools.keys.file import KeyInMemory
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
 
@@ -21,18 +17,6 @@ if TYPE_CHECKING:
     from toktools.keys.signer import Signer
 
 PASSWORD = "for-practice"
-
-
-@cache
-def rsa_key(owner: str = "officer1", size: int = 2048) -> RSAPrivateKey:
-    """Somebody's key, which is made when it is first needed: that takes as long as twenty commands."""
-    assert owner
-    return generate_private_key(65537, size)
-
-
-def key_of(owner: str) -> KeyInMemory:
-    """The same as what signs."""
-    return KeyInMemory(rsa_key(owner))
 
 
 def cheap_hash(password: str, salt: bytes) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asn1 import value
 from conftest import OFFICER1_PUB, PASS_PHRASE, SIGNED, Done, Shell, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,13 +147,6 @@ def test_what_does_not_sign(shell: Shell, folder: Path, name: str, said: str) ->
 def test_what_does_not_verify(shell: Shell, folder: Path, name: str, said: str) -> None:
     """The same for the key that verifies, which takes no secret, and no work for one."""
     assert shell.run("tok-verify", "-p", folder / name, SIGNED).check(2, said).out == b""
-
-
-def value(tag: int, content: bytes) -> bytes:
-    """DER of a value."""
-    size = len(content)
-    more = (size.bit_length() + 7) // 8
-    return bytes([tag, size] if size < 128 else [tag, 128 + more, *size.to_bytes(more, "big")]) + content
 
 
 def test_size_comes_before_the_numbers(shell: Shell) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from conftest import rsa_key
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from rehearsing import rsa_key
 
 from toktools.errors import ToktoolsError
 

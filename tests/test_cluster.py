@@ -9,10 +9,11 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
+from conftest import key_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from rehearsing import PASSWORD, cheap_hash, key_of, signed
+from rehearsing import PASSWORD, cheap_hash, signed
 
 from toktools import approvaldata, tokenfile
 from toktools.encoding import encode

@@ -16,8 +16,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from conftest import wait_until
-from rehearsing import rsa_key
+from conftest import rsa_key, wait_until
 
 from toktools import kernel
 from toktools.errors import ToktoolsError

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from asn1 import value
+from conftest import rsa_key
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -16,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs7,
     pkcs12,
 )
-from rehearsing import rsa_key
 
 from toktools.keys import der, forms
 
@@ -33,19 +34,8 @@ SPKI = KEY.public_key().public_bytes(DER, PublicFormat.SubjectPublicKeyInfo)
 LOCKED = KEY.private_bytes(DER, PrivateFormat.PKCS8, LOCK)
 SIGNED = pkcs7.serialize_certificates([CERTIFICATE], DER)
 PBES2 = bytes.fromhex("2a864886f70d01050d")
+SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 NULL = b"\5\0"
-
-
-def value(tag: int, *parts: bytes) -> bytes:
-    """DER of a value, of 128 to 65,535 bytes or short."""
-    content = b"".join(parts)
-    size = len(content)
-    return bytes([tag, *([size] if size < 128 else [0x82, *size.to_bytes(2, "big")])]) + content
-
-
-def said_alone(value: object) -> str:
-    """Name a row by what is told: the key is another one in each process."""
-    return value if isinstance(value, str) else "it"
 
 
 def parts_of(content: bytes) -> list[bytes]:
@@ -64,51 +54,64 @@ N, E = KEY.public_key().public_numbers().n, 65537
 PUBLIC = (forms.RSA, [N, E])
 
 
+def certificate(*signed: bytes) -> bytes:
+    """A certificate of which the library has made no such."""
+    return sequence(sequence(*signed), ALGORITHM, SIGNATURE)
+
+
 def told(content: bytes) -> tuple[str, bytes, list[int]]:
     """What is told of DER."""
     shape = forms.shape(content)
     return shape.kind, shape.algorithm, [der.number(number) for _, number in shape.numbers]
 
 
-@pytest.mark.parametrize(
-    ("content", "kind", "algorithm", "numbers"),
-    [
-        (SPKI, forms.PUBLIC, *PUBLIC),
-        (KEY.public_key().public_bytes(DER, PublicFormat.PKCS1), forms.PUBLIC, *PUBLIC),
-        (PKCS8, forms.PRIVATE, forms.RSA, [0, N, E]),
-        (sequence(*parts_of(PKCS8), value(0xA0, b"")), forms.PRIVATE, forms.RSA, [0, N, E]),
-        (PKCS1, forms.PRIVATE, forms.RSA, [0, N, E]),
-        (sequence(*parts_of(PKCS1), sequence()), forms.PRIVATE, forms.RSA, [0, N, E]),
-        (CERTIFICATE.public_bytes(DER), forms.CERTIFICATE, *PUBLIC),
-        (sequence(sequence(*OF_VERSION_1), ALGORITHM, SIGNATURE), forms.CERTIFICATE, *PUBLIC),
-        (sequence(sequence(*OF_VERSION_1[1:]), ALGORITHM, SIGNATURE), forms.CERTIFICATE, b"", []),
-        (sequence(sequence(VERSION, *OF_VERSION_1[1:]), ALGORITHM, SIGNATURE), forms.CERTIFICATE, b"", []),
-        (LOCKED, forms.ENCRYPTED, PBES2, []),
-        (pkcs12.serialize_key_and_certificates(None, KEY, None, None, LOCK), forms.PKCS12, b"", []),
-        (REQUEST.public_bytes(DER), forms.REQUEST, b"", []),
-        (SIGNED, forms.PKCS7, b"", []),
-        (SIGNED.replace(bytes.fromhex("2a864886f70d010702"), bytes.fromhex("2a864886f70d010703"), 1), "", b"", []),
-        (sequence(value(der.INTEGER, b"\4"), sequence()), "", b"", []),
-        (NULL + SPKI, "", b"", []),
-        (SPKI + PKCS8, forms.PUBLIC, *PUBLIC),
-        (sequence(sequence(NULL, value(6, forms.RSA)), parts_of(SPKI)[1]), forms.PUBLIC, b"", [N, E]),
-        (sequence(parts_of(SPKI)[0], value(3, b"\0", NULL, sequence(NULL))), forms.PUBLIC, forms.RSA, []),
-        (b"", "", b"", []),
-        (b"text", "", b"", []),
-    ],
-    ids=said_alone,
-)
+SHAPES = {
+    "SubjectPublicKeyInfo": (SPKI, forms.PUBLIC, *PUBLIC),
+    "RSAPublicKey": (KEY.public_key().public_bytes(DER, PublicFormat.PKCS1), forms.PUBLIC, *PUBLIC),
+    "PrivateKeyInfo": (PKCS8, forms.PRIVATE, forms.RSA, [0, N, E]),
+    "PrivateKeyInfo with attributes": (sequence(*parts_of(PKCS8), value(0xA0)), forms.PRIVATE, forms.RSA, [0, N, E]),
+    "RSAPrivateKey": (PKCS1, forms.PRIVATE, forms.RSA, [0, N, E]),
+    "RSAPrivateKey of more primes": (sequence(*parts_of(PKCS1), sequence()), forms.PRIVATE, forms.RSA, [0, N, E]),
+    "certificate": (CERTIFICATE.public_bytes(DER), forms.CERTIFICATE, *PUBLIC),
+    "certificate of version 1": (certificate(*OF_VERSION_1), forms.CERTIFICATE, *PUBLIC),
+    "certificate without a number": (certificate(*OF_VERSION_1[1:]), forms.CERTIFICATE, b"", []),
+    "certificate with a version alone": (certificate(VERSION, *OF_VERSION_1[1:]), forms.CERTIFICATE, b"", []),
+    "certificate with more in its key": (
+        certificate(*OF_VERSION_1[:-1], sequence(*parts_of(OF_VERSION_1[-1]), NULL)),
+        forms.CERTIFICATE,
+        *PUBLIC,
+    ),
+    "EncryptedPrivateKeyInfo": (LOCKED, forms.ENCRYPTED, PBES2, []),
+    "PFX": (pkcs12.serialize_key_and_certificates(None, KEY, None, None, LOCK), forms.PKCS12, b"", []),
+    "PFX of version 4": (sequence(value(der.INTEGER, b"\4"), sequence()), "", b"", []),
+    "certificate request": (REQUEST.public_bytes(DER), forms.REQUEST, b"", []),
+    "PKCS#7, signed": (SIGNED, forms.PKCS7, b"", []),
+    "PKCS#7, enveloped": (SIGNED.replace(SIGNED_DATA, SIGNED_DATA[:-1] + b"\3", 1), "", b"", []),
+    "a key after something": (NULL + SPKI, "", b"", []),
+    "a key before another": (SPKI + PKCS8, forms.PUBLIC, *PUBLIC),
+    "an algorithm after something": (
+        sequence(sequence(NULL, value(der.OBJECT_IDENTIFIER, forms.RSA)), parts_of(SPKI)[1]),
+        forms.PUBLIC,
+        b"",
+        [N, E],
+    ),
+    "numbers after something": (
+        sequence(parts_of(SPKI)[0], value(der.BIT_STRING, b"\0", NULL, sequence(NULL))),
+        forms.PUBLIC,
+        forms.RSA,
+        [],
+    ),
+    "nothing": (b"", "", b"", []),
+    "text": (b"text", "", b"", []),
+}
+
+
+@pytest.mark.parametrize(("content", "kind", "algorithm", "numbers"), SHAPES.values(), ids=SHAPES)
 def test_shapes(content: bytes, kind: str, algorithm: bytes, numbers: list[int]) -> None:
     """DER is told by its first values; of a private key more numbers come than are compared here."""
     found = told(content)
     assert found[:2] == (kind, algorithm)
     assert found[2][: len(numbers) or None] == numbers
-
-
-def test_a_key_in_a_certificate_with_more() -> None:
-    """What follows the key is not looked at."""
-    key = sequence(*parts_of(OF_VERSION_1[-1]), NULL)
-    assert told(sequence(sequence(*OF_VERSION_1[:-1], key), ALGORITHM, SIGNATURE)) == (forms.CERTIFICATE, *PUBLIC)
 
 
 def blocks(content: bytes) -> list[tuple[str | None, bytes]]:
@@ -122,23 +125,22 @@ OLD = KEY.private_bytes(PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).r
 )
 
 
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (TEXT, [FOUND]),
-        (TEXT.replace(b"\n", b"\r\n"), [FOUND]),
-        (b"Bag Attributes\n" + TEXT + b"and more\n", [FOUND]),
-        (TEXT + TEXT, [FOUND, FOUND]),
-        (TEXT.partition(b"-----END")[0], []),
-        (TEXT + TEXT.partition(b"-----END")[0], [FOUND]),
-        (TEXT + b"-----BEGIN PUBLIC KEY", [FOUND]),
-        (TEXT.replace(b"KEY-----", b"KEY----", 1), []),
-        (TEXT.replace(b"-----END PUBLIC", b"-----END PRIVATE"), []),
-        (b"-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY-----", [("PUBLIC KEY", b"")]),
-        (SPKI, [(None, SPKI)]),
-    ],
-    ids=said_alone,
-)
+BLOCKS = {
+    "one": (TEXT, [FOUND]),
+    "of Windows": (TEXT.replace(b"\n", b"\r\n"), [FOUND]),
+    "with text around it": (b"Bag Attributes\n" + TEXT + b"and more\n", [FOUND]),
+    "two": (TEXT + TEXT, [FOUND, FOUND]),
+    "without an end": (TEXT.partition(b"-----END")[0], []),
+    "before one without an end": (TEXT + TEXT.partition(b"-----END")[0], [FOUND]),
+    "before half a line": (TEXT + b"-----BEGIN PUBLIC KEY", [FOUND]),
+    "with four dashes": (TEXT.replace(b"KEY-----", b"KEY----", 1), []),
+    "with another end": (TEXT.replace(b"-----END PUBLIC", b"-----END PRIVATE"), []),
+    "not in base64": (b"-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY-----", [("PUBLIC KEY", b"")]),
+    "DER": (SPKI, [(None, SPKI)]),
+}
+
+
+@pytest.mark.parametrize(("content", "found"), BLOCKS.values(), ids=BLOCKS)
 def test_blocks(content: bytes, found: list[tuple[str | None, bytes]]) -> None:
     """Each block of PEM up to the first without an end, whatever stands around them; or the DER."""
     assert blocks(content) == found

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asn1 import value
+from conftest import rsa_key
 from cryptography import x509
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,7 +22,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat, pkcs12
-from rehearsing import rsa_key
 
 from toktools import keys
 from toktools.errors import ToktoolsError
@@ -199,13 +200,6 @@ def test_the_old_encryption(tmp_path: Path, line: str, broken: bool) -> None:  #
     content = head + b"DEK-Info: " + line.encode() + b"\n" + body.partition(b"\n")[2]
     said = refused(lambda: opened(tmp_path, content, Asked()))
     assert ("a broken key: its DEK-Info line is wrong" in said) == broken
-
-
-def value(tag: int, *parts: bytes) -> bytes:
-    """DER of a value."""
-    content = b"".join(parts)
-    size = len(content)
-    return bytes([tag, size] if size < 128 else [tag, 130, size >> 8, size & 255]) + content
 
 
 SHA256, AES256, SCRYPT = "2a864886f70d0209", "60864801650304012a", "2b06010401da47040b"

@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from rehearsing import PASSWORD, cheap_hash, key_of
+from conftest import key_of
+from rehearsing import PASSWORD, cheap_hash
 
 from toktools import approvaldata, tokenfile
 from toktools.keys import public

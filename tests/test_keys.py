@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from asn1 import value
 from conftest import PASS_PHRASE, SIGNED, UNSIGNED, Done, Shell
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -424,21 +425,14 @@ def test_a_public_key_may_be_read_by_all(shell: Shell, keys: Path) -> None:
 NUMBERS = ["n", "e", "d", "p", "q", "dp", "dq", "qinv"]
 
 
-def der(tag: int, content: bytes) -> bytes:
-    """Return one element of DER."""
-    size = len(content)
-    length = bytes([size]) if size < 128 else bytes([0x82]) + size.to_bytes(2, "big")
-    return bytes([tag]) + (length if size < 128 or size > 255 else bytes([0x81, size])) + content
-
-
 def integer(number: int) -> bytes:
     """Return an INTEGER of DER, with the bit before its first that says it is not negative."""
-    return der(2, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+    return value(2, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
 
 
 def pkcs1(numbers: dict[str, int]) -> bytes:
     """Return an RSAPrivateKey (RFC 8017 appendix A.1.2)."""
-    return der(0x30, b"".join(map(integer, [0, *(numbers[name] for name in NUMBERS)])))
+    return value(0x30, b"".join(map(integer, [0, *(numbers[name] for name in NUMBERS)])))
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,8 @@ from base64 import b64encode
 from urllib.parse import quote
 
 import pytest
-from conftest import UNSIGNED
+from conftest import UNSIGNED, rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from rehearsing import rsa_key
 
 from toktools import mistaken
 

@@ -7,12 +7,11 @@ from hashlib import sha256
 from typing import cast
 
 import pytest
-from conftest import OFFICER1_PUB, SIGNED
+from conftest import OFFICER1_PUB, SIGNED, rsa_key
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
-from rehearsing import rsa_key
 
 from toktools import signatures, tokenfile
 from toktools.errors import ToktoolsError
