@@ -598,6 +598,12 @@ def test_a_signal_while_it_winds_down(bench: Bench) -> None:
         assert bench.left() == []
 
 
+def test_no_folder_for_a_digest(bench: Bench) -> None:
+    """Where TMPDIR is not there, no other folder is taken."""
+    done = bench.exec("cat", "{}", env={**bench.env, "TMPDIR": str(bench.folder / "none")})
+    done.check(2, "a file for the digest: no such file or directory\n")
+
+
 def test_many_deaf_commands_take_one_moment(bench: Bench) -> None:
     """Commands that do not listen are given time together, not one after the other."""
     # Each ends once all are told; of those that were given their time one after the other, only the last would.

@@ -79,6 +79,12 @@ def test_here(here: Path) -> None:
     assert list((here / "tmp").iterdir()) == []
 
 
+def test_no_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where TMPDIR is not there, no other folder is taken for the file of a login."""
+    monkeypatch.setenv("TMPDIR", str(here / "none"))
+    assert refused(place.Here).message == "a folder for the token file: no such file or directory"
+
+
 @pytest.mark.parametrize("name", ["a b", "a;b", "\u00e4"])
 def test_a_folder_that_a_cli_may_misread(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """It is refused on both sides, with what to do about it, and none is left."""

@@ -342,6 +342,20 @@ def test_a_quorum_in_one_session(desk: Desk, keys: Path) -> None:
         assert ("admin2", ADMIN) in cluster.users
 
 
+def test_a_quorum_that_nothing_needs(desk: Desk) -> None:
+    """Where the CLI refuses to make the token, the recipe ends."""
+    need("jq")
+    state = desk.shell.cwd / "state.sqlite"
+    enrol(state, "officer1", desk.shell.cwd / "officer1.key")
+    desk.shell.write("password", f"{PASSWORD}\n".encode())
+    desk.wrap("tok-login", f"exec {desk.shell.bin}/tok-login --cli 'tok-rehearse --state {state}' \"$@\"")
+    (desk.shell.cwd / "admin.token").unlink()
+    ((command, _),) = commands_in(RECIPES[QUORUM])
+    done = desk.shell.sh(f"set -o pipefail\n{command}", shell="bash", env=desk.env)
+    assert (done.status != 0, "nothing needs an approval" in done.err) == (True, True)
+    assert not (desk.shell.cwd / "admin.token").exists()
+
+
 def test_several_machines_keep_the_order(desk: Desk) -> None:
     """Pieces that go to two machines come back in the order of the digests."""
     need("parallel", "ssh", "ssh-keygen")

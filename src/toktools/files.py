@@ -52,6 +52,12 @@ def trouble_at(place: str) -> Iterator[None]:
         raise ToktoolsError(f"{place}: {reason(error)}") from None
 
 
+def temporary() -> str | None:
+    """Return the folder that TMPDIR names, or None: the tempfile module takes another where that cannot be used."""
+    named = os.environ.get("TMPDIR")
+    return os.path.abspath(named) if named else None
+
+
 def reason(error: OSError) -> str:
     """Return what the system says, as messages have it."""
     text = error.strerror or str(error)

@@ -135,7 +135,7 @@ class Command(Signer):
         with self._lock:
             self._go_on()
             # A folder that is its owner's alone, so that stop() knows what threads have left.
-            self._folder = self._folder or mkdtemp(prefix="toktools-")
+            self._folder = self._folder or mkdtemp(prefix="toktools-", dir=files.temporary())
             fd, path = mkstemp(suffix=".bin", dir=self._folder)
         with open(fd, "wb") as file:
             file.write(content)

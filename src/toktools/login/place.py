@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from tempfile import TemporaryDirectory
 
-from toktools import signals
+from toktools import files, signals
 from toktools.errors import ToktoolsError, shown
 
 _PLAIN = str.maketrans("/._-", "xxxx")
@@ -74,10 +74,11 @@ class File:
 
 
 class Here:
-    """On this machine: the CLI's files are in a private folder."""
+    """On this machine: the CLI's files are in a private folder. Raises ToktoolsError where there can be none."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="toktools-")
+        with files.trouble_at("a folder for the token file"):
+            self._folder = TemporaryDirectory(prefix="toktools-", dir=files.temporary())
 
     def reach(self) -> None:
         """Have a folder where the CLI is, which may take any time: a signal may end it. Raises ToktoolsError."""
