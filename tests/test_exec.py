@@ -601,7 +601,7 @@ def test_a_signal_while_it_winds_down(bench: Bench) -> None:
 def test_no_folder_for_a_digest(bench: Bench) -> None:
     """Where TMPDIR is not there, no other folder is taken."""
     done = bench.exec("cat", "{}", env={**bench.env, "TMPDIR": str(bench.folder / "none")})
-    done.check(2, "a file for the digest: no such file or directory\n")
+    done.check(2, "a file for the digest, in TMPDIR or /tmp: no such file or directory\n")
 
 
 def test_many_deaf_commands_take_one_moment(bench: Bench) -> None:

@@ -82,7 +82,7 @@ def test_here(here: Path) -> None:
 def test_no_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where TMPDIR is not there, no other folder is taken for the file of a login."""
     monkeypatch.setenv("TMPDIR", str(here / "none"))
-    assert refused(place.Here).message == "a folder for the token file: no such file or directory"
+    assert refused(place.Here).message == "a folder for the token file, in TMPDIR or /tmp: no such file or directory"
 
 
 @pytest.mark.parametrize("name", ["a b", "a;b", "\u00e4"])

@@ -119,7 +119,7 @@ class Command(Signer):
         if not any(_FILE in argument for argument in self._argv):
             yield self._argv
             return
-        with files.trouble_at("a file for the digest"):
+        with files.trouble_at("a file for the digest, in TMPDIR or /tmp"):
             path = self._write(content)
         yield [argument.replace(_FILE, path) for argument in self._argv]
         # Once stop() is at work, what the command has started may still read it, until close().

@@ -77,7 +77,7 @@ class Here:
     """On this machine: the CLI's files are in a private folder. Raises ToktoolsError where there can be none."""
 
     def __init__(self) -> None:
-        with files.trouble_at("a folder for the token file"):
+        with files.trouble_at("a folder for the token file, in TMPDIR or /tmp"):
             self._folder = TemporaryDirectory(prefix="toktools-", dir=files.temporary())
 
     def reach(self) -> None:
