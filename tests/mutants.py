@@ -31,7 +31,7 @@ TESTS = {
     "encoding": "encoding records",
     "errors": "errors",
     "files": "files",
-    "jsontext": "jsontext",
+    "jsontext": "jsontext tokenfile",
     "keys/__init__": "key_files options",
     "keys/allowed": "key_files allowed",
     "keys/awskms": "awskms_itself",

@@ -13,6 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import rsa_key
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    pkcs12,
+)
 
 from toktools import files, replacing
 from toktools.errors import ToktoolsError
@@ -61,6 +71,53 @@ def test_new_files(here: Path) -> None:
     assert [(here / name).read_bytes() for name in "abc"] == [b"1", b"2" * 200_000, b""]
     assert [stat.S_IMODE((here / name).stat().st_mode) for name in "abc"] == [0o640] * 3
     assert files.written == ["a", str(here / "b"), "./c"]
+
+
+KEY = rsa_key()
+LOCK = BestAvailableEncryption(b"x")
+DER, PEM = Encoding.DER, Encoding.PEM
+PKCS8 = KEY.private_bytes(PEM, PrivateFormat.PKCS8, NoEncryption())
+KEYS = {
+    "PKCS#8": PKCS8,
+    "after much text": b"Bag Attributes\n" * 200 + PKCS8,
+    "OpenSSH": KEY.private_bytes(PEM, PrivateFormat.OpenSSH, NoEncryption()),
+    "PKCS#1 in DER": KEY.private_bytes(DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+    "PKCS#8 in DER": KEY.private_bytes(DER, PrivateFormat.PKCS8, NoEncryption()),
+    "encrypted, in DER": KEY.private_bytes(DER, PrivateFormat.PKCS8, LOCK),
+    "short, in DER": ec.generate_private_key(ec.SECP256R1()).private_bytes(DER, PrivateFormat.PKCS8, NoEncryption()),
+    "short and encrypted, in DER": ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        DER, PrivateFormat.PKCS8, LOCK
+    ),
+    "PKCS#12": pkcs12.serialize_key_and_certificates(None, KEY, None, None, LOCK),
+    "PKCS#12, open": pkcs12.serialize_key_and_certificates(None, KEY, None, None, NoEncryption()),
+}
+
+
+@pytest.mark.parametrize("content", KEYS.values(), ids=KEYS)
+def test_a_key_is_not_lost(here: Path, content: bytes) -> None:
+    """Whatever form it has, a private key stays."""
+    (here / "k").write_bytes(content)
+    refused("k: a private key, which would be lost; nothing written", {"a": b"new", "k": b"new"})
+    assert (here / "k").read_bytes() == content
+    assert os.listdir(here) == ["k"]
+
+
+PUBLIC = {
+    "SubjectPublicKeyInfo": KEY.public_key().public_bytes(DER, PublicFormat.SubjectPublicKeyInfo),
+    "RSAPublicKey": KEY.public_key().public_bytes(DER, PublicFormat.PKCS1),
+    "PEM": KEY.public_key().public_bytes(PEM, PublicFormat.SubjectPublicKeyInfo),
+    "a digest like DER": b"\x30\x82\x01\x02" * 8,
+    "nothing": b"",
+    "a version after something": b"\n" + KEYS["PKCS#8 in DER"],
+}
+
+
+@pytest.mark.parametrize("content", PUBLIC.values(), ids=PUBLIC)
+def test_what_is_no_private_key(here: Path, content: bytes) -> None:
+    """It is replaced."""
+    (here / "k").write_bytes(content)
+    replacing.replace({"k": b"new"})
+    assert (here / "k").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o664, 0o4755, 0o400])
