@@ -75,7 +75,7 @@ class Tool:
         finally:
             self.end_progress()
             if own_process:
-                # No last search for garbage, which would take as long as the work. So nothing may count on a
+                # No last search for garbage, which would take some milliseconds. So nothing may count on a
                 # finalizer that comes with the end: see keys/pkcs11.py.
                 gc.freeze()
         return 2
