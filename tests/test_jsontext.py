@@ -20,7 +20,7 @@ TEXT = st.text(max_size=8)
 SHORT = {"/": [r"\/"]}
 SPACE = st.text(" \t\r\n", max_size=4)
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
-LEVELS = jsontext.MAX_DEPTH
+LEVELS = 250
 
 
 @st.composite
@@ -292,3 +292,16 @@ def test_spelling() -> None:
     value = jsontext.parse('[{"\x9b": 1.10}, -0, 12345678901234567890123, "é", null, [], {}]'.encode())
     assert jsontext.spell(value) == r'[{"\u009b": 1.10}, -0, 12345678901234567890123, "\u00e9", null, [], {}]'
     assert os.linesep not in jsontext.spell("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "added", "expected"),
+    [
+        ('{\n\n  "a": []\n}', {"a": ["x"]}, '{\n\n  "a": [\n    "x"\n  ]\n}'),
+        ('{\r\n\r\n  "a": []\r\n}', {"a": ["x"]}, '{\r\n\r\n  "a": [\r\n    "x"\r\n  ]\r\n}'),
+        ('{"a": "",\n"b": []}', {"a": "", "b": [{"c": "", "d": ""}]}, '{"a": "",\n"b": [{"c": "", "d": ""}]}'),
+    ],
+)
+def test_lines_that_are_not_taken_over(text: str, added: Any, expected: str) -> None:
+    """What is added inside has no empty lines, and a line of its own only where what is around it has."""
+    assert edit(text.encode(), added).decode() == expected
