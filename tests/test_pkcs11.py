@@ -653,8 +653,9 @@ def card(private_key: RSAPrivateKey) -> Card:
 
 
 def test_a_card(card: Card, private_key: RSAPrivateKey) -> None:
-    """The stand-in of these tests signs after one login, without a warning."""
+    """The stand-in of these tests signs after one login, without a warning, and one digest at a time."""
     key, warnings = card.find()
+    assert key.pace(7) == (1, True)
     assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
     assert (card.logins, card.signed_with, warnings) == ([PIN], [None], [])
 
