@@ -399,7 +399,7 @@ class Bench:
                     min(sizes.runs, 9), *(partial(self.place.cpu, *words(command, count)) for count in (1, short))
                 )
                 rounds.append((self.place.cpu(*words(command, long)) - start, (few - start) * times))
-            ours, theirs = sorted(rounds, key=lambda times: times[0] / times[1])[len(rounds) // 2]
+            ours, theirs = sorted(rounds, key=lambda both: both[0] / both[1])[len(rounds) // 2]
             yield ratio(
                 f"CPU time of `{command}`, {long:,} tokens",
                 f"{times:.1f} times that of {short:,}, both without the start",

@@ -317,12 +317,20 @@ def test_recipe(desk: Desk, title: str) -> None:
     desk.shell.run("tok-verify", "-q", "-p", public_key, "signed-tokens.json").check(0)
 
 
-def test_a_quorum_in_one_session(desk: Desk, keys: Path) -> None:
-    """A quorum token is generated, approved and used by commands that come one by one, and alice is gone."""
+@pytest.fixture
+def state(desk: Desk) -> Path:
+    """The file of a rehearsed cluster with officer1 in it, to which tok-login goes; there is no quorum token yet."""
     need("jq")
     state = desk.shell.cwd / "state.sqlite"
     enrol(state, "officer1", desk.shell.cwd / "officer1.key")
     desk.shell.write("password", f"{PASSWORD}\n".encode())
+    desk.wrap("tok-login", f"exec {desk.shell.bin}/tok-login --cli 'tok-rehearse --state {state}' \"$@\"")
+    (desk.shell.cwd / "admin.token").unlink()
+    return state
+
+
+def test_a_quorum_in_one_session(desk: Desk, keys: Path, state: Path) -> None:
+    """A quorum token is generated, approved and used by commands that come one by one, and alice is gone."""
     with State(str(state)).cluster(3) as cluster:
         session = Session()
         cluster.login(session, ("admin", ADMIN), PASSWORD)
@@ -333,8 +341,6 @@ def test_a_quorum_in_one_session(desk: Desk, keys: Path) -> None:
             cluster.users[name, ADMIN].quorum = True
         cluster.create(session, ("alice", CRYPTO_USER), PASSWORD)
         cluster.values["user"] = 2
-    desk.wrap("tok-login", f"exec {desk.shell.bin}/tok-login --cli 'tok-rehearse --state {state}' \"$@\"")
-    (desk.shell.cwd / "admin.token").unlink()
     ((command, printed),) = commands_in(RECIPES[QUORUM])
     assert desk.sh(command).decode() == printed
     with State(str(state)).cluster(3) as cluster:
@@ -342,14 +348,9 @@ def test_a_quorum_in_one_session(desk: Desk, keys: Path) -> None:
         assert ("admin2", ADMIN) in cluster.users
 
 
+@pytest.mark.usefixtures("state")
 def test_a_quorum_that_nothing_needs(desk: Desk) -> None:
     """Where the CLI refuses to make the token, the recipe ends."""
-    need("jq")
-    state = desk.shell.cwd / "state.sqlite"
-    enrol(state, "officer1", desk.shell.cwd / "officer1.key")
-    desk.shell.write("password", f"{PASSWORD}\n".encode())
-    desk.wrap("tok-login", f"exec {desk.shell.bin}/tok-login --cli 'tok-rehearse --state {state}' \"$@\"")
-    (desk.shell.cwd / "admin.token").unlink()
     ((command, _),) = commands_in(RECIPES[QUORUM])
     done = desk.shell.sh(f"set -o pipefail\n{command}", shell="bash", env=desk.env)
     assert (done.status != 0, "nothing needs an approval" in done.err) == (True, True)

@@ -17,15 +17,17 @@ from toktools.files import Snapshot, display, trouble_at
 _MAX_LINKS = 40
 """As many as Linux follows."""
 _BEGINNING = 1 << 12
-_KEY = re.compile(
+_KEY = (
     rb"PRIVATE KEY-----"
     rb"|\A0[\x81-\x83].{1,3}(?:"
     rb"\x02\x01[\0\1\3][\x020]"  # a version, and a number or a sequence
     rb"|0.{1,3}\x06.\x2a\x86\x48\x86\xf7\x0d\x01(?:\x05|\x0c\x01)"  # an encryption of PKCS#5 or PKCS#12
-    rb")",
-    re.DOTALL,
+    rb")"
 )
-"""What a private key in PEM has in its first bytes, or how one in DER begins: PKCS#1, PKCS#8, encrypted, PKCS#12."""
+"""What a private key in PEM has in its first bytes, or how one in DER begins: PKCS#1, PKCS#8, encrypted, PKCS#12.
+
+A pattern, compiled only where a file is there: that takes some milliseconds.
+"""
 _KEPT = ("user.", "security.", "system.")
 """The name spaces of extended attributes; access control lists are in the last."""
 _OF_THE_CONTENT = {"security.capability", "security.evm", "security.ima"}
@@ -155,7 +157,7 @@ class _Staged:
         with trouble_at(self.name):
             self._find()
             own = self._is(seen)
-            if self.old >= 0 and _KEY.search(os.pread(self.old, _BEGINNING, 0)):
+            if self.old >= 0 and re.search(_KEY, os.pread(self.old, _BEGINNING, 0), re.DOTALL):
                 raise ToktoolsError(f"{self.name}: a private key, which would be lost; nothing written")
             if not own and self.status is not None and any(os.path.samestat(self.status, other) for other in keep):
                 raise ToktoolsError(f"{self.name}: this file is also an input, and would be overwritten")
