@@ -2,7 +2,7 @@
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
 # check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
-# mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/pipeline.py
+# mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/keys/pipeline.py
 # for one module, SAMPLE=50 for so many changes of each.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 # picture: draw the README's picture, docs/login.svg, from a login to the stand-in.

@@ -64,7 +64,8 @@ sys.stdout.write(json.dumps(document))
 # Processes with nothing between them, each of which signs and verifies as tok-sign does.
 FLOOR_OF_SIGNING = """
 import os, sys, time
-from toktools import keys, passphrases
+from toktools import keys
+from toktools.system import passphrases
 sign = keys.open_signer("officer1.key", passphrases.prompt("--passin"), print).sign
 jobs, count = map(int, sys.argv[1:])
 each = -(-count // jobs)

@@ -45,7 +45,9 @@ while line != "quit":
 """
 BARE = r"""
 import os, pty, sys
-from toktools import keys, passphrases, tokenfile
+from toktools import keys
+from toktools.system import passphrases
+from toktools.tokens import tokenfile
 signer = keys.open_signer("officer1.key", passphrases.prompt("--passin"), print)
 pid, fd = pty.fork()
 if not pid:

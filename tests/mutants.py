@@ -183,7 +183,7 @@ def _place(change: MutationSpec) -> tuple[tuple[int, int], str, int]:
 def main() -> None:
     """Report each module by a line, and by a diff each change that no test saw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("modules", nargs="*", help="as src/toktools/pipeline.py; by default all of the table TESTS")
+    parser.add_argument("modules", nargs="*", help="as src/toktools/keys/pipeline.py; the default is all of TESTS")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="try N of each module, by chance")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="try N at once")
     options = parser.parse_args()

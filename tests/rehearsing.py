@@ -5,11 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from toktools import passphrases, tokenfile
 from toktools.encoding import encode
 from toktools.keys import open_signer, public
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
+from toktools.system import passphrases
+from toktools.tokens import tokenfile
 
 if TYPE_CHECKING:
     from pathlib import Path

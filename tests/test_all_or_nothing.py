@@ -358,7 +358,7 @@ def test_a_signal_to_a_tool_that_waits(shell: Shell, keys: Path, command: str, n
 # Runs tok-merge in the installed environment, and ends it at the n-th of the calls by which it touches the world.
 DRIVER = """
 import os, signal, sys
-from toktools import signals
+from toktools.system import signals
 from toktools.commands import merge
 
 signals.end_like_cat()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import ROOT, UNSIGNED
 
-from toktools import approvaldata, approvers, tokenfile, usernames
 from toktools.errors import ToktoolsError
-from toktools.keys import owners, public
+from toktools.keys import public
+from toktools.tokens import approvaldata, approvers, owners, tokenfile, usernames
 
 NONCE = b"n" * 16
 ADMIN = approvaldata.record(3, 1, "admin", 1_700_000_000, NONCE)

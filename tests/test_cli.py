@@ -140,7 +140,7 @@ def test_a_defect_is_no_answer(shell: Shell) -> None:
     """What nobody has thought of is one line and trouble (2), never a traceback or the answer no (1)."""
     defect = """
 import sys
-from toktools import tokenfile
+from toktools.tokens import tokenfile
 from toktools.commands import extract
 def broken(path): raise LookupError("s3cret")
 tokenfile.read = broken

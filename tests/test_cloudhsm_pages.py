@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from rehearsing import PASSWORD, cheap_hash
 
-from toktools import files, passphrases, tokenfile
 from toktools.errors import ToktoolsError
 from toktools.keys import open_signer
 from toktools.rehearsal import dialogue as shells
@@ -29,6 +28,8 @@ from toktools.rehearsal.console import EndOfInput
 from toktools.rehearsal.dialogue import Dialogue, Start
 from toktools.rehearsal.state import State
 from toktools.rehearsal.syntax import help_text
+from toktools.system import files, passphrases
+from toktools.tokens import tokenfile
 
 GIVEN = f"--password {PASSWORD}"
 QUORUM = "Quorum approval is required for this operation"

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from rehearsing import PASSWORD, cheap_hash, signed
 
-from toktools import approvaldata, tokenfile
 from toktools.encoding import encode
 from toktools.errors import ToktoolsError
 from toktools.keys import public as public_keys
 from toktools.rehearsal import members as rules
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, Cluster, Name, QuorumToken, Refused, Session, User
+from toktools.tokens import approvaldata, tokenfile
 
 FIRST, OFFICER1, OFFICER2 = (("admin", ADMIN), ("officer1", ADMIN), ("officer2", ADMIN))
 ALICE, NEWCOMER = (("alice", CRYPTO_USER), ("bob", CRYPTO_USER))

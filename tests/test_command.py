@@ -18,10 +18,10 @@ from unittest.mock import Mock
 import pytest
 from conftest import rsa_key, wait_until
 
-from toktools import kernel
 from toktools.errors import ToktoolsError
 from toktools.keys import command
 from toktools.keys.command import Command
+from toktools.system import kernel
 
 DIGEST = hashlib.sha256(b"token").digest()
 RAW = r"head -c 256 /dev/zero | tr '\0' '\377'"

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from conftest import OFFICER1_PUB, UNSIGNED
 
-from toktools import files, passphrases, prompts
+from toktools import prompts
 from toktools.errors import ToktoolsError
 from toktools.keys import public
 from toktools.login import dialogues
 from toktools.login.place import File
+from toktools.system import files, passphrases
 
 TOKENS = UNSIGNED.read_bytes()
 SIGNATURE = b"s" * 255 + b"\xff"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from toktools import prompts, terminal
+from toktools import prompts
 from toktools.errors import ToktoolsError
 from toktools.login import driver
+from toktools.system import terminal
 
 READY, PASSWORD = prompts.READY, prompts.PASSWORD
 TYPED, ENDS = object(), None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from toktools import files
 from toktools.errors import ToktoolsError
+from toktools.system import files
 
 
 def test_the_limit(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toktools import jsontext
 from toktools.errors import ToktoolsError
+from toktools.tokens import jsontext
 
 some = settings(max_examples=50, deadline=None)
 TEXT = st.text(max_size=8)

@@ -17,8 +17,9 @@ from subprocess import DEVNULL, PIPE, Popen
 import pytest
 from conftest import Shell  # noqa: TC002 - as everywhere
 
-from toktools import cli, kernel
+from toktools import cli
 from toktools.options import CommandLine
+from toktools.system import kernel
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl and prlimit are Linux's own")
 DIGEST = b"A" * 43 + b"=\n"
@@ -120,7 +121,7 @@ def test_memory_is_roots() -> None:
     """The files of /proc that show the memory belong to root, whoever runs the tool."""
     script = """
         import os, resource, _ctypes
-        from toktools import kernel
+        from toktools.system import kernel
         if os.getuid() == 0:
             os.setuid(65534)
             kernel._prctl(4, 1)  # after a change of user it is off

@@ -15,13 +15,13 @@ import pytest
 from conftest import key_of
 from rehearsing import PASSWORD, cheap_hash
 
-from toktools import approvaldata, tokenfile
 from toktools.keys import public
 from toktools.rehearsal import members, software
 from toktools.rehearsal.answers import MARK, Refused
 from toktools.rehearsal.cluster import Cluster
 from toktools.rehearsal.keyring import Key, Pair
 from toktools.rehearsal.members import ADMIN, CRYPTO_USER, Session
+from toktools.tokens import approvaldata, tokenfile
 
 CUS = ("cu1", "cu2", "cu3", "cu4")
 FILTER = [("attr.label", "private")]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from terminal import terminal
 
-from toktools import passphrases
+from toktools.system import passphrases
 
 DIGEST = base64.b64decode(json.loads(UNSIGNED.read_bytes())["tokens"][0]["unsigned"])
 LINE = base64.b64encode(DIGEST) + b"\n"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from toktools import files, passphrases, terminal
 from toktools.errors import ToktoolsError
+from toktools.system import files, passphrases, terminal
 
 SOURCES = "a source is env:VAR, file:PATH or fd:N"
 

@@ -11,8 +11,9 @@ from queue import Empty
 import pytest
 from conftest import wait_until
 
-from toktools import files, pipeline, records
 from toktools.errors import ToktoolsError
+from toktools.keys import pipeline, records
+from toktools.system import files
 
 Numbered = list[tuple[int, bytes]]
 

@@ -614,7 +614,8 @@ def test_a_token_with_two_keys_is_left_once(desk: Desk, spy: str) -> None:
     env = {**desk.env, "PKCS11SPY": desk.store.module, "PKCS11SPY_OUTPUT": str(heard)}
     code = f"""
 import os
-from toktools import keys, passphrases
+from toktools import keys
+from toktools.system import passphrases
 for number in ("01", "02"):
     uri = f"pkcs11:token=many;id=%{{number}}?module-path={spy}"
     keys.open_signer(uri, lambda *_: os.environb[b"PIN"], print).sign(bytes(32))
@@ -697,8 +698,8 @@ def test_the_last_try(card: Card) -> None:
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
     asked = mock.Mock(return_value=b"typed")
     with (
-        mock.patch("toktools.terminal.exists", return_value=True),
-        mock.patch("toktools.passphrases.prompt", return_value=asked),
+        mock.patch("toktools.system.terminal.exists", return_value=True),
+        mock.patch("toktools.system.passphrases.prompt", return_value=asked),
     ):
         assert card.find()[1] == ["token card: one try is left before it locks the PIN"]
     asked.assert_called_once_with("token card", "PIN")
@@ -710,7 +711,7 @@ def test_the_last_try_without_a_terminal(card: Card) -> None:
     from pkcs11 import TokenFlag
 
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
-    with mock.patch("toktools.terminal.exists", return_value=False):
+    with mock.patch("toktools.system.terminal.exists", return_value=False):
         assert card.refused() == "token card: the last try needs a person at a terminal, and there is no terminal"
     assert card.logins == []
 

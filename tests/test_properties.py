@@ -19,9 +19,12 @@ from conftest import OFFICER1_PUB, PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toktools import encoding, passphrases, records, tokenfile
+from toktools import encoding
 from toktools.commands import extract, inspect, merge, sign, verify
 from toktools.errors import ToktoolsError
+from toktools.keys import records
+from toktools.system import passphrases
+from toktools.tokens import tokenfile
 
 quick = settings(max_examples=50, deadline=None)
 thorough = settings(max_examples=120, deadline=None)

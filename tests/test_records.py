@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from toktools import records
 from toktools.errors import ToktoolsError
+from toktools.keys import records
 
 FIRST, SECOND, THIRD = bytes(32), b"\1" * 32, b"\2" * 32
 LINE = base64.b64encode(FIRST)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import SIGNED, UNSIGNED, Done, Shell, need
 
-from toktools import replacing
 from toktools.errors import ToktoolsError
+from toktools.system import replacing
 
 STREAM = b"".join(
     base64.b64encode(base64.b64decode(t["signed"])) + b"\n" for t in json.loads(SIGNED.read_bytes())["tokens"]

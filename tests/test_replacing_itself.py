@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from toktools import files, replacing
 from toktools.errors import ToktoolsError
-from toktools.files import Snapshot
+from toktools.system import files, replacing
+from toktools.system.files import Snapshot
 
 CHANGED = "another program changed it meanwhile; nothing written"
 AS_ROOT = os.geteuid() == 0

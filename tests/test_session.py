@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from conftest import OFFICER1_PUB
 
-from toktools import kernel, keys, passphrases
+from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.keys.command import Command
 from toktools.login import driver, place, session
+from toktools.system import kernel, passphrases
 
 TOOL: Any = SimpleNamespace(name="tok-login", warn=print, say=print)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from toktools import signals
+from toktools.system import signals
 
 
 @pytest.fixture(autouse=True)

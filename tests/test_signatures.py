@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v1
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
-from toktools import signatures, tokenfile
+from toktools import signatures
 from toktools.errors import ToktoolsError
 from toktools.keys import public
 from toktools.keys.file import KeyInMemory
+from toktools.tokens import tokenfile
 
 OFFICER = rsa_key()
 STRANGER = rsa_key("stranger")

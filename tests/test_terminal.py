@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import PASS_PHRASE, Shell, need
 
-from toktools import signals
+from toktools.system import signals
 
 QUESTION = b"Secret: "
 ANSWER = b"s3cret line"
@@ -37,7 +37,7 @@ import os, signal, sys, time
 signals_to_default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
 for number in signals_to_default:
     signal.signal(number, signal.SIG_DFL)
-from toktools import terminal
+from toktools.system import terminal
 """
 MODES = {
     "usual": [],

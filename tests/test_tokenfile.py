@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SIGNED, UNSIGNED
 
-from toktools import files, tokenfile
 from toktools.errors import ToktoolsError
+from toktools.system import files
+from toktools.tokens import tokenfile
 
 DIGEST = base64.b64encode(bytes(32)).decode()
 SIGNATURE = base64.b64encode(bytes(256)).decode()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from toktools import commands, files
+from toktools import commands
 from toktools.cli import Tool
 from toktools.options import CommandLine
-from toktools.signals import end_like_cat
+from toktools.system import files
+from toktools.system.signals import end_like_cat
 
 
 def _work(_options: SimpleNamespace) -> int:

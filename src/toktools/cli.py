@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
-from toktools import files, kernel, onscreen, signals
 from toktools.errors import ToktoolsError, shown
 from toktools.options import Answer, CommandLine
+from toktools.system import files, kernel, onscreen, signals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toktools import commands
-from toktools.approvers import ROLES
 from toktools.options import COMMON, CommandLine, Option
+from toktools.tokens.approvers import ROLES
 
 _PRIVATE, _PUBLIC = ("key", "pem", "der", "p12", "pfx"), ("pub", "pem", "crt", "cer", "der")
 

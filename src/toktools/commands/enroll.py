@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from toktools import keys, passphrases
+from toktools import keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.login import session
 from toktools.options import CommandLine, Option
+from toktools.system import passphrases
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import encoding, pipeline, signals
+from toktools import encoding
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.keys import pipeline
 from toktools.options import CommandLine, Operand, Option, jobs
+from toktools.system import signals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def _hashed(path: str | None) -> dict[bytes, bytes] | None:
         return None
     if path == "-":
         raise ToktoolsError("--approval-data: standard input has the digests")
-    from toktools import tokenfile
+    from toktools.tokens import tokenfile
 
     source, tokens = tokenfile.read(path)
     return dict(zip(tokens.digests, tokens.hashed(source.name)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import files, records
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.keys import records
 from toktools.options import TOKENS, CommandLine, Operand, Option
+from toktools.system import files
 
 COMMAND_LINE = CommandLine(
     "tok-extract",
@@ -25,7 +26,7 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import tokenfile
+    from toktools.tokens import tokenfile
 
     if "-" in (options.FILE or "-"):
         TOOL.tell_typist("a token file")
@@ -41,7 +42,7 @@ def _work(options: SimpleNamespace) -> int:
             raise error.at(source.name) if len(sources) > 1 else error from None
         contents += hashed
     if options.s is not None:
-        from toktools import replacing
+        from toktools.system import replacing
 
         width = len(str(len(contents)))
         named = {f"{options.s}{index + 1:0{width}}.bin": contents[index] for index in chosen}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import files
 from toktools.cli import Tool
 from toktools.options import CommandLine, Operand, Option
+from toktools.system import files
 
 COMMAND_LINE = CommandLine(
     "tok-inspect",
@@ -20,7 +20,7 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import description, tokenfile
+    from toktools.tokens import description, tokenfile
 
     for source, tokens in TOOL.each(options.FILE, tokenfile.inspect):
         if options.json:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import files, keys, passphrases
+from toktools import keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.login import session
 from toktools.options import CommandLine, Operand, Option
+from toktools.system import files, passphrases
 
 _STDIN = "-"
 

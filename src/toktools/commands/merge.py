@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 
-from toktools import approvers, files
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import TOKENS, CommandLine, Operand, Option
+from toktools.system import files
+from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.merging import Judge
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.merging import Judge
+    from toktools.tokens.tokenfile import TokenFile
 
 
 COMMAND_LINE = CommandLine(
@@ -43,7 +44,7 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import merging, tokenfile
+    from toktools.tokens import merging, tokenfile
 
     if options.FILE == "-" and options.i:
         raise ToktoolsError("-i: standard input cannot be changed in place")
@@ -67,7 +68,7 @@ def _work(options: SimpleNamespace) -> int:
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
-        from toktools import replacing
+        from toktools.system import replacing
 
         read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
         replacing.replace({out: tokens.dump()}, keep=replacing.status_of(read), seen=source)
@@ -76,7 +77,7 @@ def _work(options: SimpleNamespace) -> int:
 
 def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judges: list[Judge]) -> None:
     """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
-    from toktools import merging
+    from toktools.tokens import merging
 
     if options.approvals:
         changed = merging.combine(tokens, options.SIGNATURE)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from toktools import encoding, files, keys, pipeline, records
+from toktools import encoding, keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
+from toktools.keys import pipeline, records
 from toktools.options import CommandLine, Option, jobs
-from toktools.passphrases import PASSIN
+from toktools.system import files
+from toktools.system.passphrases import PASSIN
 
 COMMAND_LINE = CommandLine(
     "tok-sign",

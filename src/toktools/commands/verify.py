@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
-from toktools import approvers, files, onscreen
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.onscreen import GREEN, RED
 from toktools.options import CommandLine, Operand, Option
+from toktools.system import files, onscreen
+from toktools.system.onscreen import GREEN, RED
+from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.keys.owners import Faults, Keys
-    from toktools.tokenfile import Place, TokenFile
+    from toktools.tokens.owners import Faults, Keys
+    from toktools.tokens.tokenfile import Place, TokenFile
 
 
 def _need(text: str) -> int:
@@ -44,8 +45,7 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools import tokenfile
-    from toktools.keys import owners
+    from toktools.tokens import owners, tokenfile
 
     given = owners.Given(options.p)
 

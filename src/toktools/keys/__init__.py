@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from toktools import passphrases
 from toktools.errors import ToktoolsError
 from toktools.options import Option
+from toktools.system import passphrases
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
-    from toktools.passphrases import Secret
     from toktools.signatures import PublicKey
+    from toktools.system.passphrases import Secret
 
     Warn = Callable[[str], None]
     """Tells the user what the work does not stop for."""
@@ -33,7 +33,7 @@ def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
     opener = _OPENERS.get(scheme.lower()) if colon else None  # a scheme has no case (RFC 3986 section 3.1)
     signer = (opener or _in_file)(where, secret, warn)
     if signer.public is not None:
-        from toktools import files
+        from toktools.system import files
 
         check_size(files.display(where.partition("?")[0] if opener else where), signer.public, warn)
     return signer

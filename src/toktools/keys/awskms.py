@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from typing import Any
 
-    from toktools.passphrases import Secret
+    from toktools.system.passphrases import Secret
 
 _START = "awskms:///"
 _FORM = "write awskms:///KEY with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= if needed"

@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from toktools import encoding, files, kernel, signals
+from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer, fault
+from toktools.system import files, kernel, signals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

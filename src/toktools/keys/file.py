@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from toktools import files, pipeline
 from toktools.errors import ToktoolsError
-from toktools.keys import allowed, forms, openssh
+from toktools.keys import allowed, forms, openssh, pipeline
 from toktools.keys.signer import Signer
+from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.passphrases import Secret
+    from toktools.system.passphrases import Secret
 
 _NOT_READ = (ValueError, UnsupportedAlgorithm, InternalError)
 

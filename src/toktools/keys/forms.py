@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from toktools import files
 from toktools.errors import ToktoolsError
 from toktools.keys import der
+from toktools.system import files
 
 MAX_SIZE = 1 << 20
 """Bytes of the largest key file."""

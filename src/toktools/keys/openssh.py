@@ -12,7 +12,7 @@ from toktools.keys import allowed, forms
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.passphrases import Secret
+    from toktools.system.passphrases import Secret
 
 _MAGIC = b"openssh-key-v1\0"
 _SIZE = 4

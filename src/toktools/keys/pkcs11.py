@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
 from pkcs11.types import SignMixin
 
-from toktools import passphrases, terminal
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
+from toktools.system import passphrases, terminal
 
 _PATH = (
     *("token", "manufacturer", "model", "serial", "slot-id", "slot-description", "slot-manufacturer"),

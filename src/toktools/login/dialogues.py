@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from toktools import files, passphrases, prompts, replacing, tokenfile
+from toktools import prompts
 from toktools.errors import ToktoolsError, quoted
 from toktools.login.driver import MAX_LINE, plain, refuse_controls
+from toktools.system import files, passphrases, replacing
+from toktools.tokens import tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli
     from toktools.login.place import File, Here
-    from toktools.passphrases import Secret
+    from toktools.system.passphrases import Secret
 
 _PASSWORD_SIZES = range(7, 32 + 1)
 """Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""

@@ -8,16 +8,17 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from toktools import prompts, signals, terminal
+from toktools import prompts
 from toktools.errors import ToktoolsError, shown
 from toktools.login.program import Program
 from toktools.login.screen import Screen
+from toktools.system import signals, terminal
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from toktools.passphrases import Secret
+    from toktools.system.passphrases import Secret
 
     T = TypeVar("T")
 

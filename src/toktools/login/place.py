@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from math import inf
 from tempfile import TemporaryDirectory
 
-from toktools import files, signals
 from toktools.errors import ToktoolsError, shown
+from toktools.system import files, signals
 
 _PLAIN = str.maketrans("/._-", "xxxx")
 _SENT = b"toktools:"

@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from math import inf
 
-from toktools import files, signals, terminal
 from toktools.errors import ToktoolsError
+from toktools.system import files, signals, terminal
 
 _CHUNK = 1 << 16
 _LOOK_UP = 0.5

@@ -7,9 +7,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import SimpleNamespace
 
-from toktools import approvers, files, keys, passphrases, signals
+from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.options import Option
+from toktools.system import files, passphrases, signals
+from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

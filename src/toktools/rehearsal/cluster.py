@@ -25,11 +25,11 @@ from toktools.rehearsal.members import (
 )
 from toktools.rehearsal.mtls import LEVELS, TrustAnchors
 from toktools.rehearsal.quorum import SERVICES, QuorumToken
-from toktools.usernames import is_user
+from toktools.tokens.usernames import is_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 __all__ = ["ADMIN", "CRYPTO_USER", "MARK", "Cluster", "Name", "QuorumToken", "Refused", "Session", "User"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from toktools import files, terminal
 from toktools.errors import ToktoolsError
+from toktools.system import files, terminal
 
 _TERMINAL = f"/dev/fd/{files.STDIN}"
 _CHUNK = 1 << 12

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from toktools import __version__, approvers, files, prompts, replacing, tokenfile
+from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
 from toktools.keys import public
 from toktools.rehearsal.answers import MARK, Refused, own
@@ -16,6 +16,8 @@ from toktools.rehearsal.cluster import Cluster, Name, Session
 from toktools.rehearsal.console import Console, EndOfInput
 from toktools.rehearsal.state import State, StateError
 from toktools.rehearsal.syntax import VERSION, Command, find, help_text, helped
+from toktools.system import files, replacing
+from toktools.tokens import approvers, tokenfile
 
 _MAX_KEY = 1 << 16
 _LEAVE = (["quit"], ["exit"])

@@ -13,7 +13,7 @@ from toktools.rehearsal.quorum import APPROVERS, KEY_SERVICES, Quorum, QuorumTok
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 _FIRST_REFERENCE = 0x100001
 MAX_LABEL = 127

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from hashlib import scrypt
 from hmac import compare_digest
 
-from toktools import approvers, encoding
+from toktools import encoding
 from toktools.keys import public
 from toktools.rehearsal import software
 from toktools.rehearsal.answers import own
 from toktools.signatures import Verifier
+from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 ADMIN, CRYPTO_USER = approvers.ROLES
 MAX_FAILURES = 5

@@ -9,7 +9,7 @@ from toktools.rehearsal.quorum import Quorum
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 MAX_ANCHORS = 2
 MAX_CHAIN = 6980

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
 
-from toktools import approvaldata, approvers
 from toktools.errors import shown
 from toktools.rehearsal.answers import (
     INVALID_QUORUM_SIGNATURE,
@@ -18,10 +17,11 @@ from toktools.rehearsal.answers import (
     own,
 )
 from toktools.rehearsal.members import ADMIN, NONCE_SIZE, Members, Name, Session, User, unsigned, verifier
+from toktools.tokens import approvaldata, approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 MAX_TOKENS = 1024
 APPROVERS = range(2, approvers.MAX_APPROVERS + 1)

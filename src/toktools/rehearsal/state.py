@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from hashlib import sha256
 from typing import Any
 
-from toktools import files
 from toktools.errors import ToktoolsError, shown
 from toktools.rehearsal.answers import Refused
 from toktools.rehearsal.cluster import Cluster
@@ -17,6 +16,7 @@ from toktools.rehearsal.keyring import Key
 from toktools.rehearsal.members import User
 from toktools.rehearsal.quorum import QuorumToken
 from toktools.rehearsal.software import Damaged
+from toktools.system import files
 
 _APPLICATION = 0x746F6B74
 """Marks the file as ours (PRAGMA application_id): tokt."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from toktools import files
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
 from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, PASSWORD, approval
 from toktools.rehearsal.mtls import LEVELS
 from toktools.rehearsal.syntax import Choice, Command
+from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

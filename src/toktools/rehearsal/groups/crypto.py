@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from toktools import encoding, files
+from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Option
 from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, FILTER, approval, filters, text
 from toktools.rehearsal.software import HASHES
 from toktools.rehearsal.syntax import Choice, Command, Several
+from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from toktools.rehearsal.syntax import Choice, Several
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.rehearsal.dialogue import Dialogue
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 _MAX_DIGITS = 10
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EINTR, ENOTSUP
 
-from toktools import signals
 from toktools.errors import ToktoolsError
+from toktools.system import signals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

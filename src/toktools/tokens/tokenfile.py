@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
-from toktools import encoding, files, jsontext
+from toktools import encoding
 from toktools.errors import ToktoolsError, shown
-from toktools.usernames import shown_user
+from toktools.system import files
+from toktools.tokens import jsontext
+from toktools.tokens.usernames import shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from toktools.errors import ToktoolsError, shown
 from toktools.keys import public
 from toktools.signatures import PublicKey, Verifier
-from toktools.usernames import is_user, shown_user
+from toktools.tokens.usernames import is_user, shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import Place, TokenFile
+    from toktools.tokens.tokenfile import Place, TokenFile
 
     Keys = Mapping[str, Sequence[PublicKey]]
     """By approver, in lower case; those of nobody's name under ""."""

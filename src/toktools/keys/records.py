@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 
-from toktools import encoding, files
+from toktools import encoding
 from toktools.errors import ToktoolsError
+from toktools.system import files
 
 MAX_LINE = 4096
 """Bytes of the longest line, without its end; the longest signature (2,048 bytes) takes 2,732."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from toktools import approvers, encoding, files, records, tokenfile
+from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.tokenfile import Place, TokenFile
+from toktools.keys import records
+from toktools.system import files
+from toktools.tokens import approvers, tokenfile
+from toktools.tokens.tokenfile import Place, TokenFile
 
 Judge = Callable[[Place], str]
 """Says what is wrong with the signature in a place."""
@@ -70,14 +73,15 @@ def judges(tokens: TokenFile, name: str, arguments: Sequence[str]) -> list[Judge
     """Return who verifies the file of a name with the keys of -p: nobody where there are none. Raises ToktoolsError."""
     if not arguments:
         return []
-    from toktools.keys import owners
+    from toktools.tokens import owners
 
     return [owners.judge(tokens, owners.Given(arguments).keys(tokens, name))]
 
 
 def put_public_key(tokens: TokenFile, path: str) -> Judge:
     """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
-    from toktools.keys import owners, public
+    from toktools.keys import public
+    from toktools.tokens import owners
 
     key = public.read(path)
     tokens.put_public_key(public.pem(key))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.usernames import is_user, shown_user
+from toktools.tokens.usernames import is_user, shown_user
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import TokenFile
 
 ROLES = ("admin", "crypto-user")
 MAX_APPROVERS = 8

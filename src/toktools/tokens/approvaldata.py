@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from toktools.usernames import word
+from toktools.tokens.usernames import word
 
 _RECORD = struct.Struct(">HHIQ16s32sQ8s")
 _VERSION = 2  # of the newer sample

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.usernames import shown_user, word
+from toktools.tokens.usernames import shown_user, word
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.approvaldata import Record
-    from toktools.tokenfile import TokenFile
+    from toktools.tokens.approvaldata import Record
+    from toktools.tokens.tokenfile import TokenFile
 
 _SAID = ("service", "key_reference")
 """What some files say about themselves, in AWS's words; the signatures do not cover it."""
@@ -22,7 +22,7 @@ def facts(tokens: TokenFile) -> dict[str, object]:
     """Return what --json writes. Scripts rely on it: members may be added, but none is renamed."""
     from dataclasses import asdict
 
-    from toktools import approvaldata
+    from toktools.tokens import approvaldata
 
     shape = tokens.shape
     known = tokens.approval_data
@@ -87,7 +87,7 @@ def _summary(tokens: TokenFile) -> str:
 
 
 def _what_it_says(tokens: TokenFile, index: int) -> Iterator[str]:
-    from toktools import approvaldata
+    from toktools.tokens import approvaldata
 
     approval_data = tokens.approval_data[index]
     match = "its SHA-256 is the digest" if tokens.is_shown(index) else "its SHA-256 is NOT the digest"
@@ -104,7 +104,7 @@ def _what_it_says(tokens: TokenFile, index: int) -> Iterator[str]:
 
 
 def _contradictions(tokens: TokenFile, found: list[Record]) -> list[str]:
-    from toktools import approvaldata
+    from toktools.tokens import approvaldata
 
     return approvaldata.contradictions(tokens.member("service"), tokens.member("key_reference"), found)
 

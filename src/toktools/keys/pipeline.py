@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from toktools import files, records
 from toktools.errors import ToktoolsError
+from toktools.keys import records
+from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from queue import Queue, SimpleQueue
     from typing import TypeVar
 
-    from toktools.onscreen import Progress
+    from toktools.system.onscreen import Progress
 
     T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from signal import valid_signals
 from time import sleep
 
-from toktools import files, signals
 from toktools.errors import ToktoolsError
-from toktools.files import Snapshot, display, trouble_at
+from toktools.system import files, signals
+from toktools.system.files import Snapshot, display, trouble_at
 
 _MAX_LINKS = 40
 """As many as Linux follows."""

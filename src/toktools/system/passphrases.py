@@ -5,9 +5,9 @@ import stat
 from collections.abc import Callable
 from functools import partial
 
-from toktools import files, terminal
 from toktools.errors import ToktoolsError
 from toktools.options import Option
+from toktools.system import files, terminal
 
 MAX_SIZE = 1024
 """Bytes of the longest pass phrase; OpenSSL's own limit."""

@@ -1,0 +1,1 @@
+"""Token files: kinds, signatures, approvals and descriptions."""
