@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.options import Option
-from toktools.system import files, passphrases, signals
+from toktools.system import files, passphrases, process
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -117,15 +117,13 @@ def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> 
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()
-    with signals.tidied(tidy=undo.close), undo:
+    with process.unwind_on_signals(), undo:
         for each in signers:
             undo.callback(each.stop)
-        with signals.held():
-            where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
-            undo.callback(where.close)
+        where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
+        undo.callback(where.close)
         where.reach()
-        with signals.held():
-            argv = where.argv([*options.cli, "interactive", *cluster])
-            cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
-            undo.callback(cli.close)
+        argv = where.argv([*options.cli, "interactive", *cluster])
+        cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
+        undo.callback(cli.close)
         yield cli, user, where
