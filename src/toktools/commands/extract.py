@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from toktools import encoding
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.keys import records
 from toktools.options import TOKENS, CommandLine, Operand, Option
 from toktools.system import files
 
@@ -49,7 +49,7 @@ def _work(options: SimpleNamespace) -> int:
         replacing.replace(named, keep=[source.status for source, _ in sources])
         return 0
     if not options.r:
-        files.write_lines(records.line(contents[index]) for index in chosen)
+        files.write_lines(encoding.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
         if len(sources) > 1:
