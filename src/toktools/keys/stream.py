@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from itertools import chain
 
 from toktools import encoding
@@ -99,8 +98,15 @@ def _sign_in_threads(
 
     pool = ThreadPoolExecutor(jobs)
     queue: Queue[Future[Signed] | None] = Queue(2 * jobs)  # in the order of the lines; its bound is that of the memory
+    failed: list[int] = []  # the numbers of the lines that have failed
+
+    def submit(group: Numbered) -> Future[Signed]:
+        try:
+            return pool.submit(_sign_group, sign, failed, group)
+        except RuntimeError:
+            raise ToktoolsError(f"{jobs} threads cannot be started", "give -j a smaller number") from None
+
     groups = _groups(batches, jobs, group_size)
-    submit = partial(pool.submit, _sign_group, sign, [])
     try:
         # The reader may wait for a digest for ever, so nothing may wait for the reader.
         Thread(target=_submit_groups, args=(groups, submit, queue), daemon=True).start()
