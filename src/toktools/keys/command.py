@@ -83,8 +83,10 @@ class Command(Signer):
         if not any(_FILE in argument for argument in self._argv):
             yield self._argv
             return
-        temporary = TemporaryDirectory(prefix="toktools-", dir=files.temporary())
-        with files.trouble_at("a file for the digest, in TMPDIR or /tmp"), temporary as directory:
+        with (
+            files.trouble_at("a file for the digest, in TMPDIR or /tmp"),
+            TemporaryDirectory(prefix="toktools-", dir=files.temporary()) as directory,
+        ):
             path = os.path.join(directory, "digest.bin")
             with open(path, "wb") as file:
                 file.write(content)
