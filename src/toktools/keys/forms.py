@@ -126,9 +126,9 @@ def refusal(file: KeyFile, reason: str) -> ToktoolsError:
         if kind in _WITHOUT_KEY:
             name, hint = _WITHOUT_KEY[kind]
             return ToktoolsError(f"{file.name}: {reason}: {name}", hint)
-    from toktools import mistaken  # whose patterns take longer to prepare than all of this package
+    from toktools import hints  # whose patterns take longer to prepare than all of this package
 
-    return mistaken.refuse(file.name, file.content, reason)
+    return hints.not_key(file.name, file.content, reason)
 
 
 def encrypted_keys(content: bytes | memoryview) -> Iterator[memoryview]:

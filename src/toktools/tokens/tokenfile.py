@@ -310,10 +310,10 @@ def parse(text: bytes) -> TokenFile:
     try:
         document = jsontext.parse(text)
     except ToktoolsError as error:
-        from toktools import mistaken
+        from toktools import hints
 
         # Not by a name of its own, which would make a cycle of it, its traceback and this frame.
-        raise (mistaken.not_token_file(text) if error.message.startswith("not JSON") else None) or error from None
+        raise (hints.not_token_file(text) if error.message.startswith("not JSON") else None) or error from None
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
     candidates = _candidates(document)
