@@ -1,4 +1,4 @@
-"""What the tests share: the installed commands, keys made by openssl, and the real tools beside them."""
+"""What the tests share: commands in this process or installed, keys made by openssl, and the real tools beside them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import warm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from rehearsing import enrol
 
@@ -110,31 +112,26 @@ class Shell:
         """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
         return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
 
-    @property
-    def warm(self) -> dict[str, str]:
-        """The environment of a script whose commands are forks too, which get no signal that the script gets."""
-        env = self.env
-        return {**env, "PATH": f"{warm.doors(self.bin, env)}{env['PATH']}"}
+    def start(self, *command: str | Path, terminal: str = "", **more: Any) -> subprocess.Popen[bytes]:
+        """Start an installed command, or another program, with its arguments.
 
-    def start(
-        self, *command: str | Path, terminal: str = "", fresh: bool = False, **more: Any
-    ) -> subprocess.Popen[bytes]:
-        """Start a command with its arguments: as a fork of a warm Python, where that makes no difference.
-
-        A fresh one is no fork. With the name of a terminal it is the leader of a session, which has that terminal.
+        With the name of a terminal it is the leader of a session, which has that terminal.
         """
         words = [str(word) for word in command]
         options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, **more}
-        if terminal:
-            options["start_new_session"] = True
-        if not fresh and (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})):
-            return fork
         if terminal:  # the leader of a session without one gets the one that it opens first
+            options["start_new_session"] = True
             words = ["sh", "-c", ': <>"$0"; exec "$@"', terminal, *words]
         return subprocess.Popen(words, **options)
 
-    def run(self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, **more: Any) -> Done:
-        """Run a command with its arguments."""
+    def run(
+        self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, own: bool = False, **more: Any
+    ) -> Done:
+        """Run a command with its arguments: a filter in this process, unless it wants a process of its own."""
+        words = [str(word) for word in command]
+        env = more.get("env", self.env)
+        if not own and isinstance(stdin, bytes) and more.keys() <= {"cwd", "env"} and _fits_in(words, env):
+            return _run_here(words, stdin, more.get("cwd", self.cwd), env)
         pipe = subprocess.PIPE
         given, fed = (stdin, None) if isinstance(stdin, int) else (pipe, stdin)
         with self.start(*command, **{"stdin": given, "stdout": pipe, "stderr": pipe, **more}) as process:
@@ -160,6 +157,59 @@ class Shell:
         return path
 
 
+_FILTERS = ("tok-extract", "tok-sign", "tok-exec", "tok-merge", "tok-verify", "tok-inspect")
+
+
+def _fits_in(words: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Say whether a command can run in this process.
+
+    A Python that has started does not notice PYTHONPATH, and a PKCS#11 module is loaded once in a process, for good.
+    """
+    return (
+        words[0] in _FILTERS
+        and env.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        and not any("pkcs11:" in word for word in words)
+    )
+
+
+def _run_here(words: Sequence[str], stdin: bytes, cwd: Path, env: Mapping[str, str]) -> Done:
+    """Run a filter in this process, with its own standard streams, directory and environment."""
+    main = import_module(f"toktools.commands.{words[0].removeprefix('tok-')}").main
+    before = os.getcwd(), dict(os.environ)
+    pipes = [os.pipe() for _ in range(3)]
+    ends = [pipes[0][0], pipes[1][1], pipes[2][1]]
+    saved = [os.dup(fd) for fd in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(_feed, pipes[0][1], stdin)
+        out, err = (pool.submit(_read, pipe[0]) for pipe in pipes[1:])
+        try:
+            for fd, end in enumerate(ends):
+                os.dup2(end, fd)
+                os.close(end)
+            os.chdir(cwd)
+            os.environ.clear()
+            os.environ.update(env)
+            status = main(words[1:])
+        finally:
+            for fd, copy in enumerate(saved):
+                os.dup2(copy, fd)
+                os.close(copy)
+            os.chdir(before[0])
+            os.environ.clear()
+            os.environ.update(before[1])
+        return Done(status, out.result(), err.result().decode(errors="replace"))
+
+
+def _feed(fd: int, content: bytes) -> None:
+    with suppress(BrokenPipeError), open(fd, "wb") as pipe:
+        pipe.write(content)
+
+
+def _read(fd: int) -> bytes:
+    with open(fd, "rb") as pipe:
+        return pipe.read()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def usual_signals() -> Iterator[None]:
     """Let commands die of the signals that kill by default, though nohup or a shell's & had the tests ignore them."""
@@ -170,13 +220,6 @@ def usual_signals() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def warm_ends() -> Iterator[None]:
-    """End the warm Pythons with the tests."""
-    yield
-    warm.end()
 
 
 @pytest.fixture(scope="session")

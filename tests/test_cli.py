@@ -163,7 +163,7 @@ assert gc.isenabled()
 assert (gc.get_threshold()[0] > gc.get_freeze_count() > 10_000) == {own}
 assert (gc.get_threshold() == before and not gc.get_freeze_count()) != {own}
 """
-    shell.run(shell.bin / "python", "-c", code, "-p", OFFICER1_PUB, file, fresh=True).check(0)
+    shell.run(shell.bin / "python", "-c", code, "-p", OFFICER1_PUB, file, own=True).check(0)
 
 
 def test_interrupted_while_it_starts(shell: Shell) -> None:

@@ -31,6 +31,6 @@ def test_every_command_has_its_script() -> None:
 def test_script(script: Path, installed: Path, keys: Path, tmp_path: Path) -> None:
     """The command keeps every promise that its end-to-end script checks."""
     shell = Shell(installed, tmp_path)
-    env = {**shell.warm, "BIN": str(installed), "AWS": str(AWS_MFA), "KEYS": str(keys)}
+    env = {**shell.env, "BIN": str(installed), "AWS": str(AWS_MFA), "KEYS": str(keys)}
     done = shell.run("sh", "-x", script, env=env, timeout=300)
     assert done.status == 0, f"exit status {done.status}\n{done.out.decode(errors='replace')}{done.err}"

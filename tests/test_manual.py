@@ -95,7 +95,7 @@ def test_examples_of_a_page_run(page: Path, desk: Shell) -> None:
     found = examples(page)
     assert found
     for command, output in found:
-        done = desk.sh(f"set -e -o pipefail\n{command}", shell="bash", env=desk.warm).check(0)
+        done = desk.sh(f"set -e -o pipefail\n{command}", shell="bash", env=desk.env).check(0)
         assert done.out.decode() == output, command
 
 

@@ -19,7 +19,6 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
-import warm
 from conftest import Done, Shell, need
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicNumbers
@@ -104,13 +103,6 @@ class Store:
         """Put the slot and the serial number of the token with one key into a text."""
         slot, serial = self.slots[LABEL]
         return text.format(module=self.module, slot=slot, serial=serial, pin=quote(PIN))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded(installed: Path) -> None:
-    """Most tests start tok-sign with such a key, of which the package takes a moment to load."""
-    if importlib.util.find_spec("pkcs11"):
-        warm.load(installed, Shell(installed, installed).env, "toktools.keys.pkcs11", "pkcs11")
 
 
 @pytest.fixture(scope="session")
@@ -412,7 +404,7 @@ def test_a_wrong_pin(desk: Desk, pin: str, said: str) -> None:
 def test_without_python_pkcs11(shell: Shell) -> None:
     """Where the package is not installed, one line says so, and the next how to install it."""
     script = f"import sys; sys.modules['pkcs11'] = None; {SIGN}"
-    done = shell.run(shell.bin / "python", "-c", script, "-k", "pkcs11:token=x", stdin=LINE, fresh=True)
+    done = shell.run(shell.bin / "python", "-c", script, "-k", "pkcs11:token=x", stdin=LINE, own=True)
     said = "tok-sign: a key on a PKCS#11 token needs the package python-pkcs11\n"
     assert done == Done(2, b"", f"{said}tok-sign: hint: the extra toktools[pkcs11] installs it; see tok-sign(1)\n")
 
@@ -603,7 +595,7 @@ def test_the_token_is_left(desk: Desk, spy: str, token: str, pin: str, calls: se
     """The last that the module hears is C_Finalize, whatever came before."""
     heard = desk.cwd / "heard"
     env = {**desk.env, "PKCS11SPY": desk.store.module, "PKCS11SPY_OUTPUT": str(heard), "PIN": pin}
-    done = desk.sign(f"pkcs11:{token}?module-path={spy}", env=env, fresh=True).check(0 if "C_Sign" in calls else 2)
+    done = desk.sign(f"pkcs11:{token}?module-path={spy}", env=env, own=True).check(0 if "C_Sign" in calls else 2)
     assert done.err.count("\n") <= 2
     assert calls_in(heard) & {"C_Login", "C_Sign"} == calls
 
@@ -620,7 +612,7 @@ for number in ("01", "02"):
     uri = f"pkcs11:token=many;id=%{{number}}?module-path={spy}"
     keys.open_signer(uri, lambda *_: os.environb[b"PIN"], print).sign(bytes(32))
 """
-    assert desk.run(desk.bin / "python", "-c", code, env=env, fresh=True) == Done(0, b"", "")
+    assert desk.run(desk.bin / "python", "-c", code, env=env, own=True) == Done(0, b"", "")
     assert "C_Sign" in calls_in(heard)
 
 

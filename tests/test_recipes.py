@@ -45,7 +45,7 @@ class Desk:
     def __init__(self, shell: Shell, shared: Path) -> None:
         self.shell = shell
         self.shared = shared
-        self.env = {**shell.unmeasured, "PATH": shell.warm["PATH"]}
+        self.env = shell.unmeasured
 
     def sh(self, script: str) -> bytes:
         """Run a script that must succeed, and return its output."""
