@@ -11,7 +11,7 @@ from pathlib import Path
 
 import picture
 import pytest
-from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
+from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need, only_if
 from rehearsing import PASSWORD
 
 from toktools import completions
@@ -144,8 +144,8 @@ def test_readme_demo_runs(shell: Shell) -> None:
     need("make")
     (command,) = (line for line in blocks((ROOT / "README.md").read_text())[2].splitlines() if "demo" in line)
     home = Path(sys.prefix)
-    if not (home / "ready").exists() and not os.environ.get("CI"):
-        pytest.skip("these tests do not run in an environment that make has set up")
+    made = (home / "ready").exists() or os.environ.get("CI")
+    only_if(made, "these tests do not run in an environment that make has set up")
     environment = {**shell.env, "MAKEFLAGS": f"VENV={os.path.relpath(home, ROOT)}"}
     out = shell.sh(command, cwd=ROOT, env=environment).check(0).out.decode()
     assert out.count(": OK\n") == 3 + 3 + 2
@@ -156,8 +156,7 @@ def test_readme_demo_runs(shell: Shell) -> None:
 def test_readme_install_runs(shell: Shell, keys: Path) -> None:
     """The README's install command works; what it has installed is used, and goes."""
     need("make", "man")
-    if not os.environ.get("CI"):
-        pytest.skip("pip would fetch the libraries; that is for CI")
+    only_if(os.environ.get("CI"), "pip would fetch the libraries; that is for CI")
     command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[3].splitlines())
     assert command.startswith('make install PREFIX="$HOME/.local"')
     environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}

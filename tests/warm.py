@@ -97,8 +97,8 @@ class _Warm:
     """A Python that forks, for the commands of an installation."""
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
-        # A socket's name must be short, and pytest's folders have long names.
-        self.doors = Path(tempfile.mkdtemp(prefix="warm-"))
+        # A socket's name must be short (unix(7)), and TMPDIR need not be.
+        self.doors = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp"))
         first = {os.fsencode(name): os.fsencode(text) for name, text in _read_at_the_start(env).items()}
         noticed = tuple(map(os.fsencode, _NOTICED))
         (self.doors / "how").write_bytes(marshal.dumps((os.fsencode(folder), first, noticed)))
