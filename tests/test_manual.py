@@ -193,6 +193,24 @@ def test_install_refuses_a_blank(shell: Shell) -> None:
     assert "the prefix must not have a blank" in done.err
 
 
+@pytest.mark.parametrize(
+    ("folder", "python", "said"),
+    [
+        ("a b", "python3", "the path of the checkout must not have a blank in it"),
+        ("plain", "false", "false is no Python 3.9 or later with venv (on Debian and Ubuntu: python3-venv)"),
+    ],
+)
+def test_demo_says_why_it_cannot_start(shell: Shell, folder: str, python: str, said: str) -> None:
+    """Where pip's scripts could not start, or no environment can be made, make says so in a line, and makes nothing."""
+    need("make")
+    home = shell.cwd / folder
+    home.mkdir()
+    (home / "pyproject.toml").touch()
+    done = shell.run("make", "-f", ROOT / "Makefile", "demo", f"PYTHON={python}", cwd=home).check(2, said)
+    assert (done.out, done.err.count("\n")) == (b"", 2)  # the second is make's own
+    assert [path.name for path in home.iterdir()] == ["pyproject.toml"]
+
+
 def test_readme_names_targets_of_the_makefile() -> None:
     """Every make target of the README is there, and CI calls its test command."""
     named = set(re.findall(r"\bmake ([a-z]+)", "".join(blocks((ROOT / "README.md").read_text()))))

@@ -240,7 +240,7 @@ def forwarded(desk: Desk) -> Iterator[str]:
             assert not (folder / "there").exists()
 
 
-USUAL = ("bash", "openssl", "base64")
+USUAL = ("openssl", "base64")
 CARD = ("softhsm2-util", "libsofthsm2.so")
 HOST = ("ssh", "ssh-keygen", "sshd")
 TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
@@ -289,7 +289,7 @@ def test_what_is_not_run_says_so() -> None:
 def test_recipe(desk: Desk, title: str) -> None:
     """The commands of a recipe run as printed, print what the page says, and sign the file with that key."""
     tools, signer = TESTED[title]
-    need(*tools)
+    need("bash", *tools)
     with contextmanager(signer)(desk) as public_key:
         found = commands_in(RECIPES[title])
         assert found
