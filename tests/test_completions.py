@@ -144,7 +144,8 @@ def prompts(
     started: dict[str, Prompt] = {}
 
     def prompt(shell: str) -> Prompt:
-        need(shell.partition("-")[0], shell)
+        need(shell)
+        need(shell.partition("-")[0])
         if shell not in started:
             started[shell] = Prompt(shell, share, installed, tmp_path_factory.mktemp(shell))
         return started[shell]
