@@ -253,7 +253,7 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "pkcs11-tool": ((*CARD, "pkcs11-tool"), token),
     "AWS KMS": (("aws", "moto_server"), kms),
     "AWS KMS, without the AWS CLI": (("boto3", "moto_server"), kms_alone),
-    "gpg-agent": (("gpg", "gpg-agent", "gpg-connect-agent", "gpgconf", "xxd"), gpg),
+    "gpg-agent": (("awk", "gpg", "gpg-agent", "gpg-connect-agent", "gpgconf", "xxd"), gpg),
     "HashiCorp Vault": (("curl", "jq"), vault),
     "Signers that always hash: openssl dgst": (("openssl",), nothing),
     "Signers that always hash: ssh-agent": (("ssh-agent", "ssh-add", "ssh-keygen"), agent),
