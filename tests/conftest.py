@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -33,19 +35,55 @@ OFFICER1_PUB = AWS_MFA / "officer1.pub"
 PASS_PHRASE = "correct horse"
 
 
-def need(*tools: str) -> None:
-    """Skip the test where a tool is missing; in CI a missing tool is a failure."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
+# Python's modules, and files of the system with where systems have them; all else that tests need is a program.
+MODULES = ("bcrypt", "boto3", "pkcs11")
+FILES = {
+    "bash-completion": ("usr/share/bash-completion/bash_completion",),
+    "libsofthsm2.so": ("usr/lib*/softhsm/libsofthsm2.so", "usr/lib/*/softhsm/libsofthsm2.so"),
+    "libtss2-tcti-swtpm.so.0": ("usr/lib*/libtss2-tcti-swtpm.so.0", "usr/lib/*/libtss2-tcti-swtpm.so.0"),
+    "p11-kit-client.so": ("usr/lib*/pkcs11/p11-kit-client.so", "usr/lib/*/pkcs11/p11-kit-client.so"),
+    "pkcs11-spy.so": ("usr/lib*/pkcs11/pkcs11-spy.so", "usr/lib/*/pkcs11/pkcs11-spy.so"),
+    "rustyline-9": ("usr/share/cargo/registry/rustyline-9.*",),
+}
+# Not every user's path leads to what administrators run.
+PROGRAMS = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, a file of the system or a Python module, or None if it is not installed."""
+    if name in MODULES:
+        spec = importlib.util.find_spec(name)
+        return spec.origin if spec else None
+    if name in FILES:
+        return next((str(path) for pattern in FILES[name] for path in Path("/").glob(pattern)), None)
+    return shutil.which(name, path=PROGRAMS)
+
+
+def need(name: str, *more: str) -> str:
+    """Skip the test if something is not installed, which in CI is a failure; return the path of the first."""
+    missing = [each for each in (name, *more) if find(each) is None]
     if missing:
-        lack(*missing)
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason, allow_module_level=True)
+    return str(find(name))
 
 
-def lack(*what: str) -> NoReturn:
-    """Skip the test for what is not installed; in CI that is a failure."""
-    reason = f"not installed: {', '.join(what)}"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+def only_if(suitable: object, reason: str) -> None:
+    """Skip the test, in CI too, on a system or for a user that nothing one could install makes suitable."""
+    if not suitable:
+        pytest.skip(reason)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder for sockets, whose names must be short (unix(7)); that of TMPDIR may be long."""
+    folder = Path(tempfile.mkdtemp(prefix="toktools-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the owner of a socket may be about to remove it
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -144,6 +182,7 @@ class Shell:
 
     def sh(self, script: str, shell: str = "sh", **more: Any) -> Done:
         """Run a script of shell commands."""
+        need(shell)
         return self.run(shell, "-c", script, **more)
 
     def read(self, name: str) -> bytes:

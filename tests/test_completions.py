@@ -144,9 +144,8 @@ def prompts(
     started: dict[str, Prompt] = {}
 
     def prompt(shell: str) -> Prompt:
+        need(shell)
         need(shell.partition("-")[0])
-        if shell == "bash-completion" and not Path("/usr/share/bash-completion/bash_completion").exists():
-            need("bash_completion")
         if shell not in started:
             started[shell] = Prompt(shell, share, installed, tmp_path_factory.mktemp(shell))
         return started[shell]

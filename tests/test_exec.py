@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Shell, need, wait_until
+from conftest import ROOT, Done, Shell, find, need, only_if, wait_until
 from test_interop import OPENSSL_SIGN, Desk
 
 SIGNATURE = b"\xa5" * 256
@@ -467,16 +466,10 @@ def test_mistakes_are_named(bench: Bench, keys: Path, wrong: str, said: str, job
         assert bench.runs() == 2
 
 
-LIBRARIES = [Path("/usr/lib/softhsm/libsofthsm2.so"), *Path("/usr/lib").glob("*/softhsm/libsofthsm2.so")]
-
-
 @pytest.fixture
 def card(bench: Bench) -> Bench:
     """A bench whose key is also in a SoftHSM token; $PKCS11 signs with it."""
-    need("pkcs11-tool", "softhsm2-util")
-    library = next((path for path in LIBRARIES if path.exists()), None)
-    if library is None:
-        pytest.skip("SoftHSM's library is not where Debian and Fedora put it")
+    library = need("libsofthsm2.so", "pkcs11-tool", "softhsm2-util")
     (bench.shell.cwd / "tokens").mkdir()
     bench.shell.write("softhsm2.conf", f"directories.tokendir = {bench.shell.cwd}/tokens\n".encode())
     bench.shell.write("prefix.bin", PREFIX)
@@ -779,14 +772,13 @@ def test_no_room_for_threads(bench: Bench, limit: str) -> None:
 def test_no_room_for_processes(bench: Bench) -> None:
     """Where the number of processes is limited, as many as there is room for do the work."""
     need("prlimit", "setpriv")
-    if os.geteuid() != 0:
-        pytest.skip("counts the processes of a user who has no others")
+    only_if(os.geteuid() == 0, "counts the processes of a user who has no others")
     # The Python of the tests may be open to root alone; without -p the tool needs no library.
     user = ("setpriv", "--reuid=65533", "--clear-groups")
-    python = (shutil.which("python3", path="/usr/bin") or sys.executable, "-B", ROOT / "bin" / "tok-exec")
+    python = (find("/usr/bin/python3") or sys.executable, "-B", ROOT / "bin" / "tok-exec")
     env = {**bench.env, "PYTHONPATH": str(ROOT / "src")}
-    if bench.shell.run(*user, *python, "--help", env=env).status:
-        pytest.skip("neither this Python nor this checkout is open to another user")
+    help_of_a_stranger = bench.shell.run(*user, *python, "--help", env=env)
+    only_if(help_of_a_stranger.status == 0, "neither this Python nor this checkout is open to another user")
     tool = (*user, "prlimit", "--nproc=20", *python, "-j", "1000", "--", "sh", "-c", "head -c 256 /dev/zero; exit")
     done = bench.shell.run(*tool, stdin=stream(*DIGESTS[:8] * 10), env=env)
     assert done == Done(0, stream(*[bytes(256)] * 80), "")
