@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from toktools import prompts
 from toktools.errors import ToktoolsError, quoted
 from toktools.login.driver import MAX_LINE, plain, refuse_controls
-from toktools.system import files, replacing
+from toktools.system import files
+from toktools.system.atomic import write_atomically
 from toktools.tokens import tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -146,7 +147,7 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
             tokens.put(index, signer.sign(digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
-    replacing.replace({file.local: tokens.dump()}, seen=source)
+    write_atomically({file.local: tokens.dump()}, seen=source)
     file.send()
 
 
