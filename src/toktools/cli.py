@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError, shown
 from toktools.options import Answer, CommandLine
-from toktools.system import files, kernel, onscreen, signals
+from toktools.system import files, process, terminal
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Tool:
         self.has_secrets = has_secrets
         self._worst = 0
         """Of the files that each() could not read, the exit status."""
-        self._progress: onscreen.Progress | None = None
+        self._progress: terminal.Progress | None = None
 
-    def run(self, argv: Sequence[str] | None) -> int:
+    def run(self, argv: Sequence[str] | None) -> int:  # noqa: C901 - a line for each kind of end
         """Run the command with arguments (sys.argv's by default) and return its exit status.
 
         0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
@@ -52,7 +52,7 @@ class Tool:
         self._worst = 0
         try:
             if own_process:
-                signals.end_like_cat()
+                process.restore_default_signals()
                 gc.set_threshold(_NEW_OBJECTS)
             _fill_closed_descriptors()
             status = self._answer(argv)
@@ -66,6 +66,10 @@ class Tool:
         except OSError as error:
             place = f"{shown(str(error.filename))}: " if error.filename else ""
             self.say(f"{place}{files.reason(error)}")
+        except process.Terminated as fatal:
+            if own_process:
+                process.end_by_signal(fatal.number)
+            raise
         except KeyboardInterrupt:  # only where the caller wants it so
             raise
         except BaseException as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
@@ -80,10 +84,10 @@ class Tool:
                 gc.freeze()
         return 2
 
-    def progress(self, done: str) -> onscreen.Progress | None:
+    def progress(self, done: str) -> terminal.Progress | None:
         """Return what counts on the terminal how many are done, or None where there is no terminal."""
         self.end_progress()
-        self._progress = onscreen.progress(self.name, done)
+        self._progress = terminal.progress(self.name, done)
         return self._progress
 
     def end_progress(self) -> None:
@@ -128,7 +132,7 @@ class Tool:
         try:
             options = self.command_line.parse(argv)
             if self.has_secrets and argv is None:  # else the process has other work too
-                kernel.hide_memory()
+                process.hide_memory()
             status = self.work(options)
         except Answer as answer:
             files.write_stdout(str(answer).encode())

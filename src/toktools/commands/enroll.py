@@ -10,14 +10,13 @@ from toktools import keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.login import session
-from toktools.options import CommandLine, Option
-from toktools.system import passphrases
+from toktools.options import CommandLine, Option, secret
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
 
-_OLD_PASSIN = passphrases.option("--old-passin", "where the pass phrase or PIN of --old-key is")
+_OLD_PASSIN = secret("--old-passin", "where the pass phrase or PIN of --old-key is")
 COMMAND_LINE = CommandLine(
     "tok-enroll",
     "Register, replace or remove the key of a second factor, and prove it by a login.",

@@ -11,16 +11,17 @@ from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.login import session
 from toktools.options import CommandLine, Operand, Option
-from toktools.system import files, passphrases
+from toktools.system import files
+from toktools.system.prompt import Source
 
 _STDIN = "-"
 
 
-def _reply(text: str) -> tuple[str, passphrases.Secret]:
+def _reply(text: str) -> tuple[str, Source]:
     question, _, source = text.rpartition("=")
     if not question.strip():
         raise ToktoolsError("--answer: expected QUESTION=SOURCE, where SOURCE is env:VAR, file:PATH or fd:N")
-    return question, passphrases.source("--answer", source)
+    return question, Source.parse("--answer", source)
 
 
 _ANSWERS = (

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 from toktools import keys
 from toktools.errors import ToktoolsError
-from toktools.options import Option
-from toktools.system import files, passphrases, signals
+from toktools.options import PASSIN, Option, secret
+from toktools.system import files, process
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -60,7 +60,7 @@ SIGNER = Option("--signer", "COMMAND", "the signer: a command, as for tok-exec",
 SIGNERS_OWN = (
     Option("-b", "", "the signer writes base64, not raw bytes", also="--base64"),
     Option("-p", "PUB", "the public key of the signer", also="--verify-key"),
-    passphrases.PASSIN,
+    PASSIN,
 )
 """What goes with --signer, or with -k."""
 LOGIN = (
@@ -68,7 +68,7 @@ LOGIN = (
     Option(
         "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
     ),
-    passphrases.option("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
+    secret("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
     Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
     Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
     Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
@@ -95,7 +95,7 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
         raise ToktoolsError("-k KEY or --signer COMMAND is missing", f"try '{tool.name} --help'")
     if not options.p:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
-    refuse(options, "cannot be used with --signer", passphrases.PASSIN)
+    refuse(options, "cannot be used with --signer", PASSIN)
     from toktools.keys import public
     from toktools.keys.command import Command
 
@@ -113,19 +113,17 @@ def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> 
     """
     from toktools.login import dialogues, driver, place
 
-    passphrases.warn_of_exposure(options.password, tool.warn)
+    options.password.warn_of_exposure(tool.warn)
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()
-    with signals.tidied(tidy=undo.close), undo:
+    with process.unwind_on_signals(), undo:
         for each in signers:
             undo.callback(each.stop)
-        with signals.held():
-            where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
-            undo.callback(where.close)
+        where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
+        undo.callback(where.close)
         where.reach()
-        with signals.held():
-            argv = where.argv([*options.cli, "interactive", *cluster])
-            cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
-            undo.callback(cli.close)
+        argv = where.argv([*options.cli, "interactive", *cluster])
+        cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
+        undo.callback(cli.close)
         yield cli, user, where
