@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from toktools import encoding
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.keys import pipeline
+from toktools.keys import stream
 from toktools.options import CommandLine, Operand, Option, jobs
 from toktools.system import process
 
@@ -37,23 +37,19 @@ def _work(options: SimpleNamespace) -> int:
     from toktools.keys.command import Command
 
     TOOL.tell_typist("digests")
-    hashed = _hashed(options.approval_data)
-    command = Command(options.COMMAND, base64=options.b, public=_public(options.p), hashed=hashed)
+    approval_data = _approval_data(options.approval_data)
+    command = Command(options.COMMAND, base64=options.b, public_key=_public(options.p), approval_data=approval_data)
     sign = command.sign if options.p else _measured(command.sign)
-    # Whatever ends this process, no command is left behind.
     with process.unwind_on_signals():
         try:
-            at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
-        except BaseException:
-            command.stop()
-            raise
-        command.close()
+            stream.sign_stream(sign, options.j or 1, progress=TOOL.progress("signed"))
+        finally:
+            command.close()
     return 0
 
 
-def _hashed(path: str | None) -> dict[bytes, bytes] | None:
-    """Return by its digest what was hashed, of each token in a file."""
+def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
+    """Return the approval data of each token in a file, by its digest."""
     if path is None:
         return None
     if path == "-":

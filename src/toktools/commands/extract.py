@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from toktools import encoding
 from toktools.cli import Tool
 from toktools.encoding import DIGEST_SIZE
 from toktools.errors import ToktoolsError
-from toktools.keys import records
 from toktools.options import TOKENS, CommandLine, Operand, Option
 from toktools.system import files
 
@@ -53,7 +53,7 @@ def _work(options: SimpleNamespace) -> int:
         write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) <= DIGEST_SIZE or len(old) in sizes)
         return 0
     if not options.r:
-        files.write_lines(records.line(contents[index]) for index in chosen)
+        files.write_lines(encoding.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
         if len(sources) > 1:

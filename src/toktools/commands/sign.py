@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from toktools import encoding, keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.keys import pipeline, records
+from toktools.keys import stream
 from toktools.options import PASSIN, CommandLine, Option, jobs
 from toktools.system import files
 
@@ -32,14 +32,14 @@ def _work(options: SimpleNamespace) -> int:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
         at_once, quick = signer.pace(options.j)
-        pipeline.sign_stream(signer.sign, at_once, quick=quick, progress=TOOL.progress("signed"))
+        stream.sign_stream(signer.sign, at_once, quick=quick, progress=TOOL.progress("signed"))
     signer.close()
     return 0
 
 
 def _raw_digest() -> bytes:
     try:
-        return encoding.raw_digest(files.read(None, records.MAX_LINE).content)
+        return encoding.raw_digest(files.read(None, stream.MAX_LINE_BYTES).content)
     except ToktoolsError as error:
         raise error.at(files.STDIN_NAME) from None
 

@@ -101,7 +101,7 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
 
     key = public.read(options.p)
     keys.check_size(files.display(options.p), key, tool.warn)
-    return Command(options.signer, base64=options.b, public=key)
+    return Command(options.signer, base64=options.b, public_key=key)
 
 
 @contextmanager
