@@ -21,7 +21,7 @@ STAND_IN = """
 import sys, threading
 from toktools.errors import ToktoolsError
 from toktools.commands import sign
-from toktools.keys import _OPENERS, file, signer
+from toktools.keys import files, pkcs11, signer
 
 broken, key = int(sys.argv[1]), sys.argv[2]
 threads = set()
@@ -33,11 +33,11 @@ def stand_in(_self, digest):
     return 8 * digest
 
 class Card(signer.Signer):
-    def pace(self, asked):
-        return 1, True
+    def max_parallel(self, requested):
+        return 1
 
-Card.sign = file.KeyInMemory.sign = stand_in
-_OPENERS["pkcs11"] = lambda *_: Card()
+Card.sign = files.KeyInMemory.sign = stand_in
+pkcs11.open_signer = lambda *_: Card()
 status = sign.main(["-k", key, *sys.argv[3:]])
 print(len(threads - {threading.main_thread()}), file=sys.stderr)
 raise SystemExit(status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import encoding
+from toktools import encoding, keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.keys import pipeline
@@ -43,8 +43,8 @@ def _work(options: SimpleNamespace) -> int:
     # Whatever ends this process, no command is left behind.
     with signals.tidied(tidy=command.stop):
         try:
-            at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
+            at_once = command.max_parallel(options.j)
+            pipeline.sign_stream(sign, at_once, progress=TOOL.progress("signed"))
         except BaseException:
             # A signal that came now would stop it once more, in the middle of this.
             with signals.held():
@@ -69,9 +69,7 @@ def _hashed(path: str | None) -> dict[bytes, bytes] | None:
 def _public(path: str | None) -> PublicKey | None:
     if path is None:
         return None
-    from toktools.keys import public
-
-    return public.read(path)
+    return keys.read_public_key(path, TOOL.warn)
 
 
 def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -19,8 +19,11 @@ _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 
 
-Secret = Callable[[str, str], bytes]
-"""A function that fetches a secret: for the name of what is locked, and what opens it ("pass phrase", "PIN")."""
+Secret = Callable[..., bytes]
+"""A function that fetches a secret: for the name of what is locked, and what opens it ("pass phrase", "PIN").
+
+An empty one is refused, unless allow_empty=True.
+"""
 
 
 def source(option: str, text: str) -> Secret:
@@ -82,14 +85,14 @@ class _Asked:
     def __init__(self, option: str) -> None:
         self._option = option
 
-    def __call__(self, name: str, what: str) -> bytes:
+    def __call__(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
         self.require(name, what)
         with files.trouble_at(terminal.OWN):
             try:
                 line = terminal.ask(f"Enter {what} for {name}: ")
             except ToktoolsError as error:
                 raise error.at(name) from None
-        return _checked(line, name, what)
+        return _checked(line, name, what, allow_empty=allow_empty)
 
     def require(self, name: str, what: str) -> None:
         if not terminal.exists():
@@ -105,16 +108,16 @@ class _Named:
         self.where = where
         self._place = place
 
-    def __call__(self, name: str, what: str) -> bytes:
-        return _checked(self.reader(self.where, self._place), name, what)
+    def __call__(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
+        return _checked(self.reader(self.where, self._place), name, what, allow_empty=allow_empty)
 
     def require(self, _name: str, _what: str) -> None:
         _FINDERS[self.reader](self.where, self._place)
 
 
-def _checked(line: bytes, name: str, what: str) -> bytes:
+def _checked(line: bytes, name: str, what: str, *, allow_empty: bool) -> bytes:
     phrase = line.split(b"\n", 1)[0].removesuffix(b"\r")
-    if not phrase:
+    if not phrase and not allow_empty:
         raise ToktoolsError(f"{name}: the {what} is empty")
     if len(phrase) > MAX_SIZE:
         raise ToktoolsError(f"{name}: the {what} is longer than {MAX_SIZE} bytes")
