@@ -25,7 +25,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from rehearsing import enrol
 
-from toktools.keys.file import KeyInMemory
+from toktools.keys.files import KeyInMemory
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS_MFA = ROOT / "examples" / "aws-mfa"

@@ -6,7 +6,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from toktools.encoding import encode
-from toktools.keys import open_signer, public
+from toktools.keys import open_signer
+from toktools.keys.files import pem
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
 from toktools.system.prompt import Source
@@ -44,10 +45,10 @@ def enrol(state: Path, username: str, key_file: Path) -> None:
 
 def enrol_in(cluster: Cluster, username: str, signer: Signer) -> None:
     """The same in a cluster in memory."""
-    assert signer.public is not None
+    assert signer.public_key is not None
     session, name = Session(), (username, ADMIN)
     cluster.login(session, ("admin", ADMIN), PASSWORD)
     cluster.create(session, name, PASSWORD)
     digests = cluster.begin_mfa_change(session, name, PASSWORD)
-    cluster.end_mfa_change(session, signed(list(digests), signer), public.pem(signer.public), change_quorum=False)
+    cluster.end_mfa_change(session, signed(list(digests), signer), pem(signer.public_key), change_quorum=False)
     cluster.logout(session)

@@ -17,7 +17,7 @@ from rehearsing import PASSWORD, cheap_hash, signed
 
 from toktools.encoding import encode
 from toktools.errors import ToktoolsError
-from toktools.keys import public as public_keys
+from toktools.keys.files import pem
 from toktools.rehearsal import members as rules
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, Cluster, Name, QuorumToken, Refused, Session, User
 from toktools.tokens import approvaldata, tokenfile
@@ -92,9 +92,9 @@ def board(cluster: Cluster) -> Cluster:
 
 
 def public(owner: str) -> str:
-    half = key_of(owner).public
+    half = key_of(owner).public_key
     assert half is not None
-    return public_keys.pem(half)
+    return pem(half)
 
 
 def enter(cluster: Cluster, name: Name, password: str = PASSWORD) -> Session:

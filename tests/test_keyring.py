@@ -15,7 +15,7 @@ import pytest
 from conftest import key_of
 from rehearsing import PASSWORD, cheap_hash
 
-from toktools.keys import public
+from toktools.keys.files import pem
 from toktools.rehearsal import members, software
 from toktools.rehearsal.answers import MARK, Refused
 from toktools.rehearsal.cluster import Cluster
@@ -56,10 +56,10 @@ def cluster() -> Cluster:
     for name in CUS:
         cluster.create(admin, (name, CRYPTO_USER), PASSWORD)
     for name in CUS[:3]:
-        key = key_of(name).public
+        key = key_of(name).public_key
         assert key is not None
         user = cluster.users[name, CRYPTO_USER]
-        user.public_key, user.quorum = public.pem(key), True
+        user.public_key, user.quorum = pem(key), True
     return cluster
 
 

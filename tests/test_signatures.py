@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
 from toktools import signatures
 from toktools.errors import ToktoolsError
-from toktools.keys import public
-from toktools.keys.file import KeyInMemory
+from toktools.keys.files import KeyInMemory, read_public_key
 from toktools.tokens import tokenfile
 
 OFFICER = rsa_key()
@@ -47,7 +46,7 @@ def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
 
 def test_published_signatures() -> None:
     """AWS's three published signatures verify, and each of them for its own digest alone."""
-    officer1 = public.read(str(OFFICER1_PUB))
+    officer1 = read_public_key(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
     published = [base64.b64decode(tokens.signed(index)) for index in range(3)]
     good = [[signatures.verifies(officer1, digest, signature) for signature in published] for digest in tokens.digests]
@@ -60,7 +59,7 @@ def test_published_signatures() -> None:
 @pytest.mark.parametrize("position", [0, 170, 341])
 def test_one_flipped_character(position: int) -> None:
     """A published signature with one other character is not one any more."""
-    officer1 = public.read(str(OFFICER1_PUB))
+    officer1 = read_public_key(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
     text = tokens.signed(0)
     other = text[:position] + ("A" if text[position] != "A" else "Q") + text[position + 1 :]

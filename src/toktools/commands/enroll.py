@@ -39,7 +39,7 @@ def _work(options: SimpleNamespace) -> int:
         session.refuse(options, "cannot be used with --deregister", *session.SIGNERS_OWN)
     new = None if options.deregister else session.signer(options, TOOL)
     old = _old(options)
-    if new and old and new.public == old.public:
+    if new and old and new.public_key == old.public_key:
         raise ToktoolsError("the new key and the old key are the same", "to keep using a key, change nothing")
     from toktools.login import dialogues
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from toktools import encoding
+from toktools import encoding, keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.keys import stream
@@ -63,9 +63,7 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
 def _public(path: str | None) -> PublicKey | None:
     if path is None:
         return None
-    from toktools.keys import public
-
-    return public.read(path)
+    return keys.read_public_key(path, TOOL.warn)
 
 
 def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

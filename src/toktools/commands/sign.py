@@ -31,8 +31,8 @@ def _work(options: SimpleNamespace) -> int:
     if options.r:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
-        at_once, quick = signer.pace(options.j)
-        stream.sign_stream(signer.sign, at_once, quick=quick, progress=TOOL.progress("signed"))
+        jobs_at_once = signer.max_parallel(options.j)
+        stream.sign_stream(signer.sign, jobs_at_once, quick=signer.is_quick, progress=TOOL.progress("signed"))
     signer.close()
     return 0
 

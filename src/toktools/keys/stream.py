@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from queue import Queue
 
-    from toktools.system.onscreen import Progress
+    from toktools.system.terminal import Progress
 
     Numbered = Sequence[tuple[int, bytes]]
     """Digests with the numbers of their lines."""

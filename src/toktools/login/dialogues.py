@@ -103,12 +103,12 @@ def begin_change(cli: Cli, user: User, place: Here, signer: Signer | None, *, qu
     cli.type_secret(user.password())
     cli.wait_for(prompts.PASSWORD_AGAIN)
     if signer:
-        from toktools.keys import public
+        from toktools.keys.files import pem
 
         cli.type_secret(user.password())
         cli.wait_for(prompts.SIGNED_FILE)
         sign(cli, tokens, signer)
-        place.file(_NEW_KEY).write(public.pem(signer.public).encode())  # type: ignore[arg-type] # session.signer() knows it
+        place.file(_NEW_KEY).write(pem(signer.public_key).encode())  # type: ignore[arg-type] # session.signer() knows it
         cli.type(b"")
         cli.wait_for(prompts.PUBLIC_KEY)
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.options import PASSIN, Option, secret
-from toktools.system import files, process
+from toktools.system import process
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -96,11 +96,9 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
     if not options.p:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
     refuse(options, "cannot be used with --signer", PASSIN)
-    from toktools.keys import public
     from toktools.keys.command import Command
 
-    key = public.read(options.p)
-    keys.check_size(files.display(options.p), key, tool.warn)
+    key = keys.read_public_key(options.p, tool.warn)
     return Command(options.signer, base64=options.b, public_key=key)
 
 

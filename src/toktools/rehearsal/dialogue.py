@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
-from toktools.keys import public
+from toktools.keys import files as key_files
 from toktools.rehearsal.answers import MARK, Refused, own
 from toktools.rehearsal.cluster import Cluster, Name, Session
 from toktools.rehearsal.console import Console, EndOfInput
@@ -265,7 +265,7 @@ def read_public_key(path: str) -> str:
     file = files.read(os.path.join(".", path) if path == "-" else path, _MAX_KEY)
     if b"-----BEGIN PUBLIC KEY-----" not in file.content:
         raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
-    return public.pem(public.parse(file.content.decode(errors="replace"), file.name))
+    return key_files.pem(key_files.parse_public_key(file.content.decode(errors="replace"), file.name))
 
 
 def refuse_other(path: str) -> None:

@@ -9,7 +9,7 @@ from hashlib import scrypt
 from hmac import compare_digest
 
 from toktools import encoding
-from toktools.keys import public
+from toktools.keys.files import parse_public_key
 from toktools.rehearsal import software
 from toktools.rehearsal.answers import own
 from toktools.signatures import Verifier
@@ -220,7 +220,7 @@ def unsigned(digests: Sequence[bytes], answer: TokenFile, kind: str, public_key:
 
 def verifier(public_key: str, digests: Sequence[bytes]) -> Verifier:
     """Return what checks signatures of digests with a key in PEM."""
-    return Verifier([public.parse(public_key, "public key")], digests)
+    return Verifier([parse_public_key(public_key, "public key")], digests)
 
 
 def check_password(password: str) -> None:

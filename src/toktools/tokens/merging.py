@@ -80,11 +80,11 @@ def judges(tokens: TokenFile, name: str, arguments: Sequence[str]) -> list[Judge
 
 def put_public_key(tokens: TokenFile, path: str) -> Judge:
     """Fill the public key in, and return who verifies with it: signatures of another key are of no use beside it."""
-    from toktools.keys import public
+    from toktools.keys import files as key_files
     from toktools.tokens import owners
 
-    key = public.read(path)
-    tokens.put_public_key(public.pem(key))
+    key = key_files.read_public_key(path)
+    tokens.put_public_key(key_files.pem(key))
     return owners.judge(tokens, {"": [key]})
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toktools.errors import ToktoolsError, shown
-from toktools.keys import public
+from toktools.keys.files import parse_public_key, read_public_key
 from toktools.signatures import PublicKey, Verifier
 from toktools.tokens.usernames import is_user, shown_user
 
@@ -45,7 +45,7 @@ class Given:
 
     def _key(self, path: str) -> PublicKey:
         if path not in self._read:
-            self._read[path] = public.read(path)
+            self._read[path] = read_public_key(path)
         return self._read[path]
 
 
@@ -89,7 +89,7 @@ def inside(tokens: TokenFile, name: str) -> tuple[Keys, str]:
     pem = tokens.member(member) if member else None
     if not isinstance(pem, str) or not pem:
         raise ToktoolsError(f"{name}: -p PUB is missing")
-    return {"": [public.parse(pem, f"{name}: {member}")]}, member
+    return {"": [parse_public_key(pem, f"{name}: {member}")]}, member
 
 
 def faults(

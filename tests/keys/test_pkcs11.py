@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from terminal import terminal
-from test_keys import LINE, openssl_signature
+from test_key_files import LINE, openssl_signature
 
 from toktools import keys as key_room
 from toktools.errors import ToktoolsError
@@ -620,7 +620,7 @@ def card(private_key: RSAPrivateKey) -> Card:
 def test_a_card(card: Card, private_key: RSAPrivateKey) -> None:
     """The stand-in of these tests signs after one login, without a warning, and one digest at a time."""
     key, warnings = card.find()
-    assert key.pace(7) == (1, True)
+    assert key.max_parallel(7) == 1
     assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
     assert (card.logins, card.signed_with, warnings) == ([PIN], [None], [])
 
@@ -720,7 +720,7 @@ def test_an_exponent_that_is_not_kept(card: Card, private_key: RSAPrivateKey, ke
     if kept is not None:
         card.attributes[Attribute.PUBLIC_EXPONENT] = kept
     key, _ = card.find()
-    assert key.public == private_key.public_key()
+    assert key.public_key == private_key.public_key()
     assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
 
 
@@ -741,7 +741,7 @@ def test_another_exponent(card: Card, private_key: RSAPrivateKey) -> None:
 
     card.attributes[Attribute.PUBLIC_EXPONENT] = b"\x03"
     key, _ = card.find()
-    assert key.public == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
+    assert key.public_key == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
     with pytest.raises(ToktoolsError, match="the signature that it made does not verify"):
         key.sign(DIGESTS[0])
 

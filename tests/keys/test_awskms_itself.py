@@ -119,7 +119,7 @@ def test_a_signature(kms: Kms) -> None:
     """The digest is signed as it is, by the key that has the ARN, whatever an alias names by then."""
     digest = bytes(range(32))
     signer = opened("awskms:///alias/officer1")
-    assert (signer.pace(None), signer.pace(3)) == ((8, False), (3, False))
+    assert (signer.max_parallel(None), signer.max_parallel(3)) == (8, 3)
     # A connection for each that is made at once, and a few tries of each.
     assert kms.asked["config"].max_pool_connections == 8
     assert kms.asked["config"].retries["total_max_attempts"] == 4
