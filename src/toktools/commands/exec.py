@@ -55,7 +55,7 @@ def _work(options: SimpleNamespace) -> int:
 
 
 def _hashed(path: str | None) -> dict[bytes, bytes] | None:
-    """Return by its digest what was hashed, of each token in a file."""
+    """Return the approval data of each token in a file, by digest."""
     if path is None:
         return None
     if path == "-":
@@ -63,7 +63,10 @@ def _hashed(path: str | None) -> dict[bytes, bytes] | None:
     from toktools.tokens import tokenfile
 
     source, tokens = tokenfile.read(path)
-    return dict(zip(tokens.digests, tokens.hashed(source.name)))
+    try:
+        return dict(zip(tokens.digests, tokens.approval_data))
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
 
 
 def _public(path: str | None) -> PublicKey | None:

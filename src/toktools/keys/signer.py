@@ -60,4 +60,4 @@ def fault(public: PublicKey, digest: bytes, signature: bytes) -> str:
     from toktools.encoding import encode
     from toktools.signatures import Verifier
 
-    return Verifier([public], [digest]).fault(0, encode(signature).decode())
+    return Verifier([public], [digest]).problem(0, encode(signature).decode())

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from signal import valid_signals
 from time import sleep
 
@@ -50,14 +50,18 @@ def status_of(paths: Iterable[str]) -> list[os.stat_result]:
 
 
 def replace(
-    contents: Mapping[str, bytes], *, keep: Sequence[os.stat_result] = (), seen: Snapshot | None = None
+    contents: Mapping[str, bytes],
+    *,
+    keep: Sequence[os.stat_result] = (),
+    seen: Snapshot | None = None,
+    may_replace: Callable[[bytes], bool] | None = None,
 ) -> None:
     """Write files, each of which is either as it was or whole: temporary file, fsync, rename, fsync of the folder.
 
     All are staged before the first is renamed. Owner, mode, access control list and extended attributes of a file that
     is there are kept, symbolic links are followed, anything but a regular file is refused, and so are the files to
     keep. The file that was seen may be among them, and is replaced only if it is still as it was when it was read.
-    Raises ToktoolsError.
+    may_replace is asked with the content of each file that is there. Raises ToktoolsError.
     """
     staged: list[_Staged] = []
     # A signal waits these few milliseconds, so that no temporary file stays behind.
@@ -65,7 +69,7 @@ def replace(
         try:
             for path, content in contents.items():
                 staged.append(_Staged(path))
-                staged[-1].fill(content, keep, seen)
+                staged[-1].fill(content, keep, seen, may_replace)
             if len({file.place.key for file in staged}) < len(staged):
                 raise ToktoolsError(f"{staged[0].name}: two of the files to write are links to the same file")
             for file in staged:
@@ -153,7 +157,13 @@ class _Staged:
         self.status: os.stat_result | None = None
         self.temporary = ""
 
-    def fill(self, content: bytes, keep: Sequence[os.stat_result], seen: Snapshot | None) -> None:
+    def fill(
+        self,
+        content: bytes,
+        keep: Sequence[os.stat_result],
+        seen: Snapshot | None,
+        may_replace: Callable[[bytes], bool] | None,
+    ) -> None:
         with trouble_at(self.name):
             self._find()
             own = self._is(seen)
@@ -161,6 +171,8 @@ class _Staged:
                 raise ToktoolsError(f"{self.name}: a private key, which would be lost; nothing written")
             if not own and self.status is not None and any(os.path.samestat(self.status, other) for other in keep):
                 raise ToktoolsError(f"{self.name}: this file is also an input, and would be overwritten")
+            if may_replace and self.status is not None and not may_replace(os.pread(self.old, self.status.st_size, 0)):
+                raise ToktoolsError(f"{self.name}: the file exists and is not a token file; not overwritten")
             fd = self._create()
             try:
                 if self.old >= 0:
