@@ -10,7 +10,7 @@ from toktools.keys import open_signer, public
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
 from toktools.system import passphrases
-from toktools.tokens import tokenfile
+from toktools.tokens import jsonfile, tokenfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def signed(digests: list[bytes], signer: Signer) -> tokenfile.TokenFile:
     tokens = [
         {"unsigned": encode(digest).decode(), "signed": encode(signer.sign(digest)).decode()} for digest in digests
     ]
-    return tokenfile.parse(tokenfile.dump_json({"version": "2.0", "tokens": tokens}))
+    return tokenfile.parse(jsonfile.dump_ascii({"version": "2.0", "tokens": tokens}))
 
 
 def enrol(state: Path, username: str, key_file: Path) -> None:

@@ -38,7 +38,7 @@ def loads(text: bytes) -> object:
         hint = (
             "PowerShell redirection (>) causes this; use the file that the CloudHSM CLI wrote, or convert it to UTF-8"
         )
-        raise ToktoolsError(f"{kind}, but plain UTF-8 is needed", hint)
+        raise NotJsonError(f"{kind}, but plain UTF-8 is needed", hint)
     if not text.strip():
         raise ToktoolsError("an empty file, not JSON")
     return _read_small(text) if len(text) <= SMALL_SIZE else _read_large(text)

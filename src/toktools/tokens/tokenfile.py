@@ -161,6 +161,8 @@ def parse(text: bytes) -> TokenFile:
     try:
         document = jsonfile.loads(text)
     except jsonfile.NotJsonError as error:
+        if error.hint:
+            raise
         from toktools import mistaken
 
         found = mistaken.not_token_file(text)
