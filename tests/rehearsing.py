@@ -11,7 +11,7 @@ from toktools.keys.files import pem
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
 from toktools.system.prompt import Source
-from toktools.tokens import tokenfile
+from toktools.tokens import jsonfile, tokenfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def signed(digests: list[bytes], signer: Signer) -> tokenfile.TokenFile:
     tokens = [
         {"unsigned": encode(digest).decode(), "signed": encode(signer.sign(digest)).decode()} for digest in digests
     ]
-    return tokenfile.parse(tokenfile.dump_json({"version": "2.0", "tokens": tokens}))
+    return tokenfile.parse(jsonfile.dump_ascii({"version": "2.0", "tokens": tokens}))
 
 
 def enrol(state: Path, username: str, key_file: Path) -> None:

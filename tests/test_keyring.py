@@ -21,7 +21,8 @@ from toktools.rehearsal.answers import MARK, Refused
 from toktools.rehearsal.cluster import Cluster
 from toktools.rehearsal.keyring import Key, Pair
 from toktools.rehearsal.members import ADMIN, CRYPTO_USER, Session
-from toktools.tokens import approvaldata, tokenfile
+from toktools.tokens import jsonfile, tokenfile
+from toktools.tokens.approval_data import records as approval_records
 
 CUS = ("cu1", "cu2", "cu3", "cu4")
 FILTER = [("attr.label", "private")]
@@ -91,7 +92,7 @@ def approved(
         "token": b64encode(digest).decode(),
         "signatures": signatures,
     }
-    return tokenfile.parse(tokenfile.dump_json(document))
+    return tokenfile.parse(jsonfile.dump_ascii(document))
 
 
 @contextmanager
@@ -322,7 +323,7 @@ def test_tokens_for_keys(cluster: Cluster) -> None:
     session, key = owned(cluster, "cu2", manage=2, use=2)
     _, approval_data, digest = cluster.generate_for(session, "key-usage", FILTER)
     assert sha256(approval_data).digest() == digest
-    records = approvaldata.records(approval_data)
+    records = approval_records(approval_data)
     assert [(one.service, one.key_handle, one.requester) for one in records] == [(5, key.reference, "cu1")] * 2
     with refused(cluster, f"{MARK}the quorum value of the key for key-usage is 0: nothing needs an approval"):
         cluster.generate_for(session, "key-usage", PUBLIC)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from toktools import commands
 from toktools.options import COMMON, CommandLine, Option
-from toktools.tokens.approvers import ROLES
+from toktools.tokens.approvals import ROLES
 
 _PRIVATE, _PUBLIC = ("key", "pem", "der", "p12", "pfx"), ("pub", "pem", "crt", "cer", "der")
 

@@ -57,7 +57,10 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
     from toktools.tokens import tokenfile
 
     source, tokens = tokenfile.read(path)
-    return dict(zip(tokens.digests, tokens.hashed(source.name)))
+    try:
+        return dict(zip(tokens.digests, tokens.approval_data))
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
 
 
 def _public(path: str | None) -> PublicKey | None:

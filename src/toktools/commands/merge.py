@@ -10,12 +10,13 @@ from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import TOKENS, CommandLine, Operand, Option
 from toktools.system import files
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokens.merging import Judge
-    from toktools.tokens.tokenfile import TokenFile
+    from collections.abc import Callable
+
+    from toktools.tokens.tokenfile import Slot, TokenFile
 
 
 COMMAND_LINE = CommandLine(
@@ -30,21 +31,20 @@ COMMAND_LINE = CommandLine(
     Option("-p", "PUB", "verify with this key first; USER=PUB: the key of USER", also="--verify-key", repeated=True),
     (
         Option(
-            "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
+            "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvals.user, "-u")
         ),
         Option("--approvals", "", "the SIGNATURE files are copies of FILE with approvals"),
     ),
     Option(
-        "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")
+        "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvals.role, "-R")
     ),
-    Option("--public-key", "PUB", "fill in the public key in an authdata file", default=None),
     Operand("FILE", "the token file", required=True),
     Operand("SIGNATURE", "a file with signatures; the default is standard input", many=True),
 )
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools.tokens import merging, tokenfile
+    from toktools.tokens import tokenfile
 
     if options.FILE == "-" and options.i:
         raise ToktoolsError("-i: standard input cannot be changed in place")
@@ -59,9 +59,9 @@ def _work(options: SimpleNamespace) -> int:
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.n.indices(len(tokens.digests))
-    judges = merging.judges(tokens, source.name, options.p)
+    problem = _checker(tokens, source.name, options.p)
     try:
-        _fill(source.name, tokens, options, chosen, judges)
+        _fill(source.name, tokens, options, chosen, problem)
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.FILE if options.i else options.o
@@ -70,51 +70,55 @@ def _work(options: SimpleNamespace) -> int:
     else:
         from toktools.system.atomic import write_atomically
 
-        read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
-        write_atomically({out: tokens.dump()}, inputs=read, seen=source, may_replace=_may_replace)
+        write_atomically(
+            {out: tokens.dump()},
+            inputs=[*options.SIGNATURE, *options.p],
+            seen=source,
+            may_replace=lambda old: not old or tokenfile.is_token_file(old),
+        )
     return 0
 
 
-def _may_replace(old: bytes) -> bool:
-    """Say whether -o may replace a file with this content: a token file, or none."""
-    from toktools.tokens import tokenfile
+def _checker(tokens: TokenFile, name: str, arguments: Sequence[str]) -> Callable[[Slot], str] | None:
+    """Return what checks a slot with the keys of -p, if there are any."""
+    if not arguments:
+        return None
+    from toktools.tokens import verify
 
-    try:
-        return not old or bool(tokenfile.parse(old))
-    except ToktoolsError:
-        return False
+    return verify.checker(tokens, verify.VerifyKeys(arguments).keys(tokens, name))
 
 
-def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judges: list[Judge]) -> None:
-    """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
-    from toktools.tokens import merging
+def _fill(
+    name: str,
+    tokens: TokenFile,
+    options: SimpleNamespace,
+    chosen: Sequence[int],
+    problem: Callable[[Slot], str] | None,
+) -> None:
+    """Put all signatures into their slots, and check them. Raises ToktoolsError."""
+    from toktools.tokens import merge
 
     if options.approvals:
-        changed = merging.combine(tokens, options.SIGNATURE)
+        changed = merge.combine(tokens, options.SIGNATURE)
     else:
-        signatures = merging.signatures(options.SIGNATURE, len(chosen))
+        signatures = merge.read_signatures(options.SIGNATURE, len(chosen))
         if options.u:
-            changed = merging.approve(tokens, options.u, options.R, signatures[0], TOOL.warn)
+            changed = merge.approve(tokens, options.u, options.R, signatures[0], TOOL.warn)
         else:
-            changed = merging.put(tokens, chosen, signatures)
-    if options.public_key is not None:
-        judges.append(merging.put_public_key(tokens, options.public_key))
-    merging.check(tokens.places(), changed, judges, lambda warning: TOOL.warn(f"{name}: {warning}"))
+            changed = merge.put(tokens, chosen, signatures)
+    merge.check(tokens.slots(), changed, problem, lambda warning: TOOL.warn(f"{name}: {warning}"))
 
 
 def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> None:
     """Refuse options that are for another kind of token file than this."""
-    shape = tokens.shape
-    for given, flag, fits in (
-        (options.u, "-u", shape.approvals),
-        (options.R, "-R", shape.approvals),
-        (options.approvals, "--approvals", shape.approvals),
-        (options.public_key, "--public-key", shape.public_key),
-    ):
-        if given not in {None, False} and not fits:
-            raise ToktoolsError(f"{flag}: this is {shape.article} {shape.title} file, which has no place for that")
-    if shape.approvals and not (options.u or options.approvals):
-        raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+    if tokens.kind.has_approvals:
+        if not (options.u or options.approvals):
+            raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+    else:
+        for value, flag in ((options.u, "-u"), (options.R, "-R"), (options.approvals, "--approvals")):
+            if value:
+                title = tokens.kind.title
+                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is a file for {title}")
     if options.R and not options.u:
         raise ToktoolsError("-R needs -u, the approver")
     if options.approvals and not options.SIGNATURE:

@@ -10,17 +10,17 @@ from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
 from toktools.system import files, terminal
 from toktools.system.terminal import GREEN, RED
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokens.owners import Faults, Keys
-    from toktools.tokens.tokenfile import Place, TokenFile
+    from toktools.tokens.tokenfile import Slot, TokenFile
+    from toktools.tokens.verify import Results
 
 
 def _need(text: str) -> int:
-    if text not in map(str, range(1, approvers.MAX_APPROVERS + 1)):
-        raise ToktoolsError(f"--need: not a number from 1 to {approvers.MAX_APPROVERS}")
+    if text not in map(str, range(1, approvals.MAX_APPROVERS + 1)):
+        raise ToktoolsError(f"--need: not a number from 1 to {approvals.MAX_APPROVERS}")
     return int(text)
 
 
@@ -45,55 +45,59 @@ COMMAND_LINE = CommandLine(
 
 
 def _work(options: SimpleNamespace) -> int:
-    from toktools.tokens import owners, tokenfile
+    from toktools.tokens import jsonfile, tokenfile, verify
 
-    given = owners.Given(options.p)
+    if not options.p:
+        raise ToktoolsError("-p PUB is missing")
+    verify_keys = verify.VerifyKeys(options.p)
 
-    def read(path: str | None) -> tuple[files.Snapshot, TokenFile, Keys, str]:
+    def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
-        if options.need and not tokens.shape.approvals:
+        if options.need and not tokens.kind.has_approvals:
             raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
-        return (source, tokens, {}, "") if options.p else (source, tokens, *owners.inside(tokens, source.name))
+        return source, tokens
 
     status = 0
-    for source, tokens, inside, member in TOOL.each(options.FILE, read):
-        keys = inside or given.keys(tokens, source.name)
-        faults = owners.faults(tokens, keys, options.need, _counted)
+    for source, tokens in TOOL.each(options.FILE, read):
+        keys = verify_keys.keys(tokens, source.name)
+        try:
+            results = verify.check_all(tokens, keys, options.need, _counted)
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
         if options.json:
-            facts = _facts(source, tokens, faults, member)
-            files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
+            facts = _facts(source, tokens, results)
+            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.FILE) > 1 else 2))
         else:
-            files.write_lines(_lines(source.name, faults, member, quiet=options.q))
-        status = max(status, any(fault for _, fault in faults))
+            files.write_lines(_lines(source.name, results, quiet=options.q))
+        status = max(status, any(problem for _, problem in results))
     return status
 
 
-def _counted(places: Sequence[Place]) -> Iterator[Place]:
-    """Yield the places that are verified, and tell a person how many are."""
-    progress = TOOL.progress(f"of {len(places)} verified")
-    for place in places:
-        yield place
+def _counted(slots: Sequence[Slot]) -> Iterator[Slot]:
+    """Yield the slots that are verified, and tell a person how many are."""
+    progress = TOOL.progress(f"of {len(slots)} verified")
+    for slot in slots:
+        yield slot
         if progress:
             progress.step()
     TOOL.end_progress()
 
 
-def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> Iterator[bytes]:
+def _lines(name: str, results: Results, *, quiet: bool) -> Iterator[bytes]:
     good, failed = terminal.coloured(files.STDOUT, "OK", GREEN), terminal.coloured(files.STDOUT, "FAILED", RED)
-    good += f" (by the {member} in the file)" if member else ""
-    for place, fault in faults:
-        if fault or not quiet:
-            yield f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n".encode()
+    for slot, problem in results:
+        if problem or not quiet:
+            yield f"{name}: {slot}: {f'{failed}: {problem}' if problem else good}\n".encode()
 
 
-def _facts(source: files.Snapshot, tokens: TokenFile, faults: Faults, member: str) -> dict[str, object]:
+def _facts(source: files.Snapshot, tokens: TokenFile, results: Results) -> dict[str, object]:
     """Return what --json writes. Scripts rely on it: members may be added, but none is renamed."""
     return {
         "file": source.path,
-        "kind": tokens.shape.kind,
-        "ok": not any(fault for _, fault in faults),
-        "key": member or None,
-        "signatures": [{"of": place, "ok": not fault, "fault": fault or None} for place, fault in faults],
+        "kind": tokens.kind.name,
+        "ok": not any(problem for _, problem in results),
+        "key": None,
+        "signatures": [{"of": slot, "ok": not problem, "fault": problem or None} for slot, problem in results],
     }
 
 

@@ -57,4 +57,4 @@ def fault(public_key: PublicKey, digest: bytes, signature: bytes) -> str:
     from toktools.encoding import encode
     from toktools.signatures import Verifier
 
-    return Verifier([public_key], [digest]).fault(0, encode(signature).decode())
+    return Verifier([public_key], [digest]).problem(0, encode(signature).decode())

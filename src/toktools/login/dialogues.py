@@ -135,8 +135,8 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
     1 where a signature does not verify.
     """
     source, tokens = _token_file(cli, file)
-    if tokens.shape.kind != "mfa":
-        raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
+    if tokens.kind.name != "mfa":
+        raise ToktoolsError(f"the CLI wrote a token file for {tokens.kind.name}, not for a login")
     digests = tokens.digests
     if len(digests) > _MOST_HSMS:
         raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MOST_HSMS} HSMs")

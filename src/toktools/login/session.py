@@ -11,7 +11,7 @@ from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.options import PASSIN, Option, secret
 from toktools.system import process
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ SIGNERS_OWN = (
 )
 """What goes with --signer, or with -k."""
 LOGIN = (
-    Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
+    Option("--username", "U", "the CloudHSM user", convert=partial(approvals.user, "--username"), required=True),
     Option(
-        "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
+        "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvals.role, "--role"), required=True
     ),
     secret("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
     Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),

@@ -79,7 +79,7 @@ def test_a_signature_of_the_digest_once_more_is_found_out(desk: Shell) -> None:
 def test_a_file_without_approval_data_says_so(desk: Shell) -> None:
     """An MFA file has none; neither tool goes on, and each says it in a line."""
     for command in (("tok-extract", "--approval-data", "f.json"), ("tok-exec", "--approval-data", "f.json", "cat")):
-        done = desk.run(*command).check(2, ": f.json: an MFA login or set-up file has no approval data\n")
+        done = desk.run(*command).check(2, ": f.json: a file for MFA login or set-up has no approval data\n")
         assert done.out == b""
 
 
@@ -108,7 +108,7 @@ def test_as_much_as_a_pipe_takes(desk: Shell) -> None:
         (1 << 21, 2, "the approval data have 2097152 bytes, more than a pipe holds"),
     ):
         file = registration(b"a" * size)
-        desk.write("large.json", json.dumps(file).encode())
+        desk.write("large.json", json.dumps(file, indent=2).encode())
         digests = desk.run("tok-extract", "large.json").check(0).out
         exec_ = ("tok-exec", "-p", "officer1.pub", "--approval-data", "large.json", "--")
         desk.run(*exec_, *HASHES, stdin=digests).check(status, said)

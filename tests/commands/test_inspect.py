@@ -1,4 +1,4 @@
-"""tok-inspect: what it says of every kind of token file, and that it judges nothing and shows nothing raw."""
+"""tok-inspect: what it says of every kind of token file, and that it shows nothing raw."""
 
 from __future__ import annotations
 
@@ -72,12 +72,6 @@ def quorum(approval_data: bytes, *approvals: dict[str, str], **more: str) -> dic
     return {"version": "2.0", **more, **shows(approval_data, "token"), "signatures": list(approvals)}
 
 
-def authdata(public_key: str, *signed: str) -> dict[str, Any]:
-    triples = zip(DIGESTS, signed)
-    entries = [{"HsmId": "hsm-lgavqitns2a", "Digest": digest, "Signature": text} for digest, text in triples]
-    return {"Version": "1.0", "PublicKey": public_key, "Data": entries}
-
-
 def shows(approval_data: bytes, digest: str) -> dict[str, str]:
     return {
         "approval_data": base64.b64encode(approval_data).decode(),
@@ -101,14 +95,10 @@ def inspect(shell: Shell, document: dict[str, Any], *options: str) -> str:
     return done.out.decode()
 
 
-def test_samples_are_found() -> None:
-    """Every quorum sample of AWS's has its golden text."""
-    assert {path for path in GOLDEN if path.parent == QUORUM} == set(QUORUM.glob("*.token"))
-
-
 @pytest.mark.parametrize("sample", GOLDEN, ids=lambda sample: sample.name)
 def test_sample_of_aws(shell: Shell, sample: Path) -> None:
-    """Each of AWS's samples is told as what it is, from an operand or standard input."""
+    """Each of AWS's samples is described as what it is, from an operand or standard input."""
+    assert set(QUORUM.glob("*.token")) < set(GOLDEN)
     text = sample.read_bytes()
     shell.write("f", text)
     assert shell.run("tok-inspect", "f").check(0).out.decode() == GOLDEN[sample]
@@ -128,8 +118,6 @@ def test_sample_of_aws(shell: Shell, sample: Path) -> None:
             "quorum registration: 1 HSM, 1 signed",
             [": signed, 256 bytes", "approval data: 8 bytes; its SHA-256 is the digest"],
         ),
-        (authdata("", "", SIGNATURE), "CMU authdata: 2 HSMs, 1 signed", ["PublicKey: empty"]),
-        (authdata("PEM", SIGNATURE), "CMU authdata: 1 HSM, 1 signed", ["PublicKey: there"]),
         (
             quorum(b"x", approver("admin2", SIGNATURE, role="admin"), approver("admin3", "")),
             "quorum token: 1 approval",
@@ -155,7 +143,7 @@ def test_hexadecimal(shell: Shell) -> None:
     assert inspect(shell, mfa("", "", ""), "--hex").splitlines() == [first, *with_hexadecimal]
 
 
-@pytest.mark.parametrize("count", [1, 79, 81, 245])
+@pytest.mark.parametrize("count", [1, 81])
 def test_no_whole_records(shell: Shell, count: int) -> None:
     """Approval data that is not whole records of 80 bytes is measured, and nothing is read into it."""
     document = quorum(approval_record(b"admin").ljust(count, b"\0")[:count])
@@ -201,50 +189,17 @@ def test_names_are_escaped(shell: Shell) -> None:
     assert all(line.isprintable() for line in text.splitlines())
 
 
-@pytest.mark.parametrize(
-    ("record", "labels", "said"),
-    [
-        (
-            {},
-            {"service": "key-usage"},
-            ["the label says key-usage, the signed data service 3, as user-management has it"],
-        ),
-        ({}, {"service": "user-management"}, []),
-        ({}, {}, []),
-        ({"service": 9}, {"service": "new-kind"}, []),
-        (
-            {"service": 9},
-            {"service": "key-usage"},
-            ["the label says key-usage, the signed data service 9, where key-usage has 5"],
-        ),
-        (
-            {"key_handle": 7},
-            {"key_reference": "0x0000000000680006"},
-            ["the label says key 0x0000000000680006, the signed data 0x0000000000000007"],
-        ),
-        ({"key_handle": 0x680006}, {"key_reference": "0x0000000000680006"}, []),
-        ({"key_handle": 7}, {}, ["no label names a key, the signed data 0x0000000000000007"]),
-        (
-            {},
-            {"service": "x\nit is fine: OK"},
-            ['the label says "x\\nit is fine: OK", the signed data service 3, as user-management has it'],
-        ),
-    ],
-)
-def test_labels_that_the_signed_data_contradicts(
-    shell: Shell, record: dict[str, int], labels: dict[str, str], said: list[str]
-) -> None:
-    """Service and key are labels that nobody signs; where the signed data seems to say something else, it is told."""
-    signed = approval_record(key_handle=record.get("key_handle", 0))
-    signed = signed[:2] + record.get("service", 3).to_bytes(2, "big") + signed[4:]
-    document = quorum(2 * signed, **labels)
-    text = inspect(shell, document)
-    assert [line for line in text.splitlines() if "beware" in line] == [f"    beware: {line}" for line in said]
-    assert text.count(" (not signed)\n") == len(labels)
-    assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_contradictions"] == said
+def test_labels_that_the_signed_data_contradicts(shell: Shell) -> None:
+    """Nobody signs the labels; a line warns where the signed data seems to say something else."""
+    document = quorum(approval_record(), service="x\nit is fine: OK")
+    said = 'the label says "x\\nit is fine: OK", the signed data service 3, as user-management has it'
+    lines = inspect(shell, document).splitlines()
+    assert f"    beware: {said}" in lines
+    assert r'  service: "x\nit is fine: OK" (not signed)' in lines
+    assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_contradictions"] == [said]
 
 
-NAMES = ["admin2: OK", "admin2 (admin): signed, 256 bytes", "a-b", "a" * 32, "é", "", 'a"', "admin3\tOK"]
+NAMES = ["admin2: OK", "", 'a"', "admin3\tOK"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -280,7 +235,6 @@ KINDS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
         {"approvals", "service", "key_reference"},
         {"digest_matches_approval_data", "undocumented_approval_data", "undocumented_contradictions"},
     ),
-    "authdata": (authdata("", "", SIGNATURE), {"has_public_key"}, {"signature_bytes"}),
 }
 
 
@@ -313,48 +267,21 @@ def test_values_of_json(shell: Shell) -> None:
         {"username": "é", "role": None, "signature_bytes": None},
         {"username": "b", "role": "r", "signature_bytes": 1},
     ]
-    keys = [json.loads(inspect(shell, authdata(key, ""), "--json"))["has_public_key"] for key in ("", "PEM")]
-    assert keys == [False, True]
 
 
-def test_json_is_one_object_of_text(shell: Shell) -> None:
-    """--json, with --hex or without, writes one object and a last newline, and no control character but newlines."""
-    document = quorum(approval_record(b"\x00\x01\x1b\xff"), approver("a\x1b\x07\n", SIGNATURE), service="\x08\t")
-    text = inspect(shell, document, "--json")
-    assert text == inspect(shell, document, "--json", "--hex")
-    assert json.loads(text)["approvals"][0]["username"] == "a\x1b\x07\n"
-    assert text.endswith("}\n")
-    assert all(line.isprintable() for line in text.splitlines())
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (b"", "f: an empty file, not JSON"),
-        (b"{", "f: not JSON: line 1, column 2: "),
-        (b'{"version": "2.0",\n "tokens": [ { {', "f: not JSON: line 2, column 16: "),
-        (b"[]", "f: not a token file: not a JSON object"),
-        (b'{"version": "2.0"}', "f: not a token file: no member "),
-        (b'{"version": "9", "tokens": []}', 'f: unknown "version": "9"'),
-        (b'{"version": "2.0", "tokens": [], "Data": []}', 'f: not a token file: "tokens" and "Data" are members'),
-        (b'{"version": "2.0", "tokens": [{"unsigned": "QUJD", "signed": ""}]}', 'f: token 1: "unsigned": 3 bytes'),
-        (b'{"version": "2.0", "tokens": [{"\\u001b": 1}]}', "f: token 1: no member "),
-    ],
-)
-def test_no_token_file(shell: Shell, text: bytes, said: str) -> None:
-    """What is no token file is refused in one line, with or without --json, and nothing is written."""
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"version": "2.0", "tokens": [{"\\u001b": 1}]}'])
+def test_no_token_file(shell: Shell, text: bytes) -> None:
+    """A file that is none is refused in one line, with or without --json, and nothing is written."""
     shell.write("f", text)
     for options in ([], ["--json"]):
         done = shell.run("tok-inspect", *options, "f").check(2)
-        assert done.err.startswith(f"tok-inspect: {said}")
-        assert done.err.count("\n") == 1
-        assert done.err[:-1].isprintable()
-        assert done.out == b""
+        assert done.err.startswith("tok-inspect: f: ")
+        assert (done.err.count("\n"), done.err[:-1].isprintable(), done.out) == (1, True, b"")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["f.json"], ["--json", "f.json"]])
 def test_no_cryptography(shell: Shell, arguments: list[str]) -> None:
-    """Looking at a file does not load the library that signs and verifies; --help does not load orjson either."""
+    """To show a small file loads neither the library that verifies nor orjson, which takes longer than json."""
     words = ["tok-inspect", *arguments]
     program = (
         f"import atexit, sys; sys.argv = {words!r}\n"
@@ -365,4 +292,4 @@ def test_no_cryptography(shell: Shell, arguments: list[str]) -> None:
     loaded = set(done.err.split())
     assert "toktools.commands.inspect" in loaded
     assert "cryptography" not in loaded
-    assert ("orjson" in loaded) == ("--help" not in arguments)
+    assert "orjson" not in loaded

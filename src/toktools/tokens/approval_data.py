@@ -1,4 +1,4 @@
-"""What approval data seems to say: an undocumented layout, for display and never for a decision."""
+"""Records in approval data: an undocumented layout, for display and never for a decision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from toktools.tokens.usernames import word
+from toktools.tokens.approvals import shown_label
 
 _RECORD = struct.Struct(">HHIQ16s32sQ8s")
 _VERSION = 2  # of the newer sample
@@ -17,7 +17,7 @@ _SERVICES = {3: "user-management", 5: "key-usage"}
 
 @dataclass
 class Record:
-    """One record of 80 bytes, of which there is one for each HSM, as it was seen in AWS's published samples."""
+    """A record of 80 bytes, one for each HSM, as seen in AWS's published samples."""
 
     service: int
     hsm: int
@@ -27,7 +27,7 @@ class Record:
 
 
 def records(approval_data: bytes) -> list[Record]:
-    """Return what the records seem to say; nothing where the bytes are not whole records of 80 bytes."""
+    """Return the records in approval data; none if the bytes are not whole records."""
     if len(approval_data) % _RECORD.size:
         return []
     found = []
@@ -38,17 +38,17 @@ def records(approval_data: bytes) -> list[Record]:
 
 
 def contradictions(label: object, key_reference: object, found: Sequence[Record]) -> list[str]:
-    """Say in words where a file's labels, which are not signed, and its records seem to say different things."""
+    """Return in words the differences between a file's labels, which are not signed, and its records."""
     said = []
     for number in sorted({record.service for record in found}):
         means = _SERVICES.get(number, "")
         wanted = [known for known, name in _SERVICES.items() if name == label]
         if isinstance(label, str) and (means or wanted) and means != label:
             has = f"as {means} has it" if means else f"where {label} has {wanted[0]}"
-            said.append(f"the label says {word(label)}, the signed data service {number}, {has}")
+            said.append(f"the label says {shown_label(label)}, the signed data service {number}, {has}")
     for handle in sorted({record.key_handle for record in found}):
         if isinstance(key_reference, str) and key_reference.lower() != f"{handle:#018x}":
-            said.append(f"the label says key {word(key_reference)}, the signed data {handle:#018x}")
+            said.append(f"the label says key {shown_label(key_reference)}, the signed data {handle:#018x}")
         elif handle and not isinstance(key_reference, str):
             said.append(f"no label names a key, the signed data {handle:#018x}")
     requesters = {record.requester for record in found}
@@ -60,7 +60,7 @@ def contradictions(label: object, key_reference: object, found: Sequence[Record]
 def record(  # noqa: PLR0913 - a record's fields
     service: int, hsm: int, requester: str, seconds: int, nonce: bytes, *, key_handle: int = 0
 ) -> bytes:
-    """Return one record of 80 bytes in that layout, with a nonce of 16 bytes, for an HSM that is not real."""
+    """Return a record in that layout, with a nonce of 16 bytes, for the stand-in."""
     return _RECORD.pack(_VERSION, service, hsm, key_handle, nonce, requester.encode(), seconds, b"")
 
 
