@@ -8,7 +8,7 @@ from toktools import commands
 from toktools.cli import Tool
 from toktools.options import CommandLine
 from toktools.system import files
-from toktools.system.signals import end_like_cat
+from toktools.system.process import restore_default_signals
 
 
 def _work(_options: SimpleNamespace) -> int:
@@ -22,5 +22,5 @@ def _work(_options: SimpleNamespace) -> int:
 TOOL = Tool(CommandLine("python -m toktools", "List the commands of toktools.", "python -m toktools"), _work)
 
 if __name__ == "__main__":
-    end_like_cat()
+    restore_default_signals()
     raise SystemExit(TOOL.run(None))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError, shown
 from toktools.options import Answer, CommandLine
-from toktools.system import files, kernel, onscreen, signals
+from toktools.system import files, onscreen, process
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Tool:
         """Of the files that each() could not read, the exit status."""
         self._progress: onscreen.Progress | None = None
 
-    def run(self, argv: Sequence[str] | None) -> int:
+    def run(self, argv: Sequence[str] | None) -> int:  # noqa: C901 - a line for each kind of end
         """Run the command with arguments (sys.argv's by default) and return its exit status.
 
         0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
@@ -52,7 +52,7 @@ class Tool:
         self._worst = 0
         try:
             if own_process:
-                signals.end_like_cat()
+                process.restore_default_signals()
                 gc.set_threshold(_NEW_OBJECTS)
             _fill_closed_descriptors()
             status = self._answer(argv)
@@ -66,6 +66,10 @@ class Tool:
         except OSError as error:
             place = f"{shown(str(error.filename))}: " if error.filename else ""
             self.say(f"{place}{files.reason(error)}")
+        except process.Terminated as fatal:
+            if own_process:
+                process.end_by_signal(fatal.number)
+            raise
         except KeyboardInterrupt:  # only where the caller wants it so
             raise
         except BaseException as error:  # noqa: BLE001 - 1 would be an answer; and the text may hold a secret
@@ -128,7 +132,7 @@ class Tool:
         try:
             options = self.command_line.parse(argv)
             if self.has_secrets and argv is None:  # else the process has other work too
-                kernel.hide_memory()
+                process.hide_memory()
             status = self.work(options)
         except Answer as answer:
             files.write_stdout(str(answer).encode())

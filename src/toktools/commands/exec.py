@@ -10,7 +10,7 @@ from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.keys import pipeline
 from toktools.options import CommandLine, Operand, Option, jobs
-from toktools.system import signals
+from toktools.system import process
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -41,14 +41,12 @@ def _work(options: SimpleNamespace) -> int:
     command = Command(options.COMMAND, base64=options.b, public=_public(options.p), hashed=hashed)
     sign = command.sign if options.p else _measured(command.sign)
     # Whatever ends this process, no command is left behind.
-    with signals.tidied(tidy=command.stop):
+    with process.unwind_on_signals():
         try:
             at_once, quick = command.pace(options.j)
             pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
         except BaseException:
-            # A signal that came now would stop it once more, in the middle of this.
-            with signals.held():
-                command.stop()
+            command.stop()
             raise
         command.close()
     return 0

@@ -7,8 +7,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from signal import SIGPIPE
 
 from toktools.errors import ToktoolsError, shown
+from toktools.system import process
 
 STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
@@ -158,7 +160,10 @@ def refuse_terminal() -> None:
 def write_stdout(content: bytes) -> None:
     """Write all of it to standard output, now; ToktoolsError where that fails."""
     with trouble_at(_STDOUT_NAME):
-        write(STDOUT, content)
+        try:
+            write(STDOUT, content)
+        except BrokenPipeError:
+            raise process.Terminated(SIGPIPE) from None  # as it ends cat(1)
 
 
 def write_lines(lines: Iterator[bytes]) -> None:
