@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from toktools import keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.login import session
+from toktools.login import options as login
 from toktools.options import CommandLine, Option
 from toktools.system import passphrases
 
@@ -24,21 +24,21 @@ COMMAND_LINE = CommandLine(
     "tok-enroll -k officer1.key --username officer1 --role admin",
     (
         Option("-k", "KEY", "the new key: a file, or a pkcs11: or awskms: URI", also="--key"),
-        session.SIGNER,
+        login.SIGNER,
         Option("--deregister", "", "remove the second factor"),
     ),
-    *session.SIGNERS_OWN,
+    *login.SIGNERS_OWN,
     Option("--old-key", "KEY", "the key that is registered now, which logs in"),
     _OLD_PASSIN,
     Option("--change-quorum", "", "also replace the key for approvals: CloudHSM has one key for both"),
-    *session.LOGIN,
+    *login.LOGIN,
 )
 
 
 def _work(options: SimpleNamespace) -> int:
     if options.deregister:
-        session.refuse(options, "cannot be used with --deregister", *session.SIGNERS_OWN)
-    new = None if options.deregister else session.signer(options, TOOL)
+        login.refuse(options, "cannot be used with --deregister", *login.SIGNERS_OWN)
+    new = None if options.deregister else login.open_signer(options, TOOL)
     old = _old(options)
     if new and old and new.public == old.public:
         raise ToktoolsError("the new key and the old key are the same", "to keep using a key, change nothing")
@@ -46,32 +46,32 @@ def _work(options: SimpleNamespace) -> int:
 
     who = f"{options.username} ({options.role})"
     change = "the new key is registered" if new else "the second factor is removed"
-    with session.started(options, [signer for signer in (old, new) if signer], TOOL) as (cli, user, place):
+    with login.started(options, [signer for signer in (old, new) if signer], TOOL) as (cli, user, host):
         with _left("nothing changed", _hint_of_login(options)):
-            dialogues.log_in(cli, user, place.file("login.json"), old)
+            dialogues.log_in(cli, user, host, "login.json", old)
         TOOL.say(f"logged in as {who}")
         with _left("nothing changed"):
-            dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
+            dialogues.begin_change(cli, user, host, new, quorum=options.change_quorum)
         TOOL.say("registering the new key" if new else "removing the second factor")
         with _left(
             "nothing changed, as far as the CLI knows", _hint_of_change(options), f"it is not known whether {change}"
         ):
-            dialogues.end_change(cli, user, place, new)
+            dialogues.end_change(cli, user, host, new)
         TOOL.say(change)
         try:
             dialogues.log_out(cli)
-            dialogues.log_in(cli, user, place.file("proof.json"), new)
+            dialogues.log_in(cli, user, host, "proof.json", new)
         except ToktoolsError as error:
             raise ToktoolsError(f"{change}, but no login has proved it: {error.message}", error.hint) from None
         TOOL.say(f"logged in {'with the new key' if new else 'without a second factor'} as {who}")
-        dialogues.leave(cli)
+        cli.quit()
     return 0
 
 
 def _old(options: SimpleNamespace) -> Signer | None:
     if options.old_key is not None:
         return keys.open_signer(options.old_key, options.old_passin, TOOL.warn)
-    session.refuse(options, "needs --old-key KEY", _OLD_PASSIN)
+    login.refuse(options, "needs --old-key KEY", _OLD_PASSIN)
     if options.deregister:
         raise ToktoolsError("--deregister needs --old-key KEY to log in")
     return None

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 
 from toktools import keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.login import session
+from toktools.login import options as login
 from toktools.options import CommandLine, Operand, Option
 from toktools.system import files, passphrases
 
 _STDIN = "-"
 
 
-def _reply(text: str) -> tuple[str, passphrases.Secret]:
-    question, _, source = text.rpartition("=")
-    if not question.strip():
-        raise ToktoolsError("--answer: expected QUESTION=SOURCE, where SOURCE is env:VAR, file:PATH or fd:N")
-    return question, passphrases.source("--answer", source)
-
-
-_ANSWERS = (
-    Option(
-        "--answer", "QUESTION=SOURCE", "the answer to a question that a command asks", convert=_reply, repeated=True
-    ),
-    Option("--text", "", "accept an answer that is not JSON"),
+_NEW_PASSWORD = Option(
+    "--new-password",
+    "SOURCE",
+    "the new password that a command asks for: env:VAR, file:PATH or fd:N",
+    convert=partial(passphrases.source, "--new-password"),
 )
-"""What goes with a command for the CLI."""
 
 COMMAND_LINE = CommandLine(
     "tok-login",
     "Log in to the CloudHSM CLI with a second factor, and go on from there.",
     "tok-login -k officer1.key --username officer1 --role admin",
-    (Option("-k", "KEY", keys.KEY.about, also="--key"), session.SIGNER),
+    (Option("-k", "KEY", keys.KEY.about, also="--key"), login.SIGNER),
     Option("--no-mfa", "", "log in a user who has no second factor"),
-    *session.SIGNERS_OWN,
-    *session.LOGIN,
+    *login.SIGNERS_OWN,
+    *login.LOGIN,
     Option("-c", "LINE", "run this command; -: run the commands on standard input", also="--command", repeated=True),
-    *_ANSWERS,
+    _NEW_PASSWORD,
     Operand(
         "COMMAND",
         "a command for the CLI; without one, you get the CLI's prompt",
@@ -57,10 +50,10 @@ def _work(options: SimpleNamespace) -> int:
     if options.c and options.COMMAND:
         raise ToktoolsError("-c and COMMAND cannot be used together")
     if not given:
-        session.refuse(options, "goes with a command for the CLI", *_ANSWERS)
+        login.refuse(options, "goes with a command for the CLI", _NEW_PASSWORD)
     if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
-    from toktools.login import dialogues
+    from toktools.login import dialogues, pty
 
     for command in given:
         if command is not None:
@@ -68,16 +61,20 @@ def _work(options: SimpleNamespace) -> int:
     if options.no_mfa:
         if options.k is not None or options.signer:
             raise ToktoolsError("--no-mfa cannot be used with -k or --signer")
-        session.refuse(options, "cannot be used with --no-mfa", *session.SIGNERS_OWN)
-    signer = None if options.no_mfa else session.signer(options, TOOL)
-    commands = dialogues.Commands(dict(options.answer), TOOL.warn, compact=bool(options.c), text=options.text)
-    with session.started(options, [signer] if signer else [], TOOL) as (cli, user, place):
-        dialogues.log_in(cli, user, place.file("unsigned-tokens.json"), signer)
-        place.clear()
+        login.refuse(options, "cannot be used with --no-mfa", *login.SIGNERS_OWN)
+    signer = None if options.no_mfa else login.open_signer(options, TOOL)
+    if options.new_password:
+        passphrases.require(options.new_password, "the command", "new password")
+        passphrases.warn_of_exposure(options.new_password, TOOL.warn)
+    commands = dialogues.Commands(options.new_password, files.write_stdout, compact=bool(options.c))
+    with login.started(options, [signer] if signer else [], TOOL) as (cli, user, host):
+        dialogues.log_in(cli, user, host, "unsigned-tokens.json", signer)
+        host.clear()
         if not given:
+            pty.discard_typed_ahead()
             TOOL.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
-        commands.run(cli, given, files.write_stdout)
+        commands.run(cli, given)
     return 0
 
 

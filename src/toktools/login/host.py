@@ -1,217 +1,338 @@
-"""Where the CLI runs, and has its token files: here, or on a host that OpenSSH reaches."""
+"""The host of the CLI and of its token files: this machine, or one that OpenSSH reaches.
+
+All that comes from another host is hostile. Of its output, only the content between two random markers is read.
+"""
 
 from __future__ import annotations
 
 import os
-import re
+import secrets
 import shlex
+import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from math import inf
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from toktools.errors import ToktoolsError, shown
-from toktools.system import files, signals
+from toktools.system import files, process
 
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import IO
+
+TOKEN_FILES = ("unsigned-tokens.json", "login.json", "set-up.json", "proof.json")
+NEW_KEY = "new-key.pub"
+MAX_TOKEN_FILE = 1 << 16  # bytes; that of 28 HSMs has 13,000
+_MAX_OUTPUT = 2 * MAX_TOKEN_FILE  # bytes from one command on the host: a token file, and what a login shell prints
+_MAX_SHOWN = 300  # characters of a host's standard error in a message
 _PLAIN = str.maketrans("/._-", "xxxx")
-_SENT = b"toktools:"
-"""What a login shell prints is before it."""
-_MAKE = """umask 077
-d=$(mktemp -d) || exit
-LC_ALL=C
-case $d in
-[!/]*|*[!A-Za-z0-9/._-]*) rmdir -- "$d" || :; printf 'toktools:"%s"\\n' "$d" ;;
-*) printf 'toktools:%s\\n' "$d" ;;
-esac
-"""
-"""Makes a folder and tells its name; or, where the CLI may misread that, removes it at once, and quotes the name."""
-_TOLD = re.compile(rb'toktools:(?:(/[A-Za-z0-9/._-]+)|"(.+)")\n', re.DOTALL)
-_LOST = 255
-"""The exit status of ssh for its own trouble (ssh(1))."""
-_PATIENCE = 10.0
-_KINDLY = 0.5
-_PERSIST = 10
-"""Seconds that a connection is kept without a command."""
+_CANNOT_CREATE = 73  # sysexits.h
+_CANNOT_RUN = (126, 127)  # sh(1)
+_LOST = 255  # ssh(1)
+_PERSIST_SECONDS = 10  # a connection is kept without a command
+_REMOVE_SECONDS = 10.0
+_GRACE_SECONDS = 0.3
+_POLL_SECONDS = 0.05
 
 
-class File:
-    """A file that the CLI writes or reads, and its copy here: the same file, where the CLI is here."""
+class LocalHost:
+    """The machine that this runs on: a private directory for token files, in *token_dir* or else in TMPDIR or /tmp.
 
-    def __init__(self, local: str, path: str, run: Callable[..., bytes] | None = None) -> None:
-        self.local = local
-        """The copy here."""
-        self.path = path
-        """The file as the CLI names it."""
-        self._run = run
-        """What runs a shell's commands where the CLI is, if that is not here."""
+    Nothing is there before open(), and nothing after close().
+    """
 
-    def fetch(self) -> None:
-        """Have the file here as it is now. Raises ToktoolsError."""
-        if self._run:
-            path = shlex.quote(self.path)
-            _, sent, content = self._run(f"[ ! -f {path} ] || {{ printf toktools:; exec cat {path}; }}").partition(
-                _SENT
+    def __init__(self, token_dir: str | None) -> None:
+        self._token_dir = token_dir
+        self._directory = ""
+
+    def open(self) -> None:
+        """Create the directory. Raises ToktoolsError if the CLI might misread its name."""
+        with (
+            files.trouble_at(f"a directory for the token file, in {self._token_dir or 'TMPDIR or /tmp'}"),
+            process.held(),
+        ):
+            self._directory = mkdtemp(prefix="toktools-", dir=self._token_dir or files.temporary())
+        if not is_plain(self._directory):  # how the CLI would want it quoted is not documented
+            raise ToktoolsError(
+                f"{shown(self._directory)}: the CLI may misread this name",
+                "set TMPDIR to a directory with a plain name: letters, digits, '.', '_' and '-'",
             )
-            if not sent:
-                raise ToktoolsError(f"{shown(self.path)}: no such file or directory")
-            self._put(content)
-
-    def send(self) -> None:
-        """Have the CLI see the copy. Raises ToktoolsError."""
-        if self._run:
-            with open(self.local, "rb") as file:
-                self._run(f"exec cat >{shlex.quote(self.path)}", stdin=file.read())
-
-    def write(self, content: bytes) -> None:
-        """Give the CLI a file with this content. Raises ToktoolsError."""
-        self._put(content)
-        self.send()
-
-    def _put(self, content: bytes) -> None:
-        fd = os.open(self.local, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(content)
-
-
-class Here:
-    """On this machine: the CLI's files are in a private folder. Raises ToktoolsError where there can be none."""
-
-    def __init__(self) -> None:
-        with files.trouble_at("a folder for the token file, in TMPDIR or /tmp"):
-            self._folder = TemporaryDirectory(prefix="toktools-", dir=files.temporary())
-
-    def reach(self) -> None:
-        """Have a folder where the CLI is, which may take any time: a signal may end it. Raises ToktoolsError."""
-
-    def file(self, name: str) -> File:
-        """Return the file of that name, which need not be there yet."""
-        local = os.path.join(self._folder.name, name)
-        return File(local, local)
 
     def argv(self, cli: Sequence[str]) -> list[str]:
-        """Return what starts the CLI. Raises ToktoolsError where it might misread the names of the files."""
-        # How it would want them quoted is not documented.
-        folder = self._folder.name
-        if not (folder.isascii() and folder.translate(_PLAIN).isalnum()):
-            raise _misread(folder)
+        """Return the command that starts the CLI."""
         return list(cli)
 
+    def local(self, name: str) -> str:
+        """Return the path here of the file of that name, or of its copy."""
+        return os.path.join(self._directory, name)
+
+    def path(self, name: str) -> str:
+        """Return the path of that file as the CLI names it."""
+        return self.local(name)
+
+    def fetch(self, name: str) -> None:
+        """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
+
+    def send(self, name: str) -> None:
+        """Copy a file from here to the CLI's host. Raises ToktoolsError."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create or replace a file on both sides. Raises ToktoolsError."""
+        self._put(name, content)
+        self.send(name)
+
+    def exit_text(self, status: int) -> str:
+        """Say how the CLI ended: its exit status, or a signal's number below zero."""
+        return process.exit_text(status)
+
+    def exit_hint(self, status: int) -> str:
+        """Return what to do about such an end, if that is known."""
+        return "name the CLI with --cli" if status in _CANNOT_RUN else ""
+
+    def is_lost(self, status: int) -> bool:
+        """Return whether such an end is that of the connection, not of the CLI."""
+        del status
+        return False
+
     def clear(self) -> None:
-        """Remove the folder, which no more than a login needs; more than once does no harm."""
-        self._folder.cleanup()
+        """Remove the directory, which only a login needs. More than once does no harm."""
+        directory, self._directory = self._directory, ""
+        if directory:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:
         """Leave nothing behind."""
         self.clear()
 
+    def _put(self, name: str, content: bytes) -> None:
+        fd = os.open(self.local(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
 
-class There(Here):
-    """A host, to which one connection serves every command; ssh asks what it has to, on the terminal."""
 
-    def __init__(self, ssh: Sequence[str], host: str, patience: float) -> None:
-        super().__init__()
-        self.patience = patience
-        """Seconds that a command there may take, once there is a connection."""
+class SshHost(LocalHost):
+    """A host behind one connection that serves every command. ssh asks its questions on the terminal.
+
+    Copies of the files are in a private directory here, and what ssh prints goes to *say*. The directory there gets a
+    random name, so nothing is read from the host to find it. The shell that starts the CLI creates it, and a shell
+    beside that one removes it when the CLI ends, also if the connection is lost.
+    """
+
+    def __init__(
+        self, host: str, ssh: Sequence[str], token_dir: str | None, say: Callable[[str], None], seconds: float
+    ) -> None:
+        super().__init__(None)
         self._host = host
-        # The name of a socket is short, whatever TMPDIR is (unix(7)).
-        self._socket = TemporaryDirectory(prefix="toktools-", dir="/tmp")
-        self._ssh = [*ssh, "-o", f"ControlPath={self._socket.name}/s"]
-        self._there = ""
-        self._running: subprocess.Popen[bytes] | None = None
+        self._name = shown(host)
+        self._ssh = list(ssh)
+        self._say = say
+        self._seconds = seconds
+        parent = (token_dir or "/tmp").rstrip("/")  # noqa: S108 - a new directory there is its owner's alone
+        self._there = f"{parent}/toktools-{secrets.token_hex(8)}"
+        self._is_there = False
+        self._control = ""
+        self._child: subprocess.Popen[bytes] | None = None
 
-    def reach(self) -> None:
-        """Connect, and have a folder there. Raises ToktoolsError."""
-        # A person may have to answer ssh, which has a patience of its own.
-        self._run(":", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}", patience=inf)
-        # From here on ssh asks nothing, and no signal comes between a folder and its name.
-        with signals.held():
-            told = _TOLD.search(self._run(_MAKE))
-            if not told:
-                raise ToktoolsError(f"{shown(self._host)}: cannot create a folder there with mktemp -d")
-            if told[2]:
-                raise _misread(os.fsdecode(told[2]), " there").at(shown(self._host))
-            self._there = os.fsdecode(told[1])
-
-    def file(self, name: str) -> File:
-        """Return the file of that name, which is copied over the connection."""
-        return File(os.path.join(self._folder.name, name), f"{self._there}/{name}", self._run)
+    def open(self) -> None:
+        """Connect, and make sure that commands arrive as they were sent. Raises ToktoolsError."""
+        super().open()
+        with process.held():
+            self._control = mkdtemp(prefix="toktools-", dir="/tmp")  # the path of a socket is short (unix(7))
+        marker = secrets.token_hex(16)
+        if marker.encode() not in self._run(f"echo {marker}", connects=True):
+            raise ToktoolsError(
+                f"{self._name}: a command did not arrive there as it was sent",
+                "--ssh must pass the host and the command on to ssh as they are",
+            )
 
     def argv(self, cli: Sequence[str]) -> list[str]:
-        """Return what starts the CLI there, and what removes the folder when it ends, however."""
-        # The CLI takes the shell's place, so that it is the one who is hung up.
-        watch = f"while kill -0 $$; do sleep 1 || exit; done; rm -rf {shlex.quote(self._there)}"
-        script = f"(trap '' HUP INT QUIT TERM; {watch}) </dev/null >/dev/null 2>&1 & exec {shlex.join(cli)}"
-        return [*self._ssh, "-o", "ControlMaster=no", "-tt", "--", self._host, _in_shell(script)]
+        """Return the command that starts the CLI there. Raises ToktoolsError if a login shell might misread it."""
+        if any(char in word for word in cli for char in "\\!\n"):
+            raise ToktoolsError("--cli: a word with a backslash, '!' or a line end cannot be sent to every login shell")
+        self._is_there = True
+        remove = f"while kill -0 $$; do sleep 1 || exit; done; {self._remove()}"
+        # The CLI takes the shell's place, so that it gets the signal when the connection is lost. Until the other shell
+        # runs, no signal does.
+        script = (
+            f'trap "" HUP INT QUIT TERM; mkdir -m 700 {self._there} || exit {_CANNOT_CREATE}; '
+            f"({remove}) </dev/null >/dev/null 2>&1 & trap - HUP INT QUIT TERM; exec {' '.join(map(_quoted, cli))}"
+        )
+        return [*self._command(), "-q", "-tt", "--", self._host, _in_shell(script)]
 
-    def clear(self) -> None:
-        """Remove the folder there and here."""
-        there, self._there = self._there, ""
-        if there:
+    def path(self, name: str) -> str:
+        """Return the path of that file as the CLI names it."""
+        return f"{self._there}/{name}"
+
+    def fetch(self, name: str) -> None:
+        """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
+        path = self.path(name)
+        begin, end = secrets.token_hex(16), secrets.token_hex(16)
+        output = self._run(f"if [ -f {path} ]; then echo {begin}; cat {path}; echo {end}; fi")
+        content, end_found, _ = output.rpartition(end.encode())
+        _, begin_found, content = content.rpartition(f"{begin}\n".encode())
+        if not begin_found or not end_found:
+            raise ToktoolsError(f"{path}: no such file or directory")
+        if len(content) > MAX_TOKEN_FILE:
+            raise ToktoolsError(f"{path}: larger than {MAX_TOKEN_FILE} bytes")
+        self._put(name, content)
+
+    def send(self, name: str) -> None:
+        """Copy a file from here to the CLI's host. Raises ToktoolsError."""
+        self._run(f"cat >{self.path(name)}", stdin=self.local(name))
+
+    def exit_text(self, status: int) -> str:
+        """Say how the CLI ended: its exit status, or a signal's number below zero."""
+        special = {
+            _LOST: f"the connection to {self._name} was lost",
+            _CANNOT_CREATE: f"cannot create the directory {self._there} on {self._name}",
+            **dict.fromkeys(_CANNOT_RUN, f"not found on {self._name}, or not executable"),
+        }
+        return special.get(status) or super().exit_text(status)
+
+    def exit_hint(self, status: int) -> str:
+        """Return what to do about such an end, if that is known."""
+        return "name another directory with --token-dir" if status == _CANNOT_CREATE else super().exit_hint(status)
+
+    def is_lost(self, status: int) -> bool:
+        """Return whether such an end is that of the connection, not of the CLI."""
+        return status == _LOST
+
+    def clear(self, seconds: float = _REMOVE_SECONDS) -> None:
+        """Remove the directory there and here."""
+        if self._is_there:
+            self._is_there = False
             try:
-                # Where the connection is lost, another is tried, but nobody is asked for anything.
-                self._run(f"exec rm -rf {shlex.quote(there)}", "-o", "BatchMode=yes", patience=_PATIENCE)
+                self._run(self._remove(), seconds=seconds)
             except ToktoolsError:
-                pass  # what was in the way is told already
+                pass  # it was told already, or the host removes the directory by itself
         super().clear()
 
     def close(self) -> None:
-        """Leave nothing behind, the connection neither; a signal may call this while ssh runs."""
+        """Leave nothing behind, in a second, not even the connection."""
         self._stop()
-        self.clear()
+        self.clear(_GRACE_SECONDS)
         try:
-            argv = [*self._ssh, "-O", "exit", "--", self._host]
-            subprocess.run(argv, check=False, timeout=_PATIENCE, capture_output=True)  # noqa: S603 - what the user names
+            argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", "exit", "--", self._host]
+            subprocess.run(argv, check=False, timeout=_GRACE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
         except (OSError, subprocess.TimeoutExpired):
             pass
-        self._socket.cleanup()
+        if self._control:
+            shutil.rmtree(self._control, ignore_errors=True)
 
-    def _run(self, script: str, *options: str, stdin: bytes = b"", patience: float = 0.0) -> bytes:
-        """Run a shell's commands there, and return what they print. Raises ToktoolsError."""
-        options = options or ("-o", "ControlMaster=no")
-        patience = patience or self.patience
-        argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
+    def _remove(self) -> str:
+        paths = " ".join(self.path(name) for name in (*TOKEN_FILES, NEW_KEY))
+        return f"rm -f {paths}; rmdir {self._there}"
+
+    def _command(self, *, connects: bool = False) -> list[str]:
+        """Return ssh with its options: first the user's, which therefore count."""
+        # The host gets nothing of ours: neither an agent nor a forwarded port. A later command opens no connection.
+        own = ["ForwardAgent=no", "ForwardX11=no", "ClearAllForwardings=yes", f"ControlPath={self._control}/s"]
+        if connects:
+            own += ["ControlMaster=yes", f"ControlPersist={_PERSIST_SECONDS}"]
+        else:
+            own += ["ControlMaster=no", "ProxyCommand=false"]
+        return [*self._ssh, *(word for option in own for word in ("-o", option))]
+
+    def _run(
+        self, script: str, *, stdin: str = os.devnull, connects: bool = False, seconds: float | None = None
+    ) -> bytes:
+        """Run a shell's commands there, and return their output. Raises ToktoolsError."""
+        argv = [*self._command(connects=connects), "-T", "--", self._host, _in_shell(script)]
         pipe = subprocess.PIPE
         try:
-            with signals.held():
-                child = subprocess.Popen(  # noqa: S603 - the same
+            with open(stdin, "rb") as source, process.held():
+                self._child = subprocess.Popen(  # noqa: S603 - the user names it
                     argv,
-                    stdin=pipe,
+                    stdin=source,
                     stdout=pipe,
-                    preexec_fn=signals.let_through,  # noqa: PLW1509 - this program has no threads
+                    stderr=pipe,
+                    preexec_fn=process.release,  # noqa: PLW1509 - this program has no threads
                 )
-                self._running = child
         except OSError:
             raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
-        with child:
-            try:
-                output = child.communicate(stdin, None if patience == inf else patience)[0]
-            except subprocess.TimeoutExpired:
-                raise ToktoolsError(f"{shown(self._host)}: no answer in {patience:g} seconds") from None
-            finally:
-                self._stop()
-        if child.returncode:
-            what = "ssh failed" if child.returncode == _LOST else signals.ending(child.returncode)
-            raise ToktoolsError(f"{shown(self._host)}: {what}")
+        try:
+            output, errors, status = self._collect(self._child, seconds, connects=connects)
+        finally:
+            self._stop()
+        if status == _LOST:
+            what = "ssh failed" if connects else f"the connection to {self._name} was lost"
+            raise ToktoolsError(f"{self._name}: {what}" if connects else what)
+        if status:
+            said = " / ".join(errors.decode(errors="replace").split("\n")).strip(" /\r")[-_MAX_SHOWN:]
+            raise ToktoolsError(f"{self._name}: {process.exit_text(status)}" + (f": {shown(said)}" if said else ""))
         return output
 
+    def _collect(
+        self, child: subprocess.Popen[bytes], seconds: float | None, *, connects: bool
+    ) -> tuple[bytes, bytes, int]:
+        """Return what a command writes to standard output and standard error, and its exit status.
+
+        Raises ToktoolsError if it takes too long or writes too much. While ssh connects, it may ask a person, so that
+        counts from the time when there is a connection. A background process of ssh may hold its standard error open.
+        """
+        patience = self._seconds if seconds is None else seconds
+        deadline = inf if connects else time.monotonic() + patience
+        output = errors = b""
+        while True:
+            has_ended = child.poll() is not None
+            new_errors = _available(child.stderr)
+            output += _available(child.stdout)
+            errors += new_errors
+            if connects:
+                for line in new_errors.decode(errors="replace").splitlines():
+                    self._say(f"{self._name}: {shown(line)}")
+            if len(output) + len(errors) > _MAX_OUTPUT:
+                raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
+            if has_ended:
+                return output, errors, child.returncode
+            if deadline == inf and os.path.exists(f"{self._control}/s"):
+                deadline = time.monotonic() + patience
+            if time.monotonic() > deadline:
+                raise ToktoolsError(f"{self._name}: no answer in {patience:g} seconds")
+            try:
+                child.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+
     def _stop(self) -> None:
-        """End the ssh that runs, if one does: kindly, since it may have turned the terminal's echo off."""
-        child, self._running = self._running, None
-        if child and child.poll() is None:
+        """End the ssh that runs, if one does: by SIGTERM first, since it may have turned the terminal's echo off."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.poll() is None:
             child.terminate()
             try:
-                child.wait(_KINDLY)
+                child.wait(_GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
+                child.wait()
+        for stream in (child.stdout, child.stderr):
+            if stream:
+                stream.close()
 
 
-def _misread(folder: str, where: str = "") -> ToktoolsError:
-    return ToktoolsError(
-        f"{shown(folder)}: the CLI may misread this name",
-        f"set TMPDIR{where} to a folder with a plain name: letters, digits, '.', '_' and '-'",
-    )
+def is_plain(path: str) -> bool:
+    """Return whether a path consists of characters that the CLI and every shell take as they are."""
+    return path.isascii() and path.translate(_PLAIN).isalnum()
+
+
+def _available(stream: IO[bytes] | None) -> bytes:
+    """Return what is there to read, without waiting for more."""
+    if stream is None:
+        return b""
+    os.set_blocking(stream.fileno(), False)
+    return stream.read(_MAX_OUTPUT + 1) or b""
+
+
+def _quoted(word: str) -> str:
+    """Return *word* for sh(1) without single quotes, which stand around the whole script."""
+    if is_plain(word):
+        return word
+    return '"' + "".join(f"\\{char}" if char in '"$`' else char for char in word) + '"'
 
 
 def _in_shell(script: str) -> str:
-    """Return a command for the login shell there, whatever that is: sh(1) with the script."""
+    """Return a command for the login shell there, which may be csh(1) or fish(1) too: sh(1) with the script."""
     return f"exec sh -c {shlex.quote(script)}"

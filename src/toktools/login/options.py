@@ -1,4 +1,4 @@
-"""What the commands that log in share: their options, the signer, and a CLI that is started and, in any case, ended."""
+"""The options of the commands that log in, and what they open: the signer, the host and the CLI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.options import Option
-from toktools.system import files, passphrases, signals
+from toktools.system import files, passphrases, process
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.dialogues import User
     from toktools.login.driver import Cli
-    from toktools.login.place import Here
+    from toktools.login.host import LocalHost
 
 _MAX_DIGITS = 6
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
@@ -49,6 +49,14 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _token_dir(text: str) -> str:
+    from toktools.login import host
+
+    if not text.startswith("/") or not host.is_plain(text):
+        raise ToktoolsError("--token-dir: expected an absolute path of letters, digits, '/', '.', '_' and '-'")
+    return text
+
+
 def _cluster(text: str) -> str:
     if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
         raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
@@ -72,8 +80,9 @@ LOGIN = (
     Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
     Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
     Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
+    Option("--token-dir", "DIR", "where the CLI has its token files; there they get a directory", convert=_token_dir),
     Option("--cluster-id", "ID", "the cluster, if several are configured", convert=_cluster),
-    Option("--timeout", "SECONDS", "how long the CLI may be silent; the default is 60", convert=_seconds, default=60.0),
+    Option("--timeout", "SECONDS", "how long each step may take; the default is 60", convert=_seconds, default=60.0),
 )
 """Who logs in, and at which CLI."""
 
@@ -85,7 +94,7 @@ def refuse(options: SimpleNamespace, reason: str, *unused: Option) -> None:
             raise ToktoolsError(f"{option.flag} {reason}")
 
 
-def signer(options: SimpleNamespace, tool: Tool) -> Signer:
+def open_signer(options: SimpleNamespace, tool: Tool) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.k is not None:
         if options.p is not None or options.b:
@@ -105,27 +114,34 @@ def signer(options: SimpleNamespace, tool: Tool) -> Signer:
 
 
 @contextmanager
-def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> Iterator[tuple[Cli, User, Here]]:
-    """Start the CLI, and yield it with who logs in, and its place; after the block it has ended, and no file is left.
+def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> Iterator[tuple[Cli, User, LocalHost]]:
+    """Start the CLI, and yield it with the user and the host; after the block it has ended, and no file is left.
 
-    After a signal too, which stops the signers as well. What the CLI has started in turn is the CLI's own business.
-    Raises ToktoolsError.
+    After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.
     """
-    from toktools.login import dialogues, driver, place
+    from toktools.login import dialogues, driver, host
 
     passphrases.warn_of_exposure(options.password, tool.warn)
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
-    undo = ExitStack()
-    with signals.tidied(tidy=undo.close), undo:
-        for each in signers:
-            undo.callback(each.stop)
-        with signals.held():
-            where = place.There(options.ssh, options.H, options.timeout) if options.H else place.Here()
-            undo.callback(where.close)
-        where.reach()
-        with signals.held():
-            argv = where.argv([*options.cli, "interactive", *cluster])
-            cli = driver.Cli(argv, options.cli[0], tool.say, options.timeout)
-            undo.callback(cli.close)
-        yield cli, user, where
+    where = (
+        host.SshHost(options.H, options.ssh, options.token_dir, tool.say, options.timeout)
+        if options.H
+        else host.LocalHost(options.token_dir)
+    )
+    cli = driver.Cli(options.cli[0], tool.say, options.timeout, where)
+    cleanup = ExitStack()
+    for close in (*(signer.stop for signer in signers), where.close, cli.close):
+        cleanup.callback(close)
+    with process.unwind_on_signals():
+        try:
+            where.open()
+            cli.start(where.argv([*options.cli, "interactive", *cluster]))
+            try:
+                yield cli, user, where
+            except ToktoolsError:
+                cli.leave()
+                raise
+        finally:
+            with process.held():
+                cleanup.close()

@@ -155,7 +155,9 @@ class Pty:
         later = b""
         while (left := deadline - time.monotonic()) > 0:
             keys = [files.STDIN] if len(typed) + len(later) < _CHUNK else []
-            ready, writable, _ = select.select([self._fd, *keys], [self._fd] if typed else [], [], min(left, _POLL_SECONDS))
+            ready, writable, _ = select.select(
+                [self._fd, *keys], [self._fd] if typed else [], [], min(left, _POLL_SECONDS)
+            )
             if self._fd in ready:
                 output = self._available()
                 files.write_stdout(output or b"")
@@ -209,4 +211,4 @@ def _read_keys() -> bytes:
 
 def _take_terminal() -> None:
     fcntl.ioctl(files.STDIN, termios.TIOCSCTTY, 0)
-    process.reset_signals()
+    process.release()

@@ -79,6 +79,24 @@ def unwind_on_signals() -> Iterator[None]:
             raise Terminated(_Pending.number)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Let fatal signals wait until the block is done, such as one that starts a child or cleans up.
+
+    A child that starts in it calls release().
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FATAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def release() -> None:
+    """Let fatal signals through, in a child that was started while they were held."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FATAL)
+
+
 def pending_signal() -> int | None:
     """Return the signal that Terminated was last raised for, or None."""
     return _Pending.number
