@@ -65,8 +65,8 @@ sys.stdout.write(json.dumps(document))
 FLOOR_OF_SIGNING = """
 import os, sys, time
 from toktools import keys
-from toktools.system import passphrases
-sign = keys.open_signer("officer1.key", passphrases.prompt("--passin"), print).sign
+from toktools.system.prompt import Source
+sign = keys.open_signer("officer1.key", Source.ask("--passin"), print).sign
 jobs, count = map(int, sys.argv[1:])
 each = -(-count // jobs)
 digests = [os.urandom(32) for _ in range(each)]

@@ -9,7 +9,7 @@ from toktools.encoding import encode
 from toktools.keys import open_signer, public
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
-from toktools.system import passphrases
+from toktools.system.prompt import Source
 from toktools.tokens import tokenfile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def signed(digests: list[bytes], signer: Signer) -> tokenfile.TokenFile:
 
 def enrol(state: Path, username: str, key_file: Path) -> None:
     """Make an admin with a second factor, and the cluster if there is none."""
-    signer = open_signer(str(key_file), passphrases.prompt("--passin"), lambda _: None)
+    signer = open_signer(str(key_file), Source.ask("--passin"), lambda _: None)
     with State(str(state)).cluster(3) as cluster:
         if not cluster.users:
             cluster.activate(PASSWORD)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError, shown
 from toktools.options import Answer, CommandLine
-from toktools.system import files, onscreen, process
+from toktools.system import files, process, terminal
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Tool:
         self.has_secrets = has_secrets
         self._worst = 0
         """Of the files that each() could not read, the exit status."""
-        self._progress: onscreen.Progress | None = None
+        self._progress: terminal.Progress | None = None
 
     def run(self, argv: Sequence[str] | None) -> int:  # noqa: C901 - a line for each kind of end
         """Run the command with arguments (sys.argv's by default) and return its exit status.
@@ -84,10 +84,10 @@ class Tool:
                 gc.freeze()
         return 2
 
-    def progress(self, done: str) -> onscreen.Progress | None:
+    def progress(self, done: str) -> terminal.Progress | None:
         """Return what counts on the terminal how many are done, or None where there is no terminal."""
         self.end_progress()
-        self._progress = onscreen.progress(self.name, done)
+        self._progress = terminal.progress(self.name, done)
         return self._progress
 
     def end_progress(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from types import SimpleNamespace
 
 from toktools import __version__
 from toktools.errors import ToktoolsError, shown
+from toktools.system.prompt import Source
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -325,3 +327,12 @@ TOKENS = Option(
     default=Selection("1-"),
 )
 """The option that means the same wherever it stands."""
+
+
+def secret(flag: str, about: str) -> Option:
+    """Return an option whose value is a source of a secret; without it, the person at the terminal is asked."""
+    return Option(flag, "SOURCE", about, convert=partial(Source.parse, flag), default=Source.ask(flag))
+
+
+PASSIN = secret("--passin", "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N")
+"""The option of every command that takes a key with -k."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from toktools.cli import Tool
+from toktools.encoding import DIGEST_SIZE
 from toktools.errors import ToktoolsError
 from toktools.keys import records
 from toktools.options import TOKENS, CommandLine, Operand, Option
@@ -42,11 +43,14 @@ def _work(options: SimpleNamespace) -> int:
             raise error.at(source.name) if len(sources) > 1 else error from None
         contents += hashed
     if options.s is not None:
-        from toktools.system import replacing
+        from toktools.system.atomic import write_atomically
 
         width = len(str(len(contents)))
         named = {f"{options.s}{index + 1:0{width}}.bin": contents[index] for index in chosen}
-        replacing.replace(named, keep=[source.status for source, _ in sources])
+        # A key in any form is longer than a digest.
+        sizes = {len(content) for content in named.values()}
+        inputs = [path for path in options.FILE if path != "-"]
+        write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) <= DIGEST_SIZE or len(old) in sizes)
         return 0
     if not options.r:
         files.write_lines(records.line(contents[index]) for index in chosen)

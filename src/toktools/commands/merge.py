@@ -68,11 +68,21 @@ def _work(options: SimpleNamespace) -> int:
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
-        from toktools.system import replacing
+        from toktools.system.atomic import write_atomically
 
         read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
-        replacing.replace({out: tokens.dump()}, keep=replacing.status_of(read), seen=source)
+        write_atomically({out: tokens.dump()}, inputs=read, seen=source, may_replace=_may_replace)
     return 0
+
+
+def _may_replace(old: bytes) -> bool:
+    """Say whether -o may replace a file with this content: a token file, or none."""
+    from toktools.tokens import tokenfile
+
+    try:
+        return not old or bool(tokenfile.parse(old))
+    except ToktoolsError:
+        return False
 
 
 def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judges: list[Judge]) -> None:

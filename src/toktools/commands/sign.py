@@ -9,9 +9,8 @@ from toktools import encoding, keys
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.keys import pipeline, records
-from toktools.options import CommandLine, Option, jobs
+from toktools.options import PASSIN, CommandLine, Option, jobs
 from toktools.system import files
-from toktools.system.passphrases import PASSIN
 
 COMMAND_LINE = CommandLine(
     "tok-sign",

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from toktools.cli import Tool
 from toktools.errors import ToktoolsError
 from toktools.options import CommandLine, Operand, Option
-from toktools.system import files, onscreen
-from toktools.system.onscreen import GREEN, RED
+from toktools.system import files, terminal
+from toktools.system.terminal import GREEN, RED
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -79,7 +79,7 @@ def _counted(places: Sequence[Place]) -> Iterator[Place]:
 
 
 def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> Iterator[bytes]:
-    good, failed = onscreen.coloured(files.STDOUT, "OK", GREEN), onscreen.coloured(files.STDOUT, "FAILED", RED)
+    good, failed = terminal.coloured(files.STDOUT, "OK", GREEN), terminal.coloured(files.STDOUT, "FAILED", RED)
     good += f" (by the {member} in the file)" if member else ""
     for place, fault in faults:
         if fault or not quiet:

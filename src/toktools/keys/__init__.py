@@ -7,29 +7,28 @@ from collections.abc import Callable
 
 from toktools.errors import ToktoolsError
 from toktools.options import Option
-from toktools.system import passphrases
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.signatures import PublicKey
-    from toktools.system.passphrases import Secret
+    from toktools.system.prompt import Source
 
     Warn = Callable[[str], None]
     """Tells the user what the work does not stop for."""
-    Opener = Callable[[str, Secret, Warn], Signer]
+    Opener = Callable[[str, Source, Warn], Signer]
 
 KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", also="--key", required=True)
 """The option of every command that signs."""
 
 
-def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:
+def open_signer(where: str, secret: Source, warn: Warn) -> Signer:
     """Open the RSA private key of 2,048 bits or more that a user names: a file, or a URI of one of the schemes below.
 
     secret is asked for a pass phrase or a PIN, where one is needed. Raises ToktoolsError.
     """
     scheme, colon, _ = where.partition(":")
-    passphrases.warn_of_exposure(secret, warn)
+    secret.warn_of_exposure(warn)
     opener = _OPENERS.get(scheme.lower()) if colon else None  # a scheme has no case (RFC 3986 section 3.1)
     signer = (opener or _in_file)(where, secret, warn)
     if signer.public is not None:
@@ -49,7 +48,7 @@ def check_size(name: str, key: PublicKey, warn: Warn) -> None:
         warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{allowed.DOCUMENTED_BITS}")
 
 
-def _in_file(path: str, passphrase: Secret, warn: Warn) -> Signer:
+def _in_file(path: str, passphrase: Source, warn: Warn) -> Signer:
     from toktools.keys import file
 
     try:
@@ -70,7 +69,7 @@ _MISTYPED = (
 """How words begin that are no paths, and what was meant."""
 
 
-def _on_token(uri: str, pin: Secret, warn: Warn) -> Signer:
+def _on_token(uri: str, pin: Source, warn: Warn) -> Signer:
     try:
         from toktools.keys import pkcs11
     except ImportError:
@@ -78,7 +77,7 @@ def _on_token(uri: str, pin: Secret, warn: Warn) -> Signer:
     return pkcs11.open_signer(uri, pin, warn)
 
 
-def _in_kms(uri: str, secret: Secret, warn: Warn) -> Signer:
+def _in_kms(uri: str, secret: Source, warn: Warn) -> Signer:
     try:
         from toktools.keys import awskms
     except ImportError:

@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from typing import Any
 
-    from toktools.system.passphrases import Secret
+    from toktools.system.prompt import Source
 
 _START = "awskms:///"
 _FORM = "write awskms:///KEY with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= if needed"
@@ -97,7 +97,7 @@ class KmsKey(Signer):
         return bytes(answer.get("Signature", b""))  # of which the size is then wrong
 
 
-def open_signer(uri: str, _secret: Secret, _warn: Callable[[str], None]) -> Signer:
+def open_signer(uri: str, _secret: Source, _warn: Callable[[str], None]) -> Signer:
     """Open the key in KMS that a URI names, with the credentials that boto3 finds (AWS KMS, GetPublicKey and Sign).
 
     Raises ToktoolsError for a key that is not RSA_2048 for signing, and where KMS does not give its public key.

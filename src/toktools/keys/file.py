@@ -21,7 +21,7 @@ from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.system.passphrases import Secret
+    from toktools.system.prompt import Source
 
 _NOT_READ = (ValueError, UnsupportedAlgorithm, InternalError)
 
@@ -46,7 +46,7 @@ class KeyInMemory(Signer):
             raise ToktoolsError(f"the key cannot sign: {error}") from None
 
 
-def open_signer(path: str, passphrase: Secret, warn: Callable[[str], None]) -> Signer:
+def open_signer(path: str, passphrase: Source, warn: Callable[[str], None]) -> Signer:
     """Read an RSA private key: PEM or DER (PKCS#1, PKCS#8), PKCS#12 or OpenSSH's format, encrypted or not.
 
     passphrase is asked where one is needed. Raises ToktoolsError.
@@ -63,7 +63,7 @@ def open_signer(path: str, passphrase: Secret, warn: Callable[[str], None]) -> S
     return KeyInMemory(key)
 
 
-def load(file: forms.KeyFile, passphrase: Secret) -> object | None:
+def load(file: forms.KeyFile, passphrase: Source) -> object | None:
     """Return the private key in a file, of whatever kind, or None where there is none."""
     if openssh.is_private(file):
         return openssh.private(file, passphrase)
@@ -77,7 +77,7 @@ def load(file: forms.KeyFile, passphrase: Secret) -> object | None:
     return _load(file.name, block, passphrase)
 
 
-def _load(name: str, block: forms.Block, passphrase: Secret) -> object | None:
+def _load(name: str, block: forms.Block, passphrase: Source) -> object | None:
     # A primality test, which the library makes of each key, takes longer than all the rest; _numbers_fit() and the
     # verification of every signature stand in for it.
     load_block = partial(
@@ -95,7 +95,7 @@ def _load(name: str, block: forms.Block, passphrase: Secret) -> object | None:
     except _NOT_READ:
         return None
     allowed.refuse_rounds(name, block.der)
-    phrase = passphrase(name, "pass phrase")
+    phrase = passphrase.read(name, "pass phrase")
     for plain in _opened(block.der, phrase):
         if not plain:
             raise ToktoolsError(f"{name}: wrong pass phrase")
@@ -113,7 +113,7 @@ def _opened(content: bytes, phrase: bytes) -> Iterator[bytes]:
             yield plain if forms.shape(plain).kind == forms.PRIVATE else b""
 
 
-def _load_pkcs12(name: str, content: bytes, passphrase: Secret) -> object | None:
+def _load_pkcs12(name: str, content: bytes, passphrase: Source) -> object | None:
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     def load_key(password: bytes | None) -> object | None:
@@ -131,7 +131,7 @@ def _load_pkcs12(name: str, content: bytes, passphrase: Secret) -> object | None
         except _NOT_READ as error:
             if "deserialize" in str(error):
                 raise ToktoolsError(f"{name}: a broken PKCS#12 file") from None
-    return _decrypted(name, load_key, passphrase(name, "pass phrase"))
+    return _decrypted(name, load_key, passphrase.read(name, "pass phrase"))
 
 
 def _decrypted(name: str, load_with: Callable[[bytes], object | None], phrase: bytes) -> object | None:

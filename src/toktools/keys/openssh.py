@@ -12,7 +12,7 @@ from toktools.keys import allowed, forms
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.system.passphrases import Secret
+    from toktools.system.prompt import Source
 
 _MAGIC = b"openssh-key-v1\0"
 _SIZE = 4
@@ -59,7 +59,7 @@ def public(file: forms.KeyFile) -> RSAPublicKey:
         raise _broken(file.name) from None
 
 
-def private(file: forms.KeyFile, passphrase: Secret) -> object:
+def private(file: forms.KeyFile, passphrase: Source) -> object:
     """Read the private key of a file, once its public half has said that it is RSA, and of which size.
 
     Raises ToktoolsError.
@@ -73,7 +73,7 @@ def private(file: forms.KeyFile, passphrase: Secret) -> object:
     allowed.refuse_bcrypt(file.name, key.rounds)
     if key.is_encrypted:
         _need_bcrypt(file.name)
-    phrase = passphrase(file.name, "pass phrase") if key.is_encrypted else None
+    phrase = passphrase.read(file.name, "pass phrase") if key.is_encrypted else None
     try:
         # Before cryptography 45 the library's test of the primes cannot be left out here.
         return load_ssh_private_key(key.text, phrase)

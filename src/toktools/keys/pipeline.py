@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from queue import Queue, SimpleQueue
     from typing import TypeVar
 
-    from toktools.system.onscreen import Progress
+    from toktools.system.terminal import Progress
 
     T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from toktools.errors import ToktoolsError
 from toktools.keys import allowed, forms, openssh
 from toktools.keys.file import kind, load, refuse_broken
+from toktools.system.prompt import Source
 
 _NOT_READ = (ValueError, UnsupportedAlgorithm, InternalError)
 
@@ -80,7 +81,7 @@ def _of_private(file: forms.KeyFile) -> object:
     if any(forms.shape(block.der).kind == forms.PKCS12 for block in file.blocks):
         hint = "openssl pkcs12 -in FILE -clcerts -nokeys writes its certificate"
         raise ToktoolsError(f"{file.name}: a PKCS#12 file, but only the public key is needed", hint)
-    key = load(file, _refuse_encrypted)
+    key = load(file, _NoSource("-p", "ask"))
     if key is None:
         raise forms.refusal(file, "no public key, certificate or private key in PEM or DER")
     if not isinstance(key, RSAPrivateKey):
@@ -89,6 +90,8 @@ def _of_private(file: forms.KeyFile) -> object:
     return key.public_key()
 
 
-def _refuse_encrypted(name: str, _what: str) -> bytes:
-    hint = "openssl rsa -in KEY -pubout writes the public key of a private one"
-    raise ToktoolsError(f"{name}: an encrypted private key, but only the public key is needed", hint)
+class _NoSource(Source):
+    def read(self, name: str, what: str) -> bytes:
+        del what
+        hint = "openssl rsa -in KEY -pubout writes the public key of a private one"
+        raise ToktoolsError(f"{name}: an encrypted private key, but only the public key is needed", hint)

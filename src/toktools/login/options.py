@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 from toktools import keys
 from toktools.errors import ToktoolsError
-from toktools.options import Option
-from toktools.system import files, passphrases, process
+from toktools.options import PASSIN, Option, secret
+from toktools.system import files, process
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -68,7 +68,7 @@ SIGNER = Option("--signer", "COMMAND", "the signer: a command, as for tok-exec",
 SIGNERS_OWN = (
     Option("-b", "", "the signer writes base64, not raw bytes", also="--base64"),
     Option("-p", "PUB", "the public key of the signer", also="--verify-key"),
-    passphrases.PASSIN,
+    PASSIN,
 )
 """What goes with --signer, or with -k."""
 LOGIN = (
@@ -76,7 +76,7 @@ LOGIN = (
     Option(
         "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
     ),
-    passphrases.option("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
+    secret("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
     Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
     Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
     Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
@@ -104,7 +104,7 @@ def open_signer(options: SimpleNamespace, tool: Tool) -> Signer:
         raise ToktoolsError("-k KEY or --signer COMMAND is missing", f"try '{tool.name} --help'")
     if not options.p:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
-    refuse(options, "cannot be used with --signer", passphrases.PASSIN)
+    refuse(options, "cannot be used with --signer", PASSIN)
     from toktools.keys import public
     from toktools.keys.command import Command
 
@@ -121,7 +121,7 @@ def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> 
     """
     from toktools.login import dialogues, driver, host
 
-    passphrases.warn_of_exposure(options.password, tool.warn)
+    options.password.warn_of_exposure(tool.warn)
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     where = (

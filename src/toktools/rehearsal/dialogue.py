@@ -16,7 +16,8 @@ from toktools.rehearsal.cluster import Cluster, Name, Session
 from toktools.rehearsal.console import Console, EndOfInput
 from toktools.rehearsal.state import State, StateError
 from toktools.rehearsal.syntax import VERSION, Command, find, help_text, helped
-from toktools.system import files, replacing
+from toktools.system import files
+from toktools.system.atomic import write_atomically
 from toktools.tokens import approvers, tokenfile
 
 _MAX_KEY = 1 << 16
@@ -168,7 +169,7 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        replacing.replace({path: tokenfile.dump_json(document)})
+        write_atomically({path: tokenfile.dump_json(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""

@@ -80,16 +80,13 @@ def unwind_on_signals() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Let fatal signals wait until the block is done, such as one that starts a child or cleans up.
-
-    A child that starts in it calls release().
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, FATAL)
+def held(*more: int) -> Iterator[None]:
+    """Let fatal signals, and *more*, wait until the block is done; a child that is started in it calls release()."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*FATAL, *more))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def release() -> None:
