@@ -28,13 +28,13 @@ def add_source_option(group: argparse._ActionsContainer, flag: str, about: str) 
         metavar="SOURCE",
         type=partial(passphrases.source, flag),
         default=passphrases.prompt(flag),
-        help=f"where {about}: env:VAR, file:PATH or fd:N",
+        help=f"{about}: env:VAR, file:PATH or fd:N",
     )
 
 
 def add_passin_option(group: argparse._ActionsContainer) -> None:
     """Add --passin."""
-    add_source_option(group, "--passin", "the pass phrase or PIN is")
+    add_source_option(group, "--passin", "the pass phrase or PIN")
 
 
 def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:

@@ -50,6 +50,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.color = False  # Python 3.14 has colours in the help
+        self._positionals.title = self._optionals.title = None  # with no headings it fits a screen
         self.needs_dashes = ""
         """The kind of operands that must stand behind "--" if they have options of their own."""
 

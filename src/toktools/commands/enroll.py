@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "remove the second factor",
     )
     parser.add_argument("--old-key", metavar="KEY", help="the key that is registered now, which logs in")
-    add_source_option(parser, "--old-passin", "the pass phrase or PIN of --old-key is")
+    add_source_option(parser, "--old-passin", "the pass phrase or PIN of --old-key")
     parser.add_argument(
         "--change-quorum",
         action="store_true",

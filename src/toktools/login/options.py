@@ -91,7 +91,7 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--role", metavar="R", choices=approvers.ROLES, required=True, help="the user's role: admin or crypto-user"
     )
-    add_source_option(parser, "--password", "the user's password is")
+    add_source_option(parser, "--password", "the user's password")
     parser.add_argument(
         "--cli",
         metavar="COMMAND",
