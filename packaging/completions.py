@@ -14,7 +14,7 @@ PATHS = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
 """The files by the shell: bash-completion, zsh and fish look for these names."""
 
 
-def words(*texts: str, files: bool = False) -> dict[str, str]:
+def words(*texts: str, files: bool = False) -> dict[str, object]:
     """Complete words that go on behind them, and files."""
     listed = " ".join(texts)
     function = f"_toktools_{'file_' if files else ''}{'_'.join(text.partition(':')[0] for text in texts)}"
@@ -47,7 +47,7 @@ def made() -> dict[str, str]:
         parser = cli.parser(command)
         for action in (*parser.options, *parser.operands):
             if action.metavar in KINDS:
-                action.complete = KINDS[action.metavar]
+                action.complete = KINDS[action.metavar]  # type: ignore[attr-defined] # for shtab
         for shell, path in PATHS.items():
             texts[path.format(parser.prog)] = shtab.complete(parser, shell).rstrip("\n") + "\n"
     return texts

@@ -92,6 +92,7 @@ def _answer(console: Console, argv: Sequence[str]) -> int:
     from toktools.parser import Answer
     from toktools.system import files
 
+    files.written.clear()
     try:
         options = parser(console.command).parse(argv)
         status = _command(console.command).run(options, console)

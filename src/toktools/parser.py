@@ -27,10 +27,14 @@ class Answer(Exception):  # noqa: N818 - no error
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """The help is the same for every width of the terminal."""
+    """The same help for every width of the terminal, and for every Python."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=80, max_help_position=28)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        names = ", ".join(action.option_strings)
+        return f"{names} {action.metavar or ''}".strip()  # before Python 3.13: -k KEY, --key KEY
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,6 +89,12 @@ class Parser(argparse.ArgumentParser):
         """The operands, in their order."""
         return self._get_positional_actions()
 
+    @property
+    def exclusive(self) -> list[tuple[list[argparse.Action], bool]]:
+        """The options that exclude each other, and whether one of them is required."""
+        groups = self._mutually_exclusive_groups
+        return [(group._group_actions, group.required) for group in groups]  # noqa: SLF001 - nothing public has them
+
     def _parse(self, argv: Sequence[str]) -> argparse.Namespace:
         given, words = self._read(argv)
         actions = [action for action, _ in given]
@@ -137,12 +147,13 @@ class Parser(argparse.ArgumentParser):
                 return action
         from difflib import get_close_matches
 
-        # -version may be meant for --version
-        known = [name[2:] for action in self.options for name in action.option_strings if name.startswith("--")]
-        meant = _name(word).lstrip("-")
-        near = [name for name in known if name.startswith(meant)] or get_close_matches(meant, known, n=1)
+        known = [action.option_strings[-1][2:] for action in self.options]
+        meant = _name(word).lstrip("-")  # -version may be meant for --version
+        near = [name for name in known if meant and name.startswith(meant)] or get_close_matches(meant, known, n=1)
         hint = f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else ""
-        raise ToktoolsError(f"option {shown(_name(flag))} not recognized", hint)
+        # The rest of a word that begins with an option may be its argument.
+        name = next((f"--{name}..." for name in known if flag.startswith(f"--{name}")), shown(_name(flag)))
+        raise ToktoolsError(f"option {name} not recognized", hint)
 
     def _check(self, given: Sequence[argparse.Action], words: Sequence[str]) -> None:
         """Raise ToktoolsError for what is missing, given twice, or excludes each other."""
@@ -150,12 +161,11 @@ class Parser(argparse.ArgumentParser):
             if action.nargs != 0 and action in given[:number] and not isinstance(action.default, list):
                 raise ToktoolsError(f"{_flag(action)} is given twice")
         missing = []
-        for group in self._mutually_exclusive_groups:
-            members = group._group_actions  # noqa: SLF001 - argparse has no other way to its members
+        for members, required in self.exclusive:
             both = [_flag(action) for action in members if action in given]
             if len(both) > 1:
                 raise ToktoolsError(f"{' and '.join(both)} cannot be used together")
-            if group.required and not both:
+            if required and not both:
                 missing.append(_listed([_term(action) for action in members], "or"))
         missing += [_term(action) for action in self.options if action.required and action not in given]
         single = [action for action in self.operands if not _takes_many(action)]
@@ -199,7 +209,7 @@ def _listed(terms: Sequence[str], last: str) -> str:
 
 def _name(flag: str) -> str:
     """Return a flag without the text behind it, which may be a secret."""
-    return "".join(takewhile(lambda char: char not in ":=", flag))
+    return "".join(takewhile(lambda char: char not in ":= ", flag))
 
 
 def _file_hint(argv: Sequence[str]) -> str:

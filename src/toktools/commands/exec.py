@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toktools.signatures import PublicKey
 
 PURPOSE = "Sign SHA-256 digests with any command, run once for each digest."
-EXAMPLE = "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json"
+EXAMPLE = "tok-extract f.json | tok-exec -p mine.pub -- ./signer | tok-merge -i f.json"
 SECRETS = True  # -p takes a private key too
 
 

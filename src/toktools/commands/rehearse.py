@@ -48,7 +48,7 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "--prompt-after-login",
         action="store_true",
-        help="show user and cluster in the prompt after a login, as CLI 5.15 does",
+        help="show user and cluster in the prompt, as CLI 5.15 does",
     )
     parser.add_argument(
         "--registration-signatures",
