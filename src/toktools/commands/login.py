@@ -3,54 +3,66 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import partial
-from types import SimpleNamespace
 
-from toktools import keys
-from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.login import options as login
-from toktools.options import CommandLine, Operand, Option
-from toktools.system import files, passphrases
+from toktools.login import options as shared
+from toktools.options import refuse_given
+from toktools.system import files
+from toktools.system.prompt import Source
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+    from toktools.parser import Parser
+
+PURPOSE = "Log in to the CloudHSM CLI with a second factor, and go on from there."
+EXAMPLE = "tok-login -k officer1.key --username officer1 --role admin"
+SECRETS = True
 
 _STDIN = "-"
 
 
-_NEW_PASSWORD = Option(
-    "--new-password",
-    "SOURCE",
-    "the new password that a command asks for: env:VAR, file:PATH or fd:N",
-    convert=partial(passphrases.source, "--new-password"),
-)
+def add_arguments(parser: Parser) -> None:
+    """Add the options and operands."""
+    shared.add_signer_options(
+        parser,
+        "the RSA private key: a file, or a pkcs11: or awskms: URI",
+        "--no-mfa",
+        "log in a user who has no second factor",
+    )
+    shared.add_login_options(parser)
+    parser.add_argument(
+        "-c",
+        "--command",
+        metavar="LINE",
+        action="append",
+        default=[],
+        help="run this command; -: run the commands on standard input",
+    )
+    parser.add_argument(
+        "--new-password",
+        metavar="SOURCE",
+        type=partial(Source.parse, "--new-password"),
+        help="the new password that a command asks for: env:VAR, file:PATH or fd:N",
+    )
+    parser.add_argument(
+        "words", metavar="COMMAND", nargs="*", help="a command for the CLI; without one, you get the CLI's prompt"
+    )
+    parser.needs_dashes = "the command for the CLI"
 
-COMMAND_LINE = CommandLine(
-    "tok-login",
-    "Log in to the CloudHSM CLI with a second factor, and go on from there.",
-    "tok-login -k officer1.key --username officer1 --role admin",
-    (Option("-k", "KEY", keys.KEY.about, also="--key"), login.SIGNER),
-    Option("--no-mfa", "", "log in a user who has no second factor"),
-    *login.SIGNERS_OWN,
-    *login.LOGIN,
-    Option("-c", "LINE", "run this command; -: run the commands on standard input", also="--command", repeated=True),
-    _NEW_PASSWORD,
-    Operand(
-        "COMMAND",
-        "a command for the CLI; without one, you get the CLI's prompt",
-        many=True,
-        usage="[-- COMMAND...]",
-    ),
-)
 
-
-def _work(options: SimpleNamespace) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Log in, and run the commands or hand the terminal over."""
     # Instead of those on standard input stands None.
-    given = [None if line == _STDIN else line for line in options.c]
-    given += [" ".join(options.COMMAND)] if options.COMMAND else []
-    if options.c and options.COMMAND:
+    given = [None if line == _STDIN else line for line in options.command]
+    given += [" ".join(options.words)] if options.words else []
+    if options.command and options.words:
         raise ToktoolsError("-c and COMMAND cannot be used together")
     if not given:
-        login.refuse(options, "goes with a command for the CLI", _NEW_PASSWORD)
+        refuse_given(options, "goes with a command for the CLI", "--new-password")
     if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
     from toktools.login import dialogues, pty
@@ -59,28 +71,18 @@ def _work(options: SimpleNamespace) -> int:
         if command is not None:
             dialogues.refuse_command(command)
     if options.no_mfa:
-        if options.k is not None or options.signer:
-            raise ToktoolsError("--no-mfa cannot be used with -k or --signer")
-        login.refuse(options, "cannot be used with --no-mfa", *login.SIGNERS_OWN)
-    signer = None if options.no_mfa else login.open_signer(options, TOOL)
+        refuse_given(options, "cannot be used with --no-mfa", *shared.SIGNER_FLAGS)
+    signer = None if options.no_mfa else shared.open_signer(options, console)
     if options.new_password:
-        passphrases.require(options.new_password, "the command", "new password")
-        passphrases.warn_of_exposure(options.new_password, TOOL.warn)
-    commands = dialogues.Commands(options.new_password, files.write_stdout, compact=bool(options.c))
-    with login.started(options, [signer] if signer else [], TOOL) as (cli, user, host):
+        options.new_password.check("the command", "new password")
+        options.new_password.warn_of_exposure(console.warn)
+    commands = dialogues.Commands(options.new_password, files.write_stdout, compact=bool(options.command))
+    with shared.started(options, [signer] if signer else [], console) as (cli, user, host):
         dialogues.log_in(cli, user, host, "unsigned-tokens.json", signer)
         host.clear()
         if not given:
             pty.discard_typed_ahead()
-            TOOL.say(f"logged in as {options.username} ({options.role})")
+            console.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
         commands.run(cli, given)
     return 0
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-login."""
-    return TOOL.run(argv)

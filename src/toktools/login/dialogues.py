@@ -12,7 +12,9 @@ from toktools import prompts
 from toktools.errors import ToktoolsError
 from toktools.login.driver import MAX_LINE, refuse_controls
 from toktools.login.host import NEW_KEY
-from toktools.system import files, passphrases, replacing
+from toktools.system import files
+from toktools.system.atomic import write_atomically
+from toktools.system.prompt import Source
 from toktools.tokens import tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli
     from toktools.login.host import LocalHost
-    from toktools.system.passphrases import Secret
 
 _PASSWORD_SIZES = range(7, 32 + 1)  # characters, as AWS documents them now (8 to 32), or did (7 to 32)
 _MAX_HSMS = 28  # in a cluster ("AWS CloudHSM quotas")
@@ -38,8 +39,8 @@ class User:
     Raises ToktoolsError if it cannot come from there.
     """
 
-    def __init__(self, name: str, role: str, password: Secret) -> None:
-        passphrases.require(password, name, "password")
+    def __init__(self, name: str, role: str, password: Source) -> None:
+        password.check(name, "password")
         self.name = name
         self.role = role
         self._source = password
@@ -48,7 +49,7 @@ class User:
     def password(self) -> bytes:
         """Return the password, which is fetched once. Raises ToktoolsError if it is not one, so nobody types it."""
         if self._password is None:
-            password = self._source(self.name, "password")
+            password = self._source.read(self.name, "password")
             if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
                 # The HSM would count it as a wrong one.
                 sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
@@ -136,7 +137,7 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
             tokens.put(index, signer.sign(digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
-    replacing.replace({host.local(name): tokens.dump()}, seen=source)
+    write_atomically({host.local(name): tokens.dump()}, seen=source)
     host.send(name)
 
 
@@ -160,7 +161,7 @@ class Commands:
     Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
 
-    def __init__(self, new_password: Secret | None, write: Callable[[bytes], None], *, compact: bool) -> None:
+    def __init__(self, new_password: Source | None, write: Callable[[bytes], None], *, compact: bool) -> None:
         self._source = new_password
         self._password = b""
         self._write = write
@@ -186,9 +187,9 @@ class Commands:
         """Return the answer to a question for a new password. A person is asked each time, a source once."""
         if self._source is None:
             what = "new password" if question == prompts.PASSWORD else "new password again"
-            password = passphrases.prompt("--new-password")("the command", what)
+            password = Source.ask("--new-password").read("the command", what)
         else:
-            password = self._password = self._password or self._source("the command", "new password")
+            password = self._password = self._password or self._source.read("the command", "new password")
         refuse_controls(password, "the new password")
         return password
 

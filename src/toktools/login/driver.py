@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from toktools import prompts
 from toktools.errors import ToktoolsError, shown
 from toktools.login.pty import Pty
 from toktools.login.screen import Screen
+from toktools.system import terminal
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Cli:
 
     def watch_until_readable(self, fd: int) -> None:
         """Read what the CLI shows until there is something to read elsewhere. Raises ToktoolsError if it ends."""
-        while fd not in select.select([fd, self._pty.fileno()], [], [], _POLL_SECONDS)[0]:
+        while fd not in terminal.wait([fd, self._pty.fileno()], [], _POLL_SECONDS)[0]:
             self.watch(0)
 
     def hand_over(self) -> int:
@@ -213,7 +213,7 @@ class Cli:
         self._pty.close()
 
     def _wait(self, *expected: str) -> str:
-        """Wait until the CLI is ready or asks a question, and return the prompt. Raises ToktoolsError if it does not."""
+        """Wait until the CLI is ready or asks a question, and return the prompt. Raises ToktoolsError."""
         deadline = time.monotonic() + self._seconds
         last, since = ("", False), 0.0
         while True:

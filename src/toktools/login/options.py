@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import SimpleNamespace
 
 from toktools import keys
 from toktools.errors import ToktoolsError
-from toktools.options import PASSIN, Option, secret
+from toktools.options import (
+    add_base64_option,
+    add_key_option,
+    add_passin_option,
+    add_source_option,
+    add_verify_key_option,
+    refuse_given,
+)
 from toktools.system import files, process
 from toktools.tokens import approvers
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.cli import Tool
+    import argparse
+
+    from toktools.cli import Console
     from toktools.keys.signer import Signer
     from toktools.login.dialogues import User
     from toktools.login.driver import Cli
@@ -63,73 +71,99 @@ def _cluster(text: str) -> str:
     return text
 
 
-SIGNER = Option("--signer", "COMMAND", "the signer: a command, as for tok-exec", convert=partial(_words, "--signer"))
-"""What may stand in place of -k."""
-SIGNERS_OWN = (
-    Option("-b", "", "the signer writes base64, not raw bytes", also="--base64"),
-    Option("-p", "PUB", "the public key of the signer", also="--verify-key"),
-    PASSIN,
-)
-"""What goes with --signer, or with -k."""
-LOGIN = (
-    Option("--username", "U", "the CloudHSM user", convert=partial(approvers.user, "--username"), required=True),
-    Option(
-        "--role", "R", "the user's role: admin or crypto-user", convert=partial(approvers.role, "--role"), required=True
-    ),
-    secret("--password", "where the user's password is: env:VAR, file:PATH or fd:N"),
-    Option("--cli", "COMMAND", f"the CLI; the default is {_CLI}", convert=partial(_words, "--cli"), default=[_CLI]),
-    Option("-H", "HOST", "the host of the CLI, as ssh takes it: [USER@]HOST", also="--host", convert=_host),
-    Option("--ssh", "COMMAND", "run this in place of ssh", convert=partial(_words, "--ssh"), default=["ssh"]),
-    Option("--token-dir", "DIR", "where the CLI has its token files; there they get a directory", convert=_token_dir),
-    Option("--cluster-id", "ID", "the cluster, if several are configured", convert=_cluster),
-    Option("--timeout", "SECONDS", "how long each step may take; the default is 60", convert=_seconds, default=60.0),
-)
-"""Who logs in, and at which CLI."""
+SIGNER_FLAGS = ("-b", "-p", "--passin")
+"""The options that need -k or --signer."""
 
 
-def refuse(options: SimpleNamespace, reason: str, *unused: Option) -> None:
-    """Raise ToktoolsError, for this reason, where one of these options was given: nothing would come of it."""
-    for option in unused:
-        if getattr(options, option.name) is not option.default:
-            raise ToktoolsError(f"{option.flag} {reason}")
+def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, about: str) -> None:
+    """Add -k and --signer, the other option that stands in place of these, and what goes with them."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    add_key_option(group, key)
+    group.add_argument(
+        "--signer",
+        metavar="COMMAND",
+        type=partial(_words, "--signer"),
+        help="the signer: a command, as for tok-exec",
+    )
+    group.add_argument(other, action="store_true", help=about)
+    add_base64_option(parser, "signer")
+    add_verify_key_option(parser, "the public key of the signer")
+    add_passin_option(parser)
 
 
-def open_signer(options: SimpleNamespace, tool: Tool) -> Signer:
+def add_login_options(parser: argparse.ArgumentParser) -> None:
+    """Add who logs in, and at which CLI."""
+    parser.add_argument(
+        "--username", metavar="U", type=partial(approvers.user, "--username"), required=True, help="the CloudHSM user"
+    )
+    parser.add_argument(
+        "--role", metavar="R", choices=approvers.ROLES, required=True, help="the user's role: admin or crypto-user"
+    )
+    add_source_option(parser, "--password", "the user's password")
+    parser.add_argument(
+        "--cli",
+        metavar="COMMAND",
+        type=partial(_words, "--cli"),
+        default=[_CLI],
+        help=f"the CLI; the default is {_CLI}",
+    )
+    parser.add_argument(
+        "-H", "--host", metavar="HOST", type=_host, help="the host of the CLI, as ssh takes it: [USER@]HOST"
+    )
+    parser.add_argument(
+        "--ssh", metavar="COMMAND", type=partial(_words, "--ssh"), default=["ssh"], help="run this in place of ssh"
+    )
+    parser.add_argument(
+        "--token-dir",
+        metavar="DIR",
+        type=_token_dir,
+        help="where the token files get their directory; the default is TMPDIR or /tmp",
+    )
+    parser.add_argument("--cluster-id", metavar="ID", type=_cluster, help="the cluster, if several are configured")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=60.0,
+        help="how long each step may take; the default is 60",
+    )
+
+
+def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
-    if options.k is not None:
-        if options.p is not None or options.b:
-            raise ToktoolsError("-p and -b go with --signer, not with -k")
-        return keys.open_signer(options.k, options.passin, tool.warn)
-    if not options.signer:
-        raise ToktoolsError("-k KEY or --signer COMMAND is missing", f"try '{tool.name} --help'")
-    if not options.p:
+    if options.key is not None:
+        refuse_given(options, "goes with --signer, not with -k", "-p", "-b")
+        return keys.open_signer(options.key, options.passin, console.warn)
+    if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
-    refuse(options, "cannot be used with --signer", PASSIN)
+    refuse_given(options, "cannot be used with --signer", "--passin")
     from toktools.keys import public
     from toktools.keys.command import Command
 
-    key = public.read(options.p)
-    keys.check_size(files.display(options.p), key, tool.warn)
-    return Command(options.signer, base64=options.b, public=key)
+    key = public.read(options.verify_key)
+    keys.check_size(files.display(options.verify_key), key, console.warn)
+    return Command(options.signer, base64=options.base64, public=key)
 
 
 @contextmanager
-def started(options: SimpleNamespace, signers: Sequence[Signer], tool: Tool) -> Iterator[tuple[Cli, User, LocalHost]]:
+def started(
+    options: argparse.Namespace, signers: Sequence[Signer], console: Console
+) -> Iterator[tuple[Cli, User, LocalHost]]:
     """Start the CLI, and yield it with the user and the host; after the block it has ended, and no file is left.
 
     After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.
     """
     from toktools.login import dialogues, driver, host
 
-    options.password.warn_of_exposure(tool.warn)
+    options.password.warn_of_exposure(console.warn)
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     where = (
-        host.SshHost(options.H, options.ssh, options.token_dir, tool.say, options.timeout)
-        if options.H
+        host.SshHost(options.host, options.ssh, options.token_dir, console.say, options.timeout)
+        if options.host
         else host.LocalHost(options.token_dir)
     )
-    cli = driver.Cli(options.cli[0], tool.say, options.timeout, where)
+    cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
     cleanup = ExitStack()
     for close in (*(signer.stop for signer in signers), where.close, cli.close):
         cleanup.callback(close)

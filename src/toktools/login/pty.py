@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import struct
 import subprocess
@@ -56,8 +55,8 @@ class Pty:
 
     def read(self, seconds: float) -> bytes | None:
         """Return the program's next output, nothing if none comes within *seconds*, or None at its end."""
-        if not select.select([self._fd], [], [], max(0.0, min(seconds, _POLL_SECONDS)))[0]:
-            gone = self.has_ended() and not select.select([self._fd], [], [], 0)[0]
+        if not terminal.wait([self._fd], [], max(0.0, min(seconds, _POLL_SECONDS)))[0]:
+            gone = self.has_ended() and not terminal.wait([self._fd], [], 0)[0]
             return None if gone else b""
         try:
             return os.read(self._fd, _CHUNK) or None
@@ -76,7 +75,7 @@ class Pty:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                select.select([], [self._fd], [], left)
+                terminal.wait([], [self._fd], left)
             except OSError:
                 break  # it has ended, which the next read() shows
         return True
@@ -155,9 +154,8 @@ class Pty:
         later = b""
         while (left := deadline - time.monotonic()) > 0:
             keys = [files.STDIN] if len(typed) + len(later) < _CHUNK else []
-            ready, writable, _ = select.select(
-                [self._fd, *keys], [self._fd] if typed else [], [], min(left, _POLL_SECONDS)
-            )
+            room = [self._fd] if typed else []
+            ready, writable = terminal.wait([self._fd, *keys], room, min(left, _POLL_SECONDS))
             if self._fd in ready:
                 output = self._available()
                 files.write_stdout(output or b"")
