@@ -7,27 +7,21 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import warm
-from conftest import UNSIGNED, Done, Shell
+from conftest import UNSIGNED, Done, Shell, need
 from servers import shared_kms
 
-boto3 = pytest.importorskip("boto3")
+need("boto3")
+boto3: Any = import_module("boto3")
 
 DIGESTS = "".join(f"{b64encode(bytes([number]) * 32).decode()}\n" for number in range(28)).encode()
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_EC2_METADATA_DISABLED": "true"}
 """Of nobody; no machine is asked for others."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded(installed: Path) -> None:
-    """Most tests start tok-sign with such a key, of which the packages take a while to load."""
-    loads = ("toktools.keys.awskms", "boto3.session", "botocore.client", "botocore.credentials", "botocore.httpsession")
-    warm.load(installed, Shell(installed, installed).env, *loads)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import rsa_key
+from conftest import need, rsa_key
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from toktools.errors import ToktoolsError
 
-pytest.importorskip("boto3")
+need("boto3")
 
-import boto3
-from botocore import exceptions
+import boto3  # noqa: E402 - only where it is there
+from botocore import exceptions  # noqa: E402 - the same
 
-from toktools.keys import awskms
+from toktools.keys import awskms  # noqa: E402 - which imports it
 
 KEY = rsa_key()
 ARN = "arn:aws:kms:eu-west-1:123456789012:key/k"

@@ -361,7 +361,7 @@ def test_no_cryptography(shell: Shell, arguments: list[str]) -> None:
         "atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))\n"
         "from toktools import cli; cli.run('inspect')"
     )
-    done = shell.run(shell.bin / "python", "-c", program, fresh=True, env=shell.unmeasured).check(0)
+    done = shell.run(shell.bin / "python", "-c", program, own=True, env=shell.unmeasured).check(0)
     loaded = set(done.err.split())
     assert "toktools.commands.inspect" in loaded
     assert "cryptography" not in loaded

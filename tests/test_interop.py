@@ -27,7 +27,7 @@ class Desk:
 
     def __init__(self, shell: Shell, key: Path) -> None:
         self.shell = shell
-        self.env = {**shell.warm, "KEY": str(key)}
+        self.env = {**shell.env, "KEY": str(key)}
 
     def sh(self, script: str) -> bytes:
         """Run a script that must succeed, and return its output."""

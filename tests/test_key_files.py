@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from asn1 import value
-from conftest import rsa_key
+from conftest import need, rsa_key
 from cryptography import x509
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, serialization
@@ -588,7 +588,7 @@ def test_a_line_of_openssh_that_is_cut_short(cut: bytes) -> None:
 @pytest.mark.parametrize(("size", "asks"), [(1 << 14, True), ((1 << 14) + 16, False)])
 def test_the_private_part_of_openssh(tmp_path: Path, size: int, asks: bool) -> None:  # noqa: FBT001 - pytest gives it
     """What is larger than any RSA key is not even asked a pass phrase for, nor what takes too many rounds."""
-    pytest.importorskip("bcrypt")
+    need("bcrypt")
     blob = string(b"ssh-rsa", b"\1\0\1", N)
     asked = Asked()
     said = refused(lambda: opened(tmp_path, openssh_file(blob, bytes(size), 1), asked))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.keys import records
 from toktools.options import add_tokens_option
 from toktools.system import files
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) <= DIGEST_SIZE or len(old) in sizes)
         return 0
     if not options.raw:
-        files.write_lines(records.line(contents[index]) for index in chosen)
+        files.write_lines(encoding.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
         if len(sources) > 1:

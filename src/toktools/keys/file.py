@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from toktools.errors import ToktoolsError
-from toktools.keys import allowed, forms, openssh, pipeline
+from toktools.keys import allowed, forms, openssh, stream
 from toktools.keys.signer import Signer
 from toktools.system import files
 
@@ -36,7 +36,7 @@ class KeyInMemory(Signer):
 
     def pace(self, asked: int | None) -> tuple[int, bool]:
         """Return as many as there are cores. A key of the documented size is quick; a longer one where it is alone."""
-        jobs = asked or pipeline.usable_cores()
+        jobs = asked or stream.usable_cores()
         return jobs, jobs == 1 or self._key.key_size <= allowed.DOCUMENTED_BITS
 
     def _sign(self, digest: bytes) -> bytes:

@@ -142,7 +142,7 @@ def open_signer(options: argparse.Namespace, console: Console) -> Signer:
 
     key = public.read(options.verify_key)
     keys.check_size(files.display(options.verify_key), key, console.warn)
-    return Command(options.signer, base64=options.base64, public=key)
+    return Command(options.signer, base64=options.base64, public_key=key)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def started(
     )
     cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
     cleanup = ExitStack()
-    for close in (*(signer.stop for signer in signers), where.close, cli.close):
+    for close in (*(signer.close for signer in signers), where.close, cli.close):
         cleanup.callback(close)
     with process.unwind_on_signals():
         try:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.keys import records
+from toktools.keys import stream
 from toktools.system import files
 from toktools.tokens import approvers, tokenfile
 from toktools.tokens.tokenfile import Place, TokenFile
@@ -22,7 +22,7 @@ def signatures(paths: Sequence[str], count: int) -> list[bytes]:
 
     Raises ToktoolsError.
     """
-    found = _from_files(paths) if paths else list(islice(records.signatures(), count + 1))  # one too many is enough
+    found = _from_files(paths) if paths else list(islice(stream.read_signatures(), count + 1))  # one too many is enough
     if len(found) != count:
         more = "more than " if len(found) > count else ""
         given = encoding.count(min(len(found), count), "signature")
