@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from conftest import OFFICER1_PUB, UNSIGNED
+from toktools.login.place import File
 
 from toktools import prompts
 from toktools.errors import ToktoolsError
 from toktools.keys.files import read_public_key
 from toktools.login import dialogues
-from toktools.login.place import File
 from toktools.system import files, passphrases
 
 TOKENS = UNSIGNED.read_bytes()

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import wait_until
+from toktools.login.program import Program
 
 from toktools.errors import ToktoolsError
 from toktools.login import program
-from toktools.login.program import Program
 from toktools.system import files, signals
 
 

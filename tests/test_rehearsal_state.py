@@ -22,7 +22,7 @@ import pytest
 from conftest import Done, Shell, need, only_if
 from rehearsing import PASSWORD, enrol
 
-from toktools.commands.rehearse import main
+from toktools import cli
 from toktools.errors import ToktoolsError
 from toktools.rehearsal import state as room
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Cluster, QuorumToken, Refused, Session, User
@@ -521,7 +521,7 @@ def refused_as_damaged(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Assert that whoever starts it, and however, gets one line that names the file, and status 2."""
     before = path.read_bytes()
     for words in (["user", "list"], ["interactive"]):
-        assert main(["--state", str(path), *words]) == 2
+        assert cli.main("rehearse", ["--state", str(path), *words]) == 2
         *notice, line = capfd.readouterr().err.splitlines()
         assert all("a rehearsal: no HSM is behind it" in other for other in notice)
         assert line.startswith(f"tok-rehearse: {path}: ")
@@ -719,7 +719,7 @@ def test_a_shell_that_waits_in_vain(path: Path, monkeypatch: pytest.MonkeyPatch)
 # --- a shell that is killed
 
 WRITES = "pwrite64,fdatasync,fsync,unlink"
-REHEARSE = "from toktools.commands.rehearse import main\nraise SystemExit(main())"
+REHEARSE = "from toktools import cli\ncli.run('rehearse')"
 POINTS = 80
 """More than the system calls among those that a command makes."""
 

@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
+from functools import partial
 
-from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Operand, Option
+from toktools.options import add_verify_key_option, number
 from toktools.system import files, terminal
 from toktools.system.terminal import GREEN, RED
 from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from toktools.cli import Console
     from toktools.tokens.tokenfile import Slot, TokenFile
     from toktools.tokens.verify import Results
 
-
-def _need(text: str) -> int:
-    if text not in map(str, range(1, approvals.MAX_APPROVERS + 1)):
-        raise ToktoolsError(f"--need: not a number from 1 to {approvals.MAX_APPROVERS}")
-    return int(text)
+PURPOSE = "Check every signature in a CloudHSM token file."
+EXAMPLE = "tok-verify -p officer1.pub signed-tokens.json"
+SECRETS = True  # -p takes a private key too
 
 
-COMMAND_LINE = CommandLine(
-    "tok-verify",
-    "Check every signature in a CloudHSM token file.",
-    "tok-verify -p officer1.pub signed-tokens.json",
-    Option(
-        "-p",
-        "PUB",
-        "the key that should have signed; USER=PUB: that of USER",
-        also="--verify-key",
-        repeated=True,
-    ),
-    (
-        Option("-q", "", "write only the lines that are not OK", also="--quiet"),
-        Option("--json", "", "write a JSON object for each file, for scripts"),
-    ),
-    Option("--need", "M", "require the approvals of M approvers in a quorum token", convert=_need),
-    Operand("FILE", "a token file; the default is standard input", many=True),
-)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options and operands."""
+    add_verify_key_option(parser, "the key that should have signed; USER=PUB: that of USER", several=True)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="write only the lines that are not OK")
+    group.add_argument("--json", action="store_true", help="write a JSON object for each file, for scripts")
+    parser.add_argument(
+        "--need",
+        metavar="M",
+        type=partial(number, "--need", high=approvals.MAX_APPROVERS),
+        help="require the approvals of M approvers in a quorum token",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
 
 
-def _work(options: SimpleNamespace) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Say of every token whether its signature is good."""
     from toktools.tokens import jsonfile, tokenfile, verify
 
-    if not options.p:
+    if not options.verify_key:
         raise ToktoolsError("-p PUB is missing")
-    verify_keys = verify.VerifyKeys(options.p)
+    verify_keys = verify.VerifyKeys(options.verify_key)
 
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
@@ -58,29 +54,29 @@ def _work(options: SimpleNamespace) -> int:
         return source, tokens
 
     status = 0
-    for source, tokens in TOOL.each(options.FILE, read):
+    for source, tokens in console.each(options.files, read):
         keys = verify_keys.keys(tokens, source.name)
         try:
-            results = verify.check_all(tokens, keys, options.need, _counted)
+            results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
         except ToktoolsError as error:
             raise error.at(source.name) from None
         if options.json:
             facts = _facts(source, tokens, results)
-            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.FILE) > 1 else 2))
+            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.files) > 1 else 2))
         else:
-            files.write_lines(_lines(source.name, results, quiet=options.q))
+            files.write_lines(_lines(source.name, results, quiet=options.quiet))
         status = max(status, any(problem for _, problem in results))
     return status
 
 
-def _counted(slots: Sequence[Slot]) -> Iterator[Slot]:
+def _counted(console: Console, slots: Sequence[Slot]) -> Iterator[Slot]:
     """Yield the slots that are verified, and tell a person how many are."""
-    progress = TOOL.progress(f"of {len(slots)} verified")
+    progress = console.progress(f"of {len(slots)} verified")
     for slot in slots:
         yield slot
         if progress:
             progress.step()
-    TOOL.end_progress()
+    console.end_progress()
 
 
 def _lines(name: str, results: Results, *, quiet: bool) -> Iterator[bytes]:
@@ -99,11 +95,3 @@ def _facts(source: files.Snapshot, tokens: TokenFile, results: Results) -> dict[
         "key": None,
         "signatures": [{"of": slot, "ok": not problem, "fault": problem or None} for slot, problem in results],
     }
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-verify."""
-    return TOOL.run(argv)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from importlib import import_module
 
 from toktools.errors import ToktoolsError
-from toktools.options import Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from toktools.system.prompt import Source
 
     Warn = Callable[[str], None]
-
-KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", also="--key", required=True)
-"""The option of every command that signs."""
 
 DOCUMENTED_BITS = 2048
 """The size that AWS documents ("Create key pairs for MFA using CloudHSM CLI": RSA_2048)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.rehearsal.commandline import CommandLine, Option
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.rehearsal.commandline import CommandLine, Option
 from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, PASSWORD, approval
 from toktools.rehearsal.mtls import LEVELS
 from toktools.rehearsal.syntax import Choice, Command

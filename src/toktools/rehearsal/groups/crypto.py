@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.rehearsal.commandline import CommandLine, Option
 from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, FILTER, approval, filters, text
 from toktools.rehearsal.software import HASHES
 from toktools.rehearsal.syntax import Choice, Command, Several

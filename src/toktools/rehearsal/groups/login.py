@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Operand
+from toktools.rehearsal.commandline import CommandLine, Operand
 from toktools.rehearsal.dialogue import refuse_other
 from toktools.rehearsal.groups.shared import CLUSTER_ID, PASSWORD, ROLE, TOKEN, USERNAME, name, signed, user_data
 from toktools.rehearsal.syntax import Command

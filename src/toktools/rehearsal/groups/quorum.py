@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.rehearsal.commandline import CommandLine, Option
 from toktools.rehearsal.dialogue import refuse_other
 from toktools.rehearsal.groups.shared import APPROVAL, CLUSTER_ID, FILTER, VERSION, approval, filters, number, text
 from toktools.rehearsal.quorum import KEY_SERVICES, SERVICES

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.options import Option
+from toktools.rehearsal.commandline import Option
 from toktools.rehearsal.dialogue import read
 from toktools.rehearsal.members import ADMIN, CRYPTO_USER, Name
 from toktools.rehearsal.syntax import Choice, Several

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Option
+from toktools.rehearsal.commandline import CommandLine, Option
 from toktools.rehearsal.dialogue import read, read_public_key, refuse_other
 from toktools.rehearsal.groups.shared import (
     APPROVAL,
