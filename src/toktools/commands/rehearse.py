@@ -19,12 +19,16 @@ def _hsms(text: str) -> int:
     return int(text)
 
 
+def _cluster_id(text: str) -> str:
+    if not (text.isascii() and text.replace("-", "").isalnum()):
+        raise ToktoolsError("a cluster ID has only letters, digits and hyphens")
+    return text
+
+
 _OPTIONS = (
     Option("--state", "FILE", "the file that keeps the cluster"),
     Option("--hsms", "N", "how many HSMs the cluster has; the default is 3", convert=_hsms),
-    Option("--cluster-id", "ID", "the cluster to use, of those configured"),
-    Option("--known-cluster", "ID", "a configured cluster, a clone of the others", repeated=True),
-    Option("--inconsistent", "USERNAME", "a user that some HSMs do not have"),
+    Option("--cluster-id", "ID", "the name of the cluster in the prompt", convert=_cluster_id),
     Option("--prompt-after-login", "", "show user and cluster in the prompt after a login, as CLI 5.15 does"),
     Option("--registration-signatures", "", "write signatures in the file of a quorum registration, as CLI 5.18 does"),
 )
@@ -42,28 +46,30 @@ _INTERACTIVE = CommandLine("tok-rehearse interactive", COMMAND_LINE.purpose, COM
 def _work(options: SimpleNamespace) -> int:
     words = options.COMMAND
     interactive = words[0] == "interactive"
-    if interactive:  # what stands behind it wins
+    if interactive:  # an option behind it wins
         later = _INTERACTIVE.parse(words[1:])
         vars(options).update({name: value for name, value in vars(later).items() if value})
         options.state = options.state if later.state is None else later.state
-    hsms = options.hsms or 3
 
-    from toktools.rehearsal.commands import COMMANDS, GROUPS
-    from toktools.rehearsal.dialogue import Dialogue, Start
+    from toktools.rehearsal.commands import parser
+    from toktools.rehearsal.shell import ONLY_CLUSTER, Shell
     from toktools.rehearsal.state import State
 
-    start = Start(
-        options.known_cluster, options.cluster_id or "", options.prompt_after_login, options.registration_signatures
-    )
-    start.check(single=not interactive)
+    hsms = options.hsms or 3
     state = State(options.state)
     TOOL.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
-    dialogue = Dialogue(state, hsms, COMMANDS, TOOL.complain, GROUPS, start)
-    if options.inconsistent:
-        dialogue.disturb(options.inconsistent.lower())
+    shell = Shell(
+        state,
+        hsms,
+        parser(),
+        TOOL.complain,
+        options.cluster_id or ONLY_CLUSTER,
+        options.prompt_after_login,
+        options.registration_signatures,
+    )
     if not interactive:
-        return dialogue.run(words)
-    dialogue.interact()
+        return shell.run(words)
+    shell.interact()
     return 0
 
 
