@@ -1,6 +1,6 @@
 # For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
-# check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
+# check: lint, types and imports. completions: make those of the shells anew. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
 # mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/keys/pipeline.py
 # for one module, SAMPLE=50 for so many changes of each.
@@ -52,6 +52,10 @@ check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+completions: $(VENV)/ready-to-test
+	@$(VENV)/bin/python packaging/completions.py completions
 
 bench: $(VENV)/ready-to-bench
 	@$(VENV)/bin/python bench/bench.py $(BENCH)
@@ -100,4 +104,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover lowest mutants check bench picture install uninstall bundle deb html
+.PHONY: demo test quick cover lowest mutants check completions bench picture install uninstall bundle deb html

@@ -359,7 +359,7 @@ def test_a_signal_to_a_tool_that_waits(shell: Shell, keys: Path, command: str, n
 DRIVER = """
 import os, signal, sys
 from toktools.system import signals
-from toktools.commands import merge
+from toktools import cli
 
 signals.end_like_cat()
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -381,7 +381,7 @@ def counted(name):
 
 for name in "close fchmod fchown fstat fsync open read replace stat unlink write".split():
     setattr(os, name, counted(name))
-raise SystemExit(merge.main(sys.argv[3:]))
+raise SystemExit(cli.main("merge", sys.argv[3:]))
 """
 
 
@@ -438,7 +438,7 @@ def test_a_pipeline_killed_at_random(shell: Shell, keys: Path) -> None:
 # Someone cleans up the hidden temporary file while tok-merge is at work on it.
 VANISHING = """
 import os, sys
-from toktools.commands import merge
+from toktools import cli
 
 fsync = os.fsync
 def vanish(fd):
@@ -447,7 +447,7 @@ def vanish(fd):
         if name.startswith(".toktools-"):
             os.unlink(name)
 os.fsync = vanish
-raise SystemExit(merge.main(sys.argv[1:]))
+raise SystemExit(cli.main("merge", sys.argv[1:]))
 """
 
 
@@ -721,7 +721,7 @@ def test_digest_files_that_are_one(shell: Shell) -> None:
 # Runs tok-merge with an fsync of the folder, the second one, that fails.
 FOLDER = """
 import os, sys
-from toktools.commands import merge
+from toktools import cli
 fsync, calls = os.fsync, []
 def failing(fd):
     calls.append(fd)
@@ -729,7 +729,7 @@ def failing(fd):
         raise OSError(int(sys.argv[1]), os.strerror(int(sys.argv[1])))
     fsync(fd)
 os.fsync = failing
-raise SystemExit(merge.main(["-i", "f.json"]))
+raise SystemExit(cli.main("merge", ["-i", "f.json"]))
 """
 
 

@@ -57,10 +57,10 @@ def alive(pid: int) -> bool:
 
 
 PATIENT = """
-from toktools.commands.exec import main
+from toktools import cli
 from toktools.keys import command
 command._GRACE = 60.0
-raise SystemExit(main())
+cli.run("exec")
 """
 
 

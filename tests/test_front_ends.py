@@ -207,8 +207,8 @@ signal.signal(signal.SIGWINCH, redraw)
 PATIENT = """
 from toktools.login import program
 program._REDRAWN = 300.0
-from toktools.commands import login
-raise SystemExit(login.main())
+from toktools import cli
+cli.run("login")
 """
 
 

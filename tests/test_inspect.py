@@ -359,7 +359,7 @@ def test_no_cryptography(shell: Shell, arguments: list[str]) -> None:
     program = (
         f"import atexit, sys; sys.argv = {words!r}\n"
         "atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))\n"
-        "from toktools.commands.inspect import main; raise SystemExit(main())"
+        "from toktools import cli; cli.run('inspect')"
     )
     done = shell.run(shell.bin / "python", "-c", program, fresh=True, env=shell.unmeasured).check(0)
     loaded = set(done.err.split())

@@ -20,7 +20,7 @@ DIGESTS = [number.to_bytes(32, "big") for number in range(1, 334)]
 STAND_IN = """
 import sys, threading
 from toktools.errors import ToktoolsError
-from toktools.commands import sign
+from toktools import cli
 from toktools.keys import _OPENERS, file, signer
 
 broken, key = int(sys.argv[1]), sys.argv[2]
@@ -38,7 +38,7 @@ class Card(signer.Signer):
 
 Card.sign = file.KeyInMemory.sign = stand_in
 _OPENERS["pkcs11"] = lambda *_: Card()
-status = sign.main(["-k", key, *sys.argv[3:]])
+status = cli.main("sign", ["-k", key, *sys.argv[3:]])
 print(len(threads - {threading.main_thread()}), file=sys.stderr)
 raise SystemExit(status)
 """
@@ -180,8 +180,8 @@ import sys, threading
 def refuse(self):
     raise RuntimeError("can't start new thread")
 threading.Thread.start = refuse
-from toktools.commands import sign
-raise SystemExit(sign.main(["-j", "4", "-k", sys.argv[1]]))
+from toktools import cli
+raise SystemExit(cli.main("sign", ["-j", "4", "-k", sys.argv[1]]))
 """
     command = (shell.bin / "python", "-c", script, keys / "pkcs8.pem")
     done = shell.run(*command, stdin=stream(*DIGESTS))

@@ -261,14 +261,14 @@ def test_two_signals_at_the_prompt(shell: Shell, keys: Path) -> None:
 # Makes the step between showing the prompt and switching the echo off a long one, if there is such a step.
 SLOW = """
 import sys, termios, time
-from toktools.commands import sign
+from toktools import cli
 
 switch = termios.tcsetattr
 def slow(*words):
     time.sleep(0.5)
     switch(*words)
 termios.tcsetattr = slow
-raise SystemExit(sign.main(sys.argv[1:]))
+raise SystemExit(cli.main("sign", sys.argv[1:]))
 """
 
 

@@ -196,7 +196,7 @@ class Desk(Shell):
         assert list(self.tmp.iterdir()) == []
         assert [pid for pid in self.pids()[::2] if alive(pid)] == []
         assert "Traceback" not in shown
-        assert "a defect in this program" not in shown
+        assert "internal error" not in shown
         assert [secret for secret in (PASSWORD, PASS_PHRASE, PIN) if secret in shown] == []
 
 
@@ -1272,10 +1272,10 @@ def start():
 
 
 LESS = """
-from toktools.commands.login import main
+from toktools import cli
 from toktools.login import driver
 driver._MAX_OUTPUT = 1 << 17
-raise SystemExit(main())
+cli.run("login")
 """
 """The screen takes seconds of work to draw the four megabytes of a real login."""
 

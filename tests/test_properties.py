@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -19,8 +19,7 @@ from conftest import OFFICER1_PUB, PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toktools import encoding
-from toktools.commands import extract, inspect, merge, sign, verify
+from toktools import cli, encoding
 from toktools.errors import ToktoolsError
 from toktools.keys import records
 from toktools.system import passphrases
@@ -29,10 +28,8 @@ from toktools.tokens import tokenfile
 quick = settings(max_examples=50, deadline=None)
 thorough = settings(max_examples=120, deadline=None)
 
-Main = Callable[[Sequence[str]], int]
 
-
-def run(main: Main, *argv: str | Path, stdin: bytes = b"") -> Done:
+def run(command: str, *argv: str | Path, stdin: bytes = b"") -> Done:
     """Run a command in this process, on descriptors of its own, and check what holds for every run.
 
     Starting a process each time would make a few hundred tries take minutes.
@@ -46,7 +43,7 @@ def run(main: Main, *argv: str | Path, stdin: bytes = b"") -> Done:
         try:
             for fd, stream in enumerate(streams):
                 os.dup2(stream.fileno(), fd)
-            status = main([str(word) for word in argv])
+            status = cli.main(command, [str(word) for word in argv])
         finally:
             for fd, copy in enumerate(saved):
                 os.dup2(copy, fd)
@@ -262,20 +259,20 @@ def test_signatures_are_the_only_difference(text: bytes) -> None:
 def test_what_extract_lists_merge_fills(path: Path, text: bytes) -> None:
     """Where tok-extract lists n digests, tok-merge takes n signatures, no fewer and no more, and keeps the digests."""
     path.write_bytes(text)
-    listed = run(extract.main, path)
+    listed = run("extract", path)
     if listed.status:
         # What the one refuses, the others refuse for the same reason.
-        for other in (run(merge.main, path), run(verify.main, "-p", OFFICER1_PUB, path)):
+        for other in (run("merge", path), run("verify", "-p", OFFICER1_PUB, path)):
             assert other.status == 2
             assert other.err.splitlines()[0].partition(": ")[2] == listed.err.splitlines()[0].partition(": ")[2]
         return
     count = len(listed.out.splitlines())
     approver = ["-u", "nobody_of_10_letters", "-R", "admin"] if tokenfile.parse(text).shape.approvals else []
-    merged = run(merge.main, *approver, path, stdin=signature_lines(count))
+    merged = run("merge", *approver, path, stdin=signature_lines(count))
     assert (merged.status, merged.err) == (0, "")
-    assert run(extract.main, stdin=merged.out).out == listed.out
+    assert run("extract", stdin=merged.out).out == listed.out
     for wrong in (0, count - 1, count + 1, count + 5):
-        refused = run(merge.main, *approver, path, stdin=signature_lines(wrong))
+        refused = run("merge", *approver, path, stdin=signature_lines(wrong))
         assert (refused.status, refused.out) == (2, b"")
     assert path.read_bytes() == text
 
@@ -292,13 +289,13 @@ def test_same_list_names_the_same_tokens(path: Path, text: bytes, chosen: list[i
         tokens.put(index, b"")  # else one text in two places outside the list is refused
     path.write_bytes(tokens.dump())
     numbers = ",".join(map(str, chosen))
-    listed = run(extract.main, "-n", numbers, path)
+    listed = run("extract", "-n", numbers, path)
     if max(chosen) > len(tokens.digests):
         assert listed.status == 2
         return
     indices = sorted({number - 1 for number in chosen})
     assert listed.out == b"".join(records.line(tokens.digests[index]) for index in indices)
-    merged = run(merge.main, "-n", numbers, path, stdin=signature_lines(len(indices)))
+    merged = run("merge", "-n", numbers, path, stdin=signature_lines(len(indices)))
     filled = tokenfile.parse(merged.out)
     for number, index in enumerate(indices, start=1):
         tokens.put(index, number.to_bytes(256, "big"))
@@ -310,17 +307,17 @@ def test_same_list_names_the_same_tokens(path: Path, text: bytes, chosen: list[i
 def test_any_bytes_for_a_token_file(path: Path, content: bytes, stream: bytes) -> None:
     """Whatever a token file and the stream hold, the tools answer 0, 1 or 2, in messages of one line."""
     path.write_bytes(content)
-    assert run(extract.main, path).status in (0, 2)
-    assert run(extract.main, "-r", "-n", "1", stdin=content).status in (0, 2)
-    assert run(merge.main, path, stdin=stream).status in (0, 2)
-    assert run(merge.main, "-u", "admin2", path, stdin=stream).status in (0, 2)
-    assert run(merge.main, "--approvals", path, path).status in (0, 2)
-    assert run(merge.main, "-p", OFFICER1_PUB, "-", path, stdin=content).status in (1, 2)
-    verified = run(verify.main, "-p", OFFICER1_PUB, path)
+    assert run("extract", path).status in (0, 2)
+    assert run("extract", "-r", "-n", "1", stdin=content).status in (0, 2)
+    assert run("merge", path, stdin=stream).status in (0, 2)
+    assert run("merge", "-u", "admin2", path, stdin=stream).status in (0, 2)
+    assert run("merge", "--approvals", path, path).status in (0, 2)
+    assert run("merge", "-p", OFFICER1_PUB, "-", path, stdin=content).status in (1, 2)
+    verified = run("verify", "-p", OFFICER1_PUB, path)
     assert (verified.status == 0) == (verified.out.count(b": OK\n") == len(verified.out.splitlines()) > 0)
-    shown = run(inspect.main, "--hex", path)
+    shown = run("inspect", "--hex", path)
     assert all(line.isprintable() for line in (verified.out + shown.out).decode().splitlines())
-    as_json = run(inspect.main, "--json", path)
+    as_json = run("inspect", "--json", path)
     assert (as_json.status, as_json.err) == (shown.status, shown.err)
     assert bool(json.loads(as_json.out or b"{}")) == (as_json.status == 0)
 
@@ -329,7 +326,7 @@ def test_any_bytes_for_a_token_file(path: Path, content: bytes, stream: bytes) -
 @quick
 def test_any_bytes_for_the_stream(keys: Path, stream: bytes) -> None:
     """Whatever the stream of digests holds, tok-sign answers 0 or 2, and signs each digest before the trouble."""
-    done = run(sign.main, "-k", keys / "pkcs8.pem", stdin=stream)
+    done = run("sign", "-k", keys / "pkcs8.pem", stdin=stream)
     assert done.status in (0, 2)
     lines = [line.removesuffix(b"\r") for line in stream.split(b"\n")]
     good = 0
@@ -340,7 +337,7 @@ def test_any_bytes_for_the_stream(keys: Path, stream: bytes) -> None:
             break
         good += 1
     assert len(done.out.splitlines()) == good
-    raw = run(sign.main, "-r", "-k", keys / "pkcs8.pem", stdin=stream)
+    raw = run("sign", "-r", "-k", keys / "pkcs8.pem", stdin=stream)
     assert (raw.status == 0) == (len(stream) == 32) == (len(raw.out) == 256)
 
 
@@ -354,7 +351,7 @@ def test_any_bytes_for_a_private_key(keys: Path, path: Path, name: str, choose: 
     path.write_bytes(choose.draw(damaged(st.just((keys / name).read_bytes()))))
     digest = bytes(32)
     with mock.patch.dict(os.environ, {"PASS_PHRASE": PASS_PHRASE}):
-        done = run(sign.main, "--passin", "env:PASS_PHRASE", "-k", path, stdin=records.line(digest))
+        done = run("sign", "--passin", "env:PASS_PHRASE", "-k", path, stdin=records.line(digest))
     assert done.status in (0, 2)
     assert len(done.out.splitlines()) == (done.status == 0)
 
@@ -373,8 +370,8 @@ def test_keys_that_the_library_trips_over(keys: Path, path: Path) -> None:
     for content in (half_a_vector, too_short, odd_version):
         path.write_bytes(content)
         with mock.patch.object(passphrases, "prompt", return_value=PASS_PHRASE.encode()):
-            assert run(sign.main, "-k", path).status == 2
-            assert run(verify.main, "-p", path, SIGNED).status == 2
+            assert run("sign", "-k", path).status == 2
+            assert run("verify", "-p", path, SIGNED).status == 2
 
 
 @pytest.mark.parametrize(
@@ -386,7 +383,7 @@ def test_any_bytes_for_a_public_key(keys: Path, path: Path, name: str, choose: s
     """Whatever the file of a public key holds, tok-verify answers 1 or 2, for AWS's file is not by this key."""
     path.write_bytes(choose.draw(damaged(st.just((keys / name).read_bytes()))))
     with mock.patch.object(passphrases, "prompt", return_value=PASS_PHRASE.encode()):
-        done = run(verify.main, "-p", path, SIGNED)
+        done = run("verify", "-p", path, SIGNED)
     assert done.status in (1, 2)
 
 

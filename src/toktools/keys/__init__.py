@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 
 from toktools.errors import ToktoolsError
-from toktools.options import Option
 from toktools.system import passphrases
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     Warn = Callable[[str], None]
     """Tells the user what the work does not stop for."""
     Opener = Callable[[str, Secret, Warn], Signer]
-
-KEY = Option("-k", "KEY", "the RSA private key: a file, or a pkcs11: or awskms: URI", also="--key", required=True)
-"""The option of every command that signs."""
 
 
 def open_signer(where: str, secret: Secret, warn: Warn) -> Signer:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer, fault
-from toktools.system import files, kernel, signals
+from toktools.system import files, process
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class Command(Signer):
         self._folder = ""
         self._others = _descendants()
         """Processes of the shell that has become this one."""
-        self._adopts = kernel.adopt_orphans()  # else what a command has started is its own business
 
     def _sign(self, digest: bytes) -> bytes:
         """Run the command for a digest, and return the signature: as many bytes as an RSA key can make.
@@ -78,7 +77,7 @@ class Command(Signer):
         if len(output) > _MAX_OUTPUT:
             raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
         if status:
-            raise ToktoolsError(f"{self._name}: {signals.ending(status)}")
+            raise ToktoolsError(f"{self._name}: {process.exit_text(status)}")
         return self._signature(output)
 
     def stop(self) -> None:
@@ -161,7 +160,6 @@ class Command(Signer):
                 # One that is not over stays in the set, and stop() ends it.
                 if child.returncode is not None:
                     self._running.discard(child)
-                self._reap()
 
     def _started(self, argv: Sequence[str], stdin: int) -> subprocess.Popen[bytes] | None:
         """Start a command; or return None where there is no room for one more before another is over."""
@@ -178,22 +176,6 @@ class Command(Signer):
                 raise
             self._running.add(child)
             return child
-
-    def _reap(self) -> None:
-        """Take note of the orphans that are over: only their parent can, and until then each takes up a process.
-
-        It is called with the lock held, under which commands start, so that all of them are known here.
-        """
-        own = {child.pid for child in self._running}
-        while self._adopts:
-            try:
-                # This looks without taking, since a command's own status is for the one who waits for it.
-                over = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if over is None or over.si_pid in own:
-                    return
-                os.waitpid(over.si_pid, os.WNOHANG)
-            except ChildProcessError:
-                return
 
     def _go_on(self) -> None:
         if self._stopped:
@@ -269,6 +251,6 @@ def _descendants() -> set[int]:
         if state in b"ZX":
             over.add(pid)
     found = [os.getpid()]
-    for process in found:
-        found += children.get(process, [])
+    for pid in found:
+        found += children.get(pid, [])
     return set(found[1:]) - over

@@ -12,7 +12,7 @@ from toktools import prompts
 from toktools.errors import ToktoolsError, shown
 from toktools.login.program import Program
 from toktools.login.screen import Screen
-from toktools.system import signals, terminal
+from toktools.system import process, terminal
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Cli:
         status = self._program.wait()
         if status < 0:
             # The exit status that a shell gives.
-            raise ToktoolsError(f"{self.name}: {signals.ending(status)}", status=128 - status)
+            raise ToktoolsError(f"{self.name}: {process.exit_text(status)}", status=128 - status)
         return status
 
     def end(self) -> None:
@@ -236,7 +236,7 @@ class Cli:
         except _EndedError:
             status = self._program.wait()
             if status:
-                raise ToktoolsError(f"{self.name}: {signals.ending(status)}") from None
+                raise ToktoolsError(f"{self.name}: {process.exit_text(status)}") from None
             return
         raise self._unexpected("it did not end after quit", self._everything())
 
@@ -439,7 +439,7 @@ class Cli:
             self._say(shown(self._hidden(line)))
 
     def _gone(self) -> ToktoolsError:
-        return self._unexpected(f"it ended ({signals.ending(self._program.wait())})", self._everything())
+        return self._unexpected(f"it ended ({process.exit_text(self._program.wait())})", self._everything())
 
     def _unexpected(self, what: str, lines: Sequence[str]) -> ToktoolsError:
         text = " / ".join(line.strip() for line in lines if line.strip())

@@ -11,7 +11,7 @@ from math import inf
 from tempfile import TemporaryDirectory
 
 from toktools.errors import ToktoolsError, shown
-from toktools.system import files, signals
+from toktools.system import files, process
 
 _PLAIN = str.maketrans("/._-", "xxxx")
 _SENT = b"toktools:"
@@ -123,14 +123,13 @@ class There(Here):
         """Connect, and have a folder there. Raises ToktoolsError."""
         # A person may have to answer ssh, which has a patience of its own.
         self._run(":", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_PERSIST}", patience=inf)
-        # From here on ssh asks nothing, and no signal comes between a folder and its name.
-        with signals.held():
-            told = _TOLD.search(self._run(_MAKE))
-            if not told:
-                raise ToktoolsError(f"{shown(self._host)}: cannot create a folder there with mktemp -d")
-            if told[2]:
-                raise _misread(os.fsdecode(told[2]), " there").at(shown(self._host))
-            self._there = os.fsdecode(told[1])
+        # From here on ssh asks nothing.
+        told = _TOLD.search(self._run(_MAKE))
+        if not told:
+            raise ToktoolsError(f"{shown(self._host)}: cannot create a folder there with mktemp -d")
+        if told[2]:
+            raise _misread(os.fsdecode(told[2]), " there").at(shown(self._host))
+        self._there = os.fsdecode(told[1])
 
     def file(self, name: str) -> File:
         """Return the file of that name, which is copied over the connection."""
@@ -172,14 +171,8 @@ class There(Here):
         argv = [*self._ssh, *options, "-T", "--", self._host, _in_shell(script)]
         pipe = subprocess.PIPE
         try:
-            with signals.held():
-                child = subprocess.Popen(  # noqa: S603 - the same
-                    argv,
-                    stdin=pipe,
-                    stdout=pipe,
-                    preexec_fn=signals.let_through,  # noqa: PLW1509 - this program has no threads
-                )
-                self._running = child
+            child = subprocess.Popen(argv, stdin=pipe, stdout=pipe)  # noqa: S603 - the same
+            self._running = child
         except OSError:
             raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
         with child:
@@ -190,7 +183,7 @@ class There(Here):
             finally:
                 self._stop()
         if child.returncode:
-            what = "ssh failed" if child.returncode == _LOST else signals.ending(child.returncode)
+            what = "ssh failed" if child.returncode == _LOST else process.exit_text(child.returncode)
             raise ToktoolsError(f"{shown(self._host)}: {what}")
         return output
 

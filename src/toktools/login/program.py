@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import inf
 
 from toktools.errors import ToktoolsError
-from toktools.system import files, signals, terminal
+from toktools.system import files, terminal
 
 _CHUNK = 1 << 16
 _LOOK_UP = 0.5
@@ -211,4 +211,3 @@ def _typed() -> bytes:
 
 def _take_terminal() -> None:
     fcntl.ioctl(files.STDIN, termios.TIOCSCTTY, 0)
-    signals.let_through()

@@ -7,8 +7,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from signal import SIGPIPE
 
 from toktools.errors import ToktoolsError, shown
+from toktools.system import process
 
 STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
@@ -158,7 +160,10 @@ def refuse_terminal() -> None:
 def write_stdout(content: bytes) -> None:
     """Write all of it to standard output, now; ToktoolsError where that fails."""
     with trouble_at(_STDOUT_NAME):
-        write(STDOUT, content)
+        try:
+            write(STDOUT, content)
+        except BrokenPipeError:
+            raise process.Terminated(SIGPIPE) from None  # as it ends cat(1)
 
 
 def write_lines(lines: Iterator[bytes]) -> None:
@@ -167,21 +172,21 @@ def write_lines(lines: Iterator[bytes]) -> None:
         write_stdout(some)
 
 
-def finish_stdout(*, for_good: bool) -> None:
-    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas).
-
-    For good: the reader finds the end of the stream now, and not when the interpreter has been taken down.
-    """
+def check_stdout() -> None:
+    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas)."""
     with trouble_at(_STDOUT_NAME):
         # A copy is closed: that reports them as well, and leaves the number 1 taken.
         os.close(os.dup(STDOUT))
-    if for_good:
-        try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, STDOUT)
-            os.close(null)
-        except OSError:
-            pass  # then the reader waits a little longer
+
+
+def close_stdout() -> None:
+    """Let the reader find the end of the stream now, and not when the interpreter has been taken down."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, STDOUT)
+        os.close(null)
+    except OSError:
+        pass  # then the reader waits a little longer
 
 
 def _is_open_as(fd: int, status: os.stat_result) -> bool:

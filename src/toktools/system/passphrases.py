@@ -3,10 +3,8 @@
 import os
 import stat
 from collections.abc import Callable
-from functools import partial
 
 from toktools.errors import ToktoolsError
-from toktools.options import Option
 from toktools.system import files, terminal
 
 MAX_SIZE = 1024
@@ -178,12 +176,3 @@ def _first_line(fd: int, place: str) -> bytes:
     while not line.endswith(b"\n") and len(line) <= MAX_SIZE + 1 and (byte := os.read(fd, 1)):
         line += byte
     return line
-
-
-def option(flag: str, about: str) -> Option:
-    """Return an option whose value is the function that source() returns, or, without it, the one of prompt()."""
-    return Option(flag, "SOURCE", about, convert=partial(source, flag), default=prompt(flag))
-
-
-PASSIN = option("--passin", "where the pass phrase or PIN is: env:VAR, file:PATH or fd:N")
-"""The option of every command that takes a key with -k."""

@@ -1,0 +1,158 @@
+"""What the commands that log in share: their options, the signer, and a CLI that is started and, in any case, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from toktools import keys
+from toktools.errors import ToktoolsError
+from toktools.options import (
+    add_base64_option,
+    add_key_option,
+    add_passin_option,
+    add_source_option,
+    add_verify_key_option,
+    refuse_given,
+)
+from toktools.system import files, passphrases, process
+from toktools.tokens import approvers
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+    from toktools.keys.signer import Signer
+    from toktools.login.dialogues import User
+    from toktools.login.driver import Cli
+    from toktools.login.place import Here
+
+_MAX_DIGITS = 6
+_CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
+
+
+def _words(option: str, text: str) -> list[str]:
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ToktoolsError(f"{option}: {str(error).lower()}") from None
+    if not words:
+        raise ToktoolsError(f"{option}: the command is empty")
+    return words
+
+
+def _host(text: str) -> str:
+    if not text or text.startswith("-") or not text.isprintable() or " " in text:
+        raise ToktoolsError("--host: expected [USER@]HOST, as ssh takes it")
+    return text
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text)):
+        raise ToktoolsError("--timeout: expected a number of seconds from 1 to 99999")
+    return float(text)
+
+
+def _cluster(text: str) -> str:
+    if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
+
+
+SIGNER_FLAGS = ("-b", "-p", "--passin")
+"""The options that need -k or --signer."""
+
+
+def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, about: str) -> None:
+    """Add -k and --signer, the other option that stands in place of these, and what goes with them."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    add_key_option(group, key)
+    group.add_argument(
+        "--signer",
+        metavar="COMMAND",
+        type=partial(_words, "--signer"),
+        help="the signer: a command, as for tok-exec",
+    )
+    group.add_argument(other, action="store_true", help=about)
+    add_base64_option(parser, "signer")
+    add_verify_key_option(parser, "the public key of the signer")
+    add_passin_option(parser)
+
+
+def add_login_options(parser: argparse.ArgumentParser) -> None:
+    """Add who logs in, and at which CLI."""
+    parser.add_argument(
+        "--username", metavar="U", type=partial(approvers.user, "--username"), required=True, help="the CloudHSM user"
+    )
+    parser.add_argument(
+        "--role", metavar="R", choices=approvers.ROLES, required=True, help="the user's role: admin or crypto-user"
+    )
+    add_source_option(parser, "--password", "the user's password")
+    parser.add_argument(
+        "--cli",
+        metavar="COMMAND",
+        type=partial(_words, "--cli"),
+        default=[_CLI],
+        help=f"the CLI; the default is {_CLI}",
+    )
+    parser.add_argument(
+        "-H", "--host", metavar="HOST", type=_host, help="the host of the CLI, as ssh takes it: [USER@]HOST"
+    )
+    parser.add_argument(
+        "--ssh", metavar="COMMAND", type=partial(_words, "--ssh"), default=["ssh"], help="run this in place of ssh"
+    )
+    parser.add_argument("--cluster-id", metavar="ID", type=_cluster, help="the cluster, if several are configured")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=60.0,
+        help="how long the CLI may be silent; the default is 60",
+    )
+
+
+def signer(options: argparse.Namespace, console: Console) -> Signer:
+    """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
+    if options.key is not None:
+        refuse_given(options, "goes with --signer, not with -k", "-p", "-b")
+        return keys.open_signer(options.key, options.passin, console.warn)
+    if not options.verify_key:
+        raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
+    refuse_given(options, "cannot be used with --signer", "--passin")
+    from toktools.keys import public
+    from toktools.keys.command import Command
+
+    key = public.read(options.verify_key)
+    keys.check_size(files.display(options.verify_key), key, console.warn)
+    return Command(options.signer, base64=options.base64, public=key)
+
+
+@contextmanager
+def started(
+    options: argparse.Namespace, signers: Sequence[Signer], console: Console
+) -> Iterator[tuple[Cli, User, Here]]:
+    """Start the CLI, and yield it with who logs in, and its place; after the block it has ended, and no file is left.
+
+    After a signal too, which stops the signers as well. What the CLI has started in turn is the CLI's own business.
+    Raises ToktoolsError.
+    """
+    from toktools.login import dialogues, driver, place
+
+    passphrases.warn_of_exposure(options.password, console.warn)
+    user = dialogues.User(options.username, options.role, options.password)
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    undo = ExitStack()
+    with process.unwind_on_signals(), undo:
+        for each in signers:
+            undo.callback(each.stop)
+        where = place.There(options.ssh, options.host, options.timeout) if options.host else place.Here()
+        undo.callback(where.close)
+        where.reach()
+        argv = where.argv([*options.cli, "interactive", *cluster])
+        cli = driver.Cli(argv, options.cli[0], console.say, options.timeout)
+        undo.callback(cli.close)
+        yield cli, user, where

@@ -1,0 +1,115 @@
+"""Signals, core dumps, and the ends of processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+FATAL = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""The signals that a person, a shell or a supervisor ends a process with."""
+
+_PR_SET_DUMPABLE = 4  # prctl(2)
+
+
+class Terminated(BaseException):
+    """A signal that is to end this process, once `finally` has cleaned up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Pending:
+    """The state of unwind_on_signals()."""
+
+    number: int | None = None
+    """The signal that has arrived in the block."""
+    in_block = False
+
+
+def restore_default_signals() -> None:
+    """Let Ctrl-C end this process as it ends cat(1), and let it see how its children end.
+
+    A parent that ignores SIGCHLD (trap '' CHLD) hands that on, and the system would forget their exit status.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent ignores it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@contextmanager
+def unwind_on_signals() -> Iterator[None]:
+    """Raise Terminated in the main thread for a fatal signal in the block, so that `finally` cleans up.
+
+    Outside it, such a signal ends the process at once, and so does a second one inside. What was ignored stays so.
+    Blocks nest; in another thread than the main one, the block does nothing. The end of the outermost block raises
+    Terminated again, if something has swallowed it.
+    """
+    import threading
+
+    if _Pending.in_block or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in FATAL}
+    changed = [number for number, action in before.items() if action not in {signal.SIG_IGN, None}]
+
+    def unwind(number: int, _frame: object) -> None:
+        _Pending.number = number
+        for each in changed:
+            signal.signal(each, signal.SIG_DFL)
+        raise Terminated(number)
+
+    _Pending.number = None
+    _Pending.in_block = True
+    try:
+        for number in changed:
+            signal.signal(number, unwind)
+        yield
+    finally:
+        _Pending.in_block = False
+        for number in changed:
+            signal.signal(number, before[number])
+        if _Pending.number is not None:
+            raise Terminated(_Pending.number)
+
+
+def pending_signal() -> int | None:
+    """Return the signal that Terminated was last raised for, or None."""
+    return _Pending.number
+
+
+def end_by_signal(number: int) -> NoReturn:
+    """End this process by a signal, as its default action would have at once."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # the first process of a container does not end by a signal of its own
+
+
+def hide_memory() -> None:
+    """Leave no core dump of this process; on Linux, let none of the user's others read its memory.
+
+    Children can raise their limit again. It does not count where core dumps go to a program (core(5), "Piping core
+    dumps to a program"); there only prctl(2) helps.
+    """
+    import ctypes
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    except (AttributeError, OSError):
+        pass  # another system than Linux
+
+
+def exit_text(returncode: int) -> str:
+    """Say how a process ended: *returncode* is that of subprocess, below zero for a signal."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    return f"killed by signal {-returncode} ({signal.strsignal(-returncode) or 'unknown'})"
