@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import signal
-import sqlite3
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
@@ -189,9 +188,8 @@ class Desk(Shell):
 
     def failures(self) -> int:
         """Return how many wrong logins the cluster has counted."""
-        with closing(sqlite3.connect(self.cwd / "state.sqlite")) as database:
-            count: int = database.execute("SELECT failures FROM users WHERE username = 'officer1'").fetchone()[0]
-        return count
+        users = json.loads((self.cwd / "state.sqlite").read_text())["users"]
+        return int(next(user["failures"] for user in users if user["username"] == "officer1"))
 
     def assert_tidy(self, shown: str) -> None:
         """Assert that no process, no file and no secret is left behind."""

@@ -9,14 +9,11 @@ import pty
 import re
 import shutil
 import signal
-import sqlite3
-import stat
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
@@ -26,9 +23,11 @@ from terminal import Spawn
 
 from toktools import __version__
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
-from toktools.rehearsal.commands import COMMANDS, GROUPS
+from toktools.rehearsal.commands import parser
 from toktools.rehearsal.state import State
-from toktools.rehearsal.syntax import help_text
+
+if TYPE_CHECKING:
+    from toktools.rehearsal.shell import Parser
 
 # As AWS prints them.
 READY = "aws-cloudhsm > "
@@ -299,86 +298,6 @@ def test_every_command_takes_a_cluster_id(desk: Shell) -> None:
     assert [code for code, _ in answers(done)] == [0, 0, 0]
 
 
-def test_login_where_options_come_first_only(desk: Shell) -> None:
-    """The documented login line is taken although POSIXLY_CORRECT has programs want options first."""
-    done = rehearse(desk, MFA_LOGIN, PASSWORD, env={**desk.env, "POSIXLY_CORRECT": "1"}).check(2)
-    assert SIGNED in done.out.decode(), done
-
-
-def test_replay_is_refused(start: Start, desk: Shell) -> None:
-    """What was signed for an earlier login is worth nothing for a later one, in which every digest is new."""
-    cli = start()
-    assert mfa_login(cli, desk)[0] == 0
-    shutil.copy(desk.cwd / "unsigned-tokens.json", desk.cwd / "earlier.json")
-    assert cli.command("logout") == (0, "Logout successful")
-    cli.type(MFA_LOGIN)
-    cli.secretly(ENTER)
-    cli.until(SIGNED)
-    earlier, later = (
-        set(desk.run("tok-extract", name).out.split()) for name in ("earlier.json", "unsigned-tokens.json")
-    )
-    assert (len(earlier), len(later), earlier & later) == (3, 3, set())
-    cli.type("earlier.json")
-    code, data = cli.answer("earlier.json")
-    assert (code, data) == (1, "tok-rehearse: the file lacks 3 of the 3 digests of this attempt")
-    assert cli.command("quorum token-sign list")[0] == 1
-
-
-def swapped(tokens: list[dict[str, str]]) -> None:
-    tokens[0]["signed"], tokens[1]["signed"] = tokens[1]["signed"], tokens[0]["signed"]
-
-
-def one_unsigned(tokens: list[dict[str, str]]) -> None:
-    tokens[2]["signed"] = ""
-
-
-def one_fewer(tokens: list[dict[str, str]]) -> None:
-    del tokens[1]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [(swapped, "token 1: "), (one_unsigned, "token 3: "), (one_fewer, "the file lacks 1 of the 3 digests")],
-)
-def test_spoilt_signatures_are_refused(
-    spoil: Callable[[list[dict[str, str]]], None], said: str, start: Start, desk: Shell
-) -> None:
-    """A swapped pair of signatures, or an HSM without one, is refused, and the place is named."""
-    cli = start()
-    cli.type(MFA_LOGIN)
-    cli.secretly(ENTER)
-    cli.until(SIGNED)
-    sign(desk)
-    document = json.loads(desk.read("unsigned-tokens.json"))
-    spoil(document["tokens"])
-    desk.write("unsigned-tokens.json", json.dumps(document).encode())
-    cli.type("")
-    code, data = cli.answer()
-    assert code == 1
-    assert data.startswith(f"tok-rehearse: {said}")
-    assert mfa_login(cli, desk) == (0, OFFICER)
-
-
-@pytest.mark.parametrize(("wrong", "locked"), [(5, False), (6, True)])
-@pytest.mark.parametrize("at", ["password", "second factor"])
-def test_lockout(wrong: int, locked: bool, at: str, start: Start, desk: Shell) -> None:  # noqa: FBT001 - a parameter
-    """More than five wrong logins in a row lock a user, the right factors or not, until an admin unlocks."""
-    attempt = [MFA_LOGIN, WRONG] if at == "password" else [MFA_LOGIN, PASSWORD, ""]
-    refused = answers(rehearse(desk, *attempt * wrong).check(0))
-    assert [code for code, _ in refused] == [1] * wrong
-    assert users(desk)["officer1"]["locked"] == str(locked).lower()
-    cli = start()
-    if locked:
-        code, data = cli.command(MFA_LOGIN, ENTER)
-        assert code == 1
-        assert "the user is locked" in data
-        assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-        assert cli.command("user change-password --username officer1 --role admin", ENTER, CONFIRM) == (0, OFFICER)
-        assert cli.command("logout")[0] == 0
-    assert mfa_login(cli, desk) == (0, OFFICER)
-    assert users(desk)["officer1"]["locked"] == "false"
-
-
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -422,32 +341,7 @@ def test_wrong_place_for_the_tokens(path: str, said: str, desk: Shell) -> None:
     assert "officer1" in users(desk)
 
 
-def test_tokens_through_a_symbolic_link(start: Start, desk: Shell) -> None:
-    """A symbolic link is followed to the token file, and stays a link."""
-    (desk.cwd / "folder").mkdir()
-    (desk.cwd / "unsigned-tokens.json").symlink_to("folder/tokens.json")
-    assert mfa_login(start(), desk) == (0, OFFICER)
-    assert (desk.cwd / "unsigned-tokens.json").is_symlink()
-    assert json.loads(desk.read("folder/tokens.json"))["version"] == "2.0"
-
-
 # The second factor itself
-
-
-def test_set_up_and_rotation(start: Start, desk: Shell) -> None:
-    """After a rotation the old key is refused and the new one logs in; the quorum key changes only where it shall."""
-    cli = start()
-    assert mfa_login(cli, desk) == (0, OFFICER)
-    for more, code in (("", 1), (" --change-quorum", 0)):
-        change_mfa(cli, desk, "officer1", "officer2.key", more)
-        cli.type("officer2.pub")
-        found, data = cli.answer("officer2.pub")
-        assert found == code
-        assert ("--change-quorum" in data) == (code == 1)
-    assert cli.command("logout")[0] == 0
-    code, data = mfa_login(cli, desk)
-    assert (code, data) == (1, "tok-rehearse: token 1: not made by the given key")
-    assert mfa_login(cli, desk, "officer2.key") == (0, OFFICER)
 
 
 def test_set_up_shows_what_aws_prints(start: Start, desk: Shell) -> None:
@@ -469,18 +363,6 @@ def test_set_up_shows_what_aws_prints(start: Start, desk: Shell) -> None:
     code, data = cli.command("login --username officer3 --role admin", ENTER)
     assert code == 1
     assert "mfa-token-sign" in data
-
-
-def test_deregistration(start: Start, desk: Shell) -> None:
-    """Without the second factor the password does, and the approver's registration has gone with it."""
-    cli = start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    line = "user change-mfa token-sign --username officer1 --role admin --deregister"
-    assert cli.command(line, ENTER, CONFIRM) == (0, OFFICER)
-    assert users(desk)["officer1"]["mfa"] == users(desk)["officer1"]["quorum"] == []
-    assert cli.command("logout")[0] == 0
-    assert cli.command(MFA_LOGIN, ENTER)[0] == 1
-    assert cli.command(OFFICER_LOGIN, ENTER) == (0, OFFICER)
 
 
 def test_different_passwords(desk: Shell) -> None:
@@ -591,41 +473,6 @@ def test_quorum_of_two(start: Start, desk: Shell) -> None:
     assert {"officer3", "officer4"} & set(users(desk)) == {"officer3"}
 
 
-def test_approvals_that_do_not_count(start: Start, desk: Shell) -> None:
-    """An approval with another's key is refused, and so is a file that is no quorum token."""
-    cli = start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    assert cli.command("quorum token-sign set-quorum-value --service user --value 2")[0] == 0
-    assert cli.command("quorum token-sign generate --service user --token admin.token")[0] == 0
-    approved(desk, ("officer1", "officer2"), ("officer2", "officer1"))
-    delete = "user delete --username clerk --role crypto-user --approval"
-    code, data = cli.command(f"{delete} approved.token")
-    assert code == 1
-    assert data == "tok-rehearse: approver officer1: not made by the given key"
-    assert cli.command(f"{delete} f.json") == (1, "No token signatures provided")
-    approved(desk, ("officer1", "officer1"), ("officer2", "officer2"))
-    assert cli.command(f"{delete} approved.token") == (0, {"username": "clerk", "role": "crypto-user"})
-
-
-def test_a_quorum_token_ends_with_its_session(start: Start, desk: Shell) -> None:
-    """A token is good for no longer than the login that it was made in, and quitting ends that, too."""
-    cli = start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    assert cli.command("quorum token-sign set-quorum-value --service user --value 2")[0] == 0
-    generate = "quorum token-sign generate --service user --token admin.token"
-    assert cli.command(generate) == (0, {"filepath": "admin.token"})
-    approved(desk, ("officer1", "officer1"), ("officer2", "officer2"))
-    assert cli.command("logout")[0] == 0
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    delete = "user delete --username clerk --role crypto-user --approval approved.token"
-    assert cli.command(delete) == (1, NEEDS_APPROVAL)
-    assert cli.command(generate) == (0, {"filepath": "admin.token"})
-    cli.type("quit")
-    assert cli.end() == 0
-    done = rehearse(desk, CLERK_LOGIN, PASSWORD, "quorum token-sign list").check(0)
-    assert answers(done)[-1] == (0, {"tokens": []})
-
-
 # The shell
 
 
@@ -637,23 +484,35 @@ def test_a_quorum_token_ends_with_its_session(start: Start, desk: Shell) -> None
         ("user", "user: a command is missing", "try 'help user'"),
         ("quit for-hunter2", "unrecognized subcommand", "help lists the commands"),
         ("help for-hunter2", "unrecognized subcommand", "help lists the commands"),
-        (f"{OFFICER_LOGIN} for-hunter2", "login: a second factor is given as", "try 'help login'"),
-        (f"{OFFICER_LOGIN} mfa-token-sign", "login: a second factor is given as", "try 'help login'"),
-        ("login --username officer1", "login: --role ROLE is missing", "try 'help login'"),
-        ("login --role for-hunter2", "login: --role takes admin, crypto-user", "try 'help login'"),
+        (f"{OFFICER_LOGIN} for-hunter2", "login: COMMAND: invalid choice", "try 'help login'"),
+        (f"{OFFICER_LOGIN} mfa-token-sign", "login mfa-token-sign: the following arguments are required: --token", ""),
+        ("login --username officer1", "login: the following arguments are required: --role", "try 'help login'"),
+        ("login --role for-hunter2", "login: --role: takes admin, crypto-user", "try 'help login'"),
         (f"{OFFICER_LOGIN} --passwort=for-hunter2", "login: option --passwort not", "try 'help login'"),
         (f"{OFFICER_LOGIN} -pfor-hunter2", "login: option -p not recognized", "try 'help login'"),
-        (f"{OFFICER_LOGIN} --password", "login: option --password requires an argument", "try 'help login'"),
-        (f"{OFFICER_LOGIN} --password a --password for-hunter2", "login: --password is given twice", "'help login'"),
+        (f"{OFFICER_LOGIN} --password", "login: --password: expected one argument", "try 'help login'"),
+        (f"{OFFICER_LOGIN} --password a --password for-hunter2", "login: --password: given twice", "'help login'"),
         ("logout for-hunter2", "logout: too many operands", "try 'help logout'"),
+        ("key list --verbose=for-hunter2", "key list: --verbose/-v: ignored explicit argument", "'help key list'"),
+        ("key list --filter for-hunter2", "key list: --filter: a filter is key-reference=", "try 'help key list'"),
         (
-            f"{CHANGE_MFA.format('a')} --deregister",
-            "user change-mfa token-sign: either --token FILE or --deregister",
+            "quorum token-sign generate --service user --filter attr.label=for-hunter2 --token t",
+            "quorum token-sign generate: --filter names the key, and is only for the key services",
+            "try 'help quorum token-sign generate'",
+        ),
+        (
+            CHANGE_MFA.replace("--token setup.json", "").format("a"),
+            "user change-mfa token-sign: one of the arguments --token --deregister is required",
             "try 'help user change-mfa token-sign'",
         ),
         (
-            "quorum token-sign set-quorum-value --service user --value two",
-            "quorum token-sign set-quorum-value: --value is a number",
+            f"{CHANGE_MFA.format('a')} --deregister",
+            "user change-mfa token-sign: --deregister: not allowed with argument --token",
+            "try 'help user change-mfa token-sign'",
+        ),
+        (
+            "quorum token-sign set-quorum-value --service user --value for-hunter2",
+            "quorum token-sign set-quorum-value: --value: not a number",
             "try 'help quorum token-sign set-quorum-value'",
         ),
         ("login --password 'for-hunter2", "no closing quotation", ""),
@@ -672,7 +531,7 @@ def test_wrong_lines(line: str, said: str, hint: str, desk: Shell) -> None:
     [
         ["login --username officer1 \\", "    --role admin mfa-token-sign \\", "    --token 'my tokens.json'"],
         ['login --username "officer1" --role \'admin\' mfa-token-sign --token "my tokens.json"'],
-        ["  login --role=admin mfa-token-sign --token my\\ tokens.json --username OFFICER1  "],
+        ["  login --role=admin --username OFFICER1 mfa-token-sign --token my\\ tokens.json "],
     ],
     ids=["continued", "quoted", "escaped"],
 )
@@ -696,29 +555,27 @@ def shown(desk: Shell, *lines: str) -> list[str]:
     return [part.partition("\n")[2] for part in parts]
 
 
+def commands(group: Parser) -> Iterator[Parser]:
+    """Yield a group and all that is below it."""
+    yield group
+    for command in group.commands.values():
+        yield from commands(command)
+
+
 def test_help(desk: Shell) -> None:
     """The help lists commands and groups, level by level, down to commands whose own -h and --help it is."""
-    pending: list[str] = [""]
-    commands = []
-    for name in pending:
-        (text,) = shown(desk, f"help {name}") if name.count(" ") < 1 else [help_of(name.split())]
-        if "\nCommands:\n" in text:
-            listed = text.split("\nCommands:\n")[1].partition("\n\n")[0]
-            words = re.findall(r"^  (\S+)  ", listed, re.MULTILINE)
-            assert words[-1] == "help"
-            pending += [f"{name} {word}".strip() for word in words if word not in {"help", "quit", "exit"}]
-        if "<COMMAND>" not in text:
-            commands.append(name)
-        assert f"\nUsage: {name}" in f"\n{text}"
-    assert sorted(commands) == sorted(command.line.name for command in COMMANDS)
-    first, brief, whole = shown(desk, "help login", "login -h", "login --username a --help")
+    for command in commands(parser()):
+        text = command.help_text(brief=False)
+        assert f"\nUsage: {command.prog or '<COMMAND>'}" in text
+        listed = text.partition("\nCommands:\n")[2].partition("\n\n")[0]
+        words = [word for word in re.findall(r"^  (\S+)  ", listed, re.MULTILINE) if word not in {"quit", "exit"}]
+        assert words == ([*command.commands, "help"] if command.commands else [])
+        assert text.rstrip().splitlines()[-1].strip().startswith(("-h", "-V", "Print help"))
+    first, brief, whole, top = shown(desk, "help login", "login -h", "login --username a --help", "help")
     assert first == whole
+    assert top == parser().help_text(brief=True)
     assert "see a summary with '-h'" in first
     assert "see more with '--help'" in brief
-
-
-def help_of(words: list[str]) -> str:
-    return help_text(COMMANDS, GROUPS, words, brief=False)
 
 
 def test_a_group_without_a_command(desk: Shell) -> None:
@@ -732,7 +589,6 @@ def test_a_group_without_a_command(desk: Shell) -> None:
         "change-password",
         "change-mfa",
         "change-quorum",
-        "replicate",
         "help",
     ]
     assert len(set(shown(desk, "help user", "user --help", "user -h"))) == 1
@@ -782,16 +638,6 @@ def test_ctrl_d(question: str, start: Start, desk: Shell) -> None:
     assert cli.end() == (0 if question == READY else 2)
     assert "Traceback" not in cli.screen.getvalue()
     assert users(desk) == before
-
-
-def test_ctrl_d_at_the_question_for_the_public_key(start: Start, desk: Shell) -> None:
-    """Ctrl-D at the last question of a set-up ends the shell, and nothing is set up."""
-    cli = start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    change_mfa(cli, desk, "admin", "officer1.key")
-    cli.child.sendeof()
-    assert cli.end() == 2
-    assert users(desk)["admin"]["mfa"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -922,7 +768,7 @@ def test_malformed_pin(variables: dict[str, str], desk: Shell) -> None:
     [
         (("user", "rename"), "unrecognized subcommand"),
         (("quit",), "unrecognized subcommand"),
-        (("login", "--username", "a"), "login: --role ROLE is missing"),
+        (("login", "--username", "a"), "login: the following arguments are required: --role"),
         (("login", "--username", "a", "--role", "admin"), "login: it works only in interactive mode"),
         (("interactive", PASSWORD), "too many operands"),
         (("cluster", "activate"), "it ended before all questions were answered"),
@@ -982,72 +828,6 @@ def test_user_list(desk: Shell) -> None:
     assert done.out.decode() == json.dumps({"error_code": 0, "data": {"users": there}}, indent=2) + "\n"
 
 
-@pytest.mark.parametrize("name", ["a b", ":memory:", "file:a?mode=memory", "-", "--"])
-def test_state_files_of_any_name(name: str, desk: Shell) -> None:
-    """Whatever the state file is called, what is done in it stays, and only its owner can read it."""
-    two = f"{PASSWORD}\n{PASSWORD}\n".encode()
-    desk.run("tok-rehearse", "--state", name, "cluster", "activate", stdin=two).check(0)
-    done = desk.run("tok-rehearse", "--state", name, "user", "list").check(0)
-    assert '"role": "admin"' in done.out.decode()
-    assert stat.S_IMODE((desk.cwd / name).stat().st_mode) == 0o600
-
-
-def test_state_by_default(desk: Shell) -> None:
-    """Without --state the cluster is under XDG_STATE_HOME, open to its owner alone; --state '' is an error."""
-    environment = {**desk.env, "XDG_STATE_HOME": str(desk.cwd / "xdg")}
-    assert desk.run("tok-rehearse", "--state", "", "user", "list", env=environment).check(2).out == b""
-    desk.run("tok-rehearse", "user", "list", env=environment).check(0)
-    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (desk.cwd / "xdg").rglob("*")}
-    assert found == {"toktools": 0o700, "rehearsal.sqlite": 0o600}
-    assert desk.run("tok-rehearse", "--state", "", "user", "list", env=environment).check(2).out == b""
-
-
-def test_no_password_in_the_state(start: Start, desk: Shell) -> None:
-    """The state file has no password in it, whatever was done with one."""
-    cli = start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    assert cli.command("user change-password --username clerk --role crypto-user", ENTER, CONFIRM)[0] == 0
-    cli.type("quit")
-    assert cli.end() == 0
-    for path in desk.cwd.glob("state*"):
-        assert PASSWORD.encode() not in path.read_bytes(), path
-
-
-def test_shells_at_once(desk: Shell) -> None:
-    """Shells that change one state at the same time lose nothing, and leave it whole."""
-    names = [f"user{number}" for number in range(6)]
-    pipe = subprocess.PIPE
-    command = ("tok-rehearse", "--state", "state", "interactive")
-    shells = [desk.start(*command, stdin=pipe, stdout=pipe, stderr=pipe) for _ in names]
-    for name, process in zip(names, shells):
-        assert process.stdin is not None
-        lines = [ADMIN_LOGIN, PASSWORD, f"user create --username {name} --role crypto-user", PASSWORD, PASSWORD]
-        process.stdin.write("".join(f"{line}\n" for line in lines).encode())
-        process.stdin.flush()
-    for process in shells:
-        out, err = process.communicate(timeout=120)
-        assert [code for code, _ in answers(Done(process.returncode, out, err.decode()).check(0))] == [0, 0]
-    assert set(names) < set(users(desk))
-    with closing(sqlite3.connect(desk.cwd / "state")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-def test_what_another_shell_did(start: Start, desk: Shell) -> None:
-    """A shell sees what another has done: its new users, and that its own user is gone."""
-    cli, other = start(), start()
-    assert cli.command(CLERK_LOGIN, ENTER)[0] == 0
-    assert other.command(ADMIN_LOGIN, ENTER)[0] == 0
-    assert other.command("user create --username officer3 --role admin", ENTER, CONFIRM)[0] == 0
-    assert "officer3" in [user["username"] for user in cli.command("user list")[1]["users"]]
-    assert other.command("user delete --username clerk --role crypto-user")[0] == 0
-    code, data = cli.command("quorum token-sign list")
-    assert code == 1
-    assert data.startswith("tok-rehearse: nobody is logged in")
-    cli.type("quit")
-    assert cli.end() == 0
-    assert "clerk" not in users(desk)
-
-
 # The page
 
 
@@ -1089,7 +869,7 @@ def test_examples_of_the_page(start: Start, desk: Shell) -> None:
     """What the page has people type, after the script that makes the cluster, shows what the page shows."""
     script = next(display for display in displays() if display.startswith("$ printf"))
     desk.sh(f"set -e\n{script.removeprefix('$ ')}", shell="bash").check(0)
-    cli = start("--state", "new.sqlite", "interactive")
+    cli = start("--state", "new.json", "interactive")
     asked, typed = READY, 0
     for display in displays():
         if READY in display or display.startswith((SIGNED, PUBLIC_KEY)):
