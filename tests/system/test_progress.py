@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import termios
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, Shell
+
+from toktools.system import terminal
 
 QUICK = "openssl pkeyutl -sign -inkey key.pem -pkeyopt digest:sha256"
 SLOW = f"sleep 1.2; {QUICK}"
@@ -80,12 +83,6 @@ def test_no_colours_in_a_pipe(desk: Shell) -> None:
     assert b"\x1b" not in desk.read("out")
 
 
-def at_times(desk: Shell, command: str, times: str) -> str:
-    """Return a command whose clock shows these times: when it starts, and when each is done."""
-    start = f"import toktools.system.onscreen as o; o.monotonic = iter({times}).__next__"
-    return f"'{desk.bin / 'python'}' -c '{start}; from toktools import cli; cli.run(\"{command}\")'"
-
-
 def test_progress(desk: Shell) -> None:
     """After some time a line counts what is done, and at the end it is gone."""
     status, got = on_a_terminal(desk, f"tok-extract f.json | tok-exec -- sh -c '{SLOW}' > out", ("stderr",))
@@ -94,52 +91,51 @@ def test_progress(desk: Shell) -> None:
     assert len(desk.read("out").splitlines()) == 3
 
 
-def test_progress_after_two_seconds(desk: Shell) -> None:
-    """It begins after two seconds, and changes after a fifth of one."""
-    command = at_times(desk, "exec", "(5, 6.9, 7, 7.1, 7.25)")
-    stream = f"{{ tok-extract f.json; tok-extract -n 1 f.json; }} | {command}"
-    status, got = on_a_terminal(desk, f"{stream} -- sh -c '{QUICK}' > out", ("stderr",))
-    assert (status, got) == (0, "\rtok-exec: 2 signed\x1b[K\r\rtok-exec: 4 signed\x1b[K\r\r\x1b[K")
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A terminal for standard error; what it shows can be read from a descriptor."""
+    screen, line = pty.openpty()
+    monkeypatch.setattr(terminal, "_STDERR", line)
+    monkeypatch.setenv("TERM", "xterm")
+    yield screen
+    os.close(screen)
+    os.close(line)
 
 
-def test_progress_and_a_message(desk: Shell) -> None:
-    """A message stands alone on its line."""
-    command = at_times(desk, "exec", "(0, 1, 2, 2.1)")
-    script = f"{{ tok-extract f.json; echo nonsense; }} | {command} -- sh -c '{QUICK}' > out"
+def test_when_progress_is_shown(monkeypatch: pytest.MonkeyPatch, screen: int) -> None:
+    """It begins after two seconds, changes after a fifth of one, and counts all that is done."""
+    monkeypatch.setattr(terminal, "monotonic", iter((5, 6.9, 7, 7.1, 7.25)).__next__)
+    progress = terminal.progress("tok-x", "done")
+    assert progress is not None
+    for count in (1, 1, 1, 4):
+        progress.step(count)
+    progress.erase()
+    progress.erase()
+    assert os.read(screen, 1000) == b"\rtok-x: 2 done\x1b[K\r\rtok-x: 7 done\x1b[K\r\r\x1b[K"
+
+
+@pytest.mark.parametrize("term", ["", "dumb"])
+def test_no_progress(monkeypatch: pytest.MonkeyPatch, screen: int, term: str) -> None:
+    """Nothing is counted on a terminal that cannot show it, or on no terminal; nor after quick work."""
+    assert terminal.progress("tok-x", "done")
+    monkeypatch.setenv("TERM", term)
+    assert terminal.progress("tok-x", "done") is None
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(terminal, "_STDERR", os.open(os.devnull, os.O_WRONLY))
+    assert terminal.progress("tok-x", "done") is None
+    os.close(terminal._STDERR)  # noqa: SLF001 - the fixture's stays open
+    os.set_blocking(screen, False)
+    with pytest.raises(BlockingIOError):
+        os.read(screen, 1)
+
+
+def test_progress_stands_aside(desk: Shell) -> None:
+    """It is not shown if the signatures go to the terminal, and a message stands alone on its line."""
+    _, got = on_a_terminal(desk, f"tok-extract f.json | tok-exec -- sh -c '{SLOW}'", ("stdout", "stderr"))
+    assert "\x1b" not in got
+    script = f"{{ tok-extract f.json; sleep 2; echo nonsense; }} | tok-exec -- sh -c '{SLOW}' > out"
     status, got = on_a_terminal(desk, script, ("stderr",))
     assert status == 2
     before, message = got.split("tok-exec: standard input: line 4")
-    assert before == "\rtok-exec: 2 signed\x1b[K\r\r\x1b[K"
+    assert before.endswith("\r\x1b[K")
     assert "signed" not in message
-
-
-@pytest.mark.parametrize(
-    ("streams", "variables"),
-    [((), {}), (("stdout", "stderr"), {}), (("stdout",), {}), (("stderr",), {"TERM": "dumb"})],
-    ids=str,
-)
-def test_no_progress(desk: Shell, streams: tuple[str, ...], variables: dict[str, str]) -> None:
-    """Nothing is counted where standard error is no terminal, or the signatures go to the terminal themselves."""
-    command = at_times(desk, "exec", "range(0, 99, 3)")
-    _, got = on_a_terminal(desk, f"tok-extract f.json | {command} -- sh -c '{QUICK}'", streams, **variables)
-    assert "\x1b" not in got
-    assert "tok-exec: " not in got
-
-
-def test_progress_of_a_stream(desk: Shell) -> None:
-    """tok-sign counts too, as long as its stream goes on; quick work shows nothing."""
-    digest = desk.run("tok-extract", "-n", "1", "f.json").out.decode().strip()
-    two = f"{{ echo {digest}; until [ -s out ]; do sleep 0.05; done; echo {digest}; }}"
-    for second, shown in (("2", "\rtok-sign: 2 signed\x1b[K\r\r\x1b[K"), ("1.9", "")):
-        command = at_times(desk, "sign", f"(0, 1.8, {second})")
-        script = f"rm -f out; {two} | {command} -k key.pem > out"
-        assert on_a_terminal(desk, script, ("stderr",)) == (0, shown)
-
-
-def test_progress_of_verifying(desk: Shell) -> None:
-    """tok-verify says how many there are, and takes the line away before its answers."""
-    start = 'import toktools.system.onscreen as o; o._AFTER = o._EVERY = 0; import toktools.cli as c; c.run("verify")'
-    python = desk.bin / "python"
-    _, got = on_a_terminal(desk, f"'{python}' -c '{start}' -p o.pub a.json", ("stdout", "stderr"), NO_COLOR="1")
-    counted = "".join(f"\rtok-verify: {number} of 3 verified\x1b[K\r" for number in (1, 2, 3))
-    assert got == counted + "\r\x1b[K" + "".join(f"a.json: token {number}: OK\n" for number in (1, 2, 3))

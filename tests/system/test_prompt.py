@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from toktools.errors import ToktoolsError
-from toktools.system import files, passphrases, terminal
+from toktools.system import files, prompt
+from toktools.system.prompt import Source
 
 SOURCES = "a source is env:VAR, file:PATH or fd:N"
 
 
 def fetched(source: str) -> bytes:
-    return passphrases.source("--passin", source)("k", "pass phrase")
+    return Source.parse("--passin", source).read("k", "pass phrase")
 
 
 def refused(source: str) -> tuple[str, str]:
@@ -40,21 +40,21 @@ def refused(source: str) -> tuple[str, str]:
 def test_what_is_no_source(source: str, said: str) -> None:
     """It is refused before anything is read, and never repeated."""
     with pytest.raises(ToktoolsError) as raised:
-        passphrases.source("--passin", source)
+        Source.parse("--passin", source)
     assert (raised.value.message, raised.value.hint) == (f"--passin: {said}", SOURCES)
-    passphrases.source("--passin", "fd:" + "1" * 9)
+    Source.parse("--passin", "fd:" + "1" * 9)
 
 
 def test_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is gone from the environment at once, and gives its secret as often as it is asked for."""
     monkeypatch.setenv("P", "secret")
-    secret = passphrases.source("--passin", "env:P")
+    secret = Source.parse("--passin", "env:P")
     assert "P" not in os.environ
-    passphrases.require(secret, "k", "pass phrase")
-    assert [secret("k", "pass phrase") for _ in range(2)] == [b"secret"] * 2
+    secret.check("k", "pass phrase")
+    assert [secret.read("k", "pass phrase") for _ in range(2)] == [b"secret"] * 2
     assert refused("env:NONE") == ("--passin: there is no such environment variable", "")
     with pytest.raises(ToktoolsError, match=r"^--passin: there is no such environment variable$"):
-        passphrases.require(passphrases.source("--passin", "env:NONE"), "k", "pass phrase")
+        Source.parse("--passin", "env:NONE").check("k", "pass phrase")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_the_first_line_of_a_file(tmp_path: Path, content: bytes, secret: bytes)
     """Without its end, and no more of the file."""
     (tmp_path / "f").write_bytes(content)
     assert fetched(f"file:{tmp_path}/f") == secret
-    assert passphrases.file(f"{tmp_path}/f", "PATH")("k", "PIN") == secret
+    assert Source("PATH", "file", f"{tmp_path}/f").read("k", "PIN") == secret
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_what_is_no_secret(tmp_path: Path, content: bytes, said: str) -> None:
 
 def test_a_descriptor(tmp_path: Path) -> None:
     """Each secret takes its line, and leaves the next to who reads then; one that is not open is refused by number."""
-    longest = b"x" * passphrases.MAX_SIZE
+    longest = b"x" * prompt.MAX_BYTES
     (tmp_path / "f").write_bytes(b"no\n" + longest + b"\r\ntwo\n" + b"x" * 9999)
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     try:
-        passphrases.require(passphrases.source("--passin", f"fd:{fd}"), "k", "pass phrase")
+        Source.parse("--passin", f"fd:{fd}").check("k", "pass phrase")
         assert [fetched(f"fd:{fd}") for _ in range(3)] == [b"no", longest, b"two"]
         before = os.lseek(fd, 0, os.SEEK_CUR)
         assert refused(f"fd:{fd}")[0] == "k: the pass phrase is longer than 1024 bytes"
@@ -106,21 +106,21 @@ def test_a_descriptor(tmp_path: Path) -> None:
         os.close(fd)
     assert refused(f"fd:{fd}")[0] == f"--passin: descriptor {fd}: bad file descriptor"
     with pytest.raises(ToktoolsError, match=rf"^--passin: descriptor {fd}: bad file descriptor$"):
-        passphrases.require(passphrases.source("--passin", f"fd:{fd}"), "k", "pass phrase")
+        Source.parse("--passin", f"fd:{fd}").check("k", "pass phrase")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is known before it is read; a pipe is not opened for that, and nothing is taken from a device."""
     for path, said in ((tmp_path / "none", "no such file or directory"), (tmp_path, "is a directory")):
-        secret = passphrases.source("--passin", f"file:{path}")
-        for call in (passphrases.require, lambda secret, name, what: secret(name, what)):
+        secret = Source.parse("--passin", f"file:{path}")
+        for call in (secret.check, secret.read):
             with pytest.raises(ToktoolsError, match=rf"^--passin: {path}: {said}$"):
-                call(secret, "k", "pass phrase")
+                call("k", "pass phrase")
     os.mkfifo(tmp_path / "pipe")
-    passphrases.require(passphrases.source("--passin", f"file:{tmp_path}/pipe"), "k", "pass phrase")
+    Source.parse("--passin", f"file:{tmp_path}/pipe").check("k", "pass phrase")
     taken: list[int] = []
     monkeypatch.setattr(os, "read", lambda _fd, size: taken.append(size))
-    passphrases.require(passphrases.source("--passin", "file:/dev/zero"), "k", "pass phrase")
+    Source.parse("--passin", "file:/dev/zero").check("k", "pass phrase")
     assert taken == [0]
 
 
@@ -135,7 +135,7 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
     """Neither by the reading nor by the look before it."""
     (tmp_path / "f").write_bytes(b"secret")
     before = os.listdir("/dev/fd")
-    passphrases.require(passphrases.source("--passin", f"file:{tmp_path}/f"), "k", "pass phrase")
+    Source.parse("--passin", f"file:{tmp_path}/f").check("k", "pass phrase")
     assert fetched(f"file:{tmp_path}/f") == b"secret"
     assert os.listdir("/dev/fd") == before
 
@@ -147,34 +147,37 @@ def test_who_can_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "f").chmod(0o644)
     monkeypatch.setenv("P", "secret")
     for source in (f"file:{tmp_path}/f", f"file:{tmp_path}/none", "env:P"):
-        passphrases.warn_of_exposure(passphrases.source("--passin", source), said.append)
-    passphrases.warn_of_exposure(passphrases.prompt("--passin"), said.append)
+        Source.parse("--passin", source).warn_of_exposure(said.append)
+    Source.ask("--passin").warn_of_exposure(said.append)
     assert said == [f"{tmp_path}/f: others can read this secret (mode 0644; chmod 600 closes it)"]
 
 
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
+def test_a_byte_order_mark(tmp_path: Path, mark: bytes) -> None:
+    """It would be a part of the secret, which then is wrong; the message names it, and the file."""
+    (tmp_path / "f").write_bytes(mark + b"secret\n")
+    said, hint = refused(f"file:{tmp_path}/f")
+    assert said == f"--passin: {tmp_path}/f: a byte-order mark before the secret"
+    assert hint == "save it as plain text, without one"
+
+
 def test_who_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an option the person at the terminal is asked; where there is none, the option is named."""
+    """Without an option the person at the terminal is asked; if there is none, the option is named."""
     asked: list[str] = []
 
     def ask(question: str) -> bytes:
         asked.append(question)
-        if len(asked) > 1:
-            raise ToktoolsError("no answer")
         return b"secret\n"
 
-    monkeypatch.setattr(terminal, "exists", lambda: True)
-    monkeypatch.setattr(terminal, "ask", ask)
-    option = passphrases.option("--pin", "where it is")
-    secret: Any = option.default
-    passphrases.require(secret, "k", "PIN")
+    monkeypatch.setattr(prompt, "has_terminal", lambda: True)
+    monkeypatch.setattr(prompt, "ask", ask)
+    secret = Source.ask("--pin")
+    secret.check("k", "PIN")
     assert asked == []
-    assert secret("k", "PIN") == b"secret"
+    assert secret.read("k", "PIN") == b"secret"
     assert asked == ["Enter PIN for k: "]
-    with pytest.raises(ToktoolsError, match=r"^k: no answer$"):
-        secret("k", "PIN")
-    monkeypatch.setattr(terminal, "exists", lambda: False)
-    for call in (passphrases.require, lambda secret, name, what: secret(name, what)):
+    monkeypatch.setattr(prompt, "has_terminal", lambda: False)
+    for call in (secret.check, secret.read):
         with pytest.raises(ToktoolsError, match=r"^k: there is no terminal to ask for the PIN$") as raised:
-            call(secret, "k", "PIN")
+            call("k", "PIN")
         assert raised.value.hint == f"use --pin; {SOURCES}"
-    passphrases.require(lambda _name, _what: b"another's", "k", "PIN")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from toktools.errors import ToktoolsError
-from toktools.system import files
+from toktools.system import files, process
 
 
 def test_the_limit(tmp_path: Path) -> None:
@@ -24,25 +25,6 @@ def test_the_limit(tmp_path: Path) -> None:
     assert os.listdir("/dev/fd") == before
 
 
-def test_standard_input_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its descriptor is the caller's."""
-    (tmp_path / "f").write_bytes(b"digest")
-    with (tmp_path / "f").open("rb") as file:
-        monkeypatch.setattr(files, "STDIN", file.fileno())
-        assert files.read("-", 100).content == b"digest"
-        os.fstat(file.fileno())
-
-
-def test_chunks_take_no_more_than_they_may(tmp_path: Path) -> None:
-    """What is behind the limit stays for the next reader."""
-    (tmp_path / "f").write_bytes(b"x" * 150_000)
-    with (tmp_path / "f").open("rb", buffering=0) as file:
-        assert [len(chunk) for chunk in files.chunks(file.fileno(), 100_000)] == [1 << 16, 100_000 - (1 << 16)]
-        assert list(files.chunks(file.fileno(), 0)) == []
-        assert list(files.chunks(file.fileno(), 1)) == [b"x"]
-        assert len(file.read()) == 49_999
-
-
 @pytest.mark.parametrize(
     ("error", "said"),
     [(OSError(5, "Input/output error"), "f: input/output error"), (OSError("Odd"), "f: odd"), (OSError(), "f: ")],
@@ -52,11 +34,6 @@ def test_what_the_system_refuses(error: OSError, said: str) -> None:
     with pytest.raises(ToktoolsError) as raised, files.trouble_at("f"):
         raise error
     assert raised.value.message == said
-
-
-def test_an_empty_name_is_shown() -> None:
-    """A message names every file, and standard input."""
-    assert [files.display(path) for path in ("", None, "a\nb")] == ["''", "standard input", r"a\nb"]
 
 
 def test_raw_bytes_do_not_go_to_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -196,22 +173,6 @@ def test_the_end_of_standard_output(monkeypatch: pytest.MonkeyPatch, for_good: b
     os.close(into)
 
 
-def test_no_null_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the reader waits a little longer, which is no trouble."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(2, "No such file or directory")
-
-    out, into = os.pipe()
-    monkeypatch.setattr(files, "STDOUT", into)
-    monkeypatch.setattr(os, "open", refuse)
-    files.finish_stdout(for_good=True)
-    files.write_stdout(b"1")
-    assert os.read(out, 1) == b"1"
-    os.close(out)
-    os.close(into)
-
-
 def test_what_is_written_stays_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error after a file was replaced says so, with the first and the last of several."""
     error, said = ToktoolsError("trouble"), []
@@ -219,3 +180,16 @@ def test_what_is_written_stays_written(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, "written", written)
         said.append(files.after_writing(error).message)
     assert said == [f"trouble{also}" for also in ("", "; written: a", "; written: a to b", "; written: a to c")]
+
+
+def test_a_reader_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of standard output it is an end by the signal; elsewhere it is trouble."""
+    out, into = os.pipe()
+    os.close(out)
+    monkeypatch.setattr(files, "STDOUT", into)
+    with pytest.raises(process.Terminated) as raised:
+        files.write_stdout(b"x")
+    assert raised.value.number == signal.SIGPIPE
+    with pytest.raises(BrokenPipeError):
+        files.write(into, b"x")
+    os.close(into)
