@@ -25,7 +25,7 @@ def _work(options: SimpleNamespace) -> int:
     for source, tokens in TOOL.each(options.FILE, tokenfile.inspect):
         if options.json:
             facts = {"file": source.path, **describe.facts(tokens)}
-            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.FILE) > 1 else 2))
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.FILE) > 1 else 2))
         else:
             files.write_lines(describe.lines(source.name, tokens, hexadecimal=options.hex))
     return 0

@@ -66,7 +66,7 @@ def _work(options: SimpleNamespace) -> int:
             raise error.at(source.name) from None
         if options.json:
             facts = _facts(source, tokens, results)
-            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.FILE) > 1 else 2))
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.FILE) > 1 else 2))
         else:
             files.write_lines(_lines(source.name, results, quiet=options.q))
         status = max(status, any(problem for _, problem in results))
