@@ -12,7 +12,6 @@ import pytest
 from conftest import ROOT, UNSIGNED
 
 from toktools.errors import ToktoolsError
-from toktools.keys import public
 from toktools.tokens import approvaldata, approvers, owners, tokenfile, usernames
 
 NONCE = b"n" * 16
@@ -174,7 +173,7 @@ def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(path)
         return path
 
-    monkeypatch.setattr(public, "read", read_key)
+    monkeypatch.setattr(owners, "read_public_key", read_key)
     token = quorum(entry("a1"))
     given: Any = owners.Given(["Admin=k", "admin=l", "k", "a-b=c", "="])
     for _ in range(2):

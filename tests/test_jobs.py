@@ -33,6 +33,8 @@ def stand_in(_self, digest):
     return 8 * digest
 
 class Card(signer.Signer):
+    is_quick = True
+
     def max_parallel(self, requested):
         return 1
 

@@ -170,6 +170,8 @@ def test_fault_with_several_keys() -> None:
 class BrokenKey:
     """A private key whose signing goes wrong, as after a fault in the processor or in the key's CRT numbers."""
 
+    key_size = 2048
+
     def __init__(self, signature: bytes) -> None:
         self._signature = signature
 
@@ -188,7 +190,7 @@ class BrokenKey:
         (bytes(256), "the signature that it made does not verify"),
         (KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature that it made does not verify"),
         (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the signature that it made does not verify"),
-        (b"", "the key cannot sign: reason"),
+        (b"", "the key cannot sign: broken, or refused by the library"),
     ],
     ids=["zeros", "of another digest", "of another key", "none"],  # else each worker has names of its own
 )
