@@ -203,7 +203,6 @@ TROUBLES = {
     "OSError(5, 'Input/output error')": "nput/output error",
     "MemoryError()": "not enough memory",
     "SyntaxError('s\\x1b[2J')": "SyntaxError",
-    "KeyboardInterrupt()": "KeyboardInterrupt",
     "SystemExit(1)": "SystemExit",
     "type('PanicException', (BaseException,), {})('at lib.rs:1')": "PanicException",
 }

@@ -172,7 +172,7 @@ def test_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToktoolsError, match=r"^standard output: bad file descriptor$"):
         files.write_stdout(b"1")
     with pytest.raises(ToktoolsError, match=r"^standard output: bad file descriptor$"):
-        files.finish_stdout(for_good=False)
+        files.check_stdout()
     os.close(out)
 
 
@@ -182,7 +182,7 @@ def test_the_end_of_standard_output(monkeypatch: pytest.MonkeyPatch, for_good: b
     out, into = os.pipe()
     before = os.listdir("/dev/fd")
     monkeypatch.setattr(files, "STDOUT", into)
-    files.finish_stdout(for_good=for_good)
+    files.close_stdout() if for_good else files.check_stdout()
     assert os.listdir("/dev/fd") == before
     os.set_blocking(out, False)
     if for_good:
@@ -205,7 +205,7 @@ def test_no_null_device(monkeypatch: pytest.MonkeyPatch) -> None:
     out, into = os.pipe()
     monkeypatch.setattr(files, "STDOUT", into)
     monkeypatch.setattr(os, "open", refuse)
-    files.finish_stdout(for_good=True)
+    files.close_stdout()
     files.write_stdout(b"1")
     assert os.read(out, 1) == b"1"
     os.close(out)
