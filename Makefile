@@ -20,7 +20,7 @@ QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
-NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
+NEEDS = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))
 
 demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
@@ -83,7 +83,10 @@ html:
 	@cp '$(HTML)'/toktools.7.html '$(HTML)'/index.html
 
 $(VENV)/ready: pyproject.toml $(wildcard bin/*)
-	@$(PYTHON) -c '$(NEEDS)'
+	@case "$$PWD" in *[[:space:]]*) \
+	    echo 'the path of the checkout must not have a blank in it, since scripts name their Python' >&2; exit 2 ;; esac
+	@$(PYTHON) -c '$(NEEDS)' 2> /dev/null || { echo '$(PYTHON) is no Python 3.9 or later with venv' \
+	    '(on Debian and Ubuntu: python3-venv); PYTHON=... names another' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q -e .
 	@touch $@

@@ -28,7 +28,8 @@ from toktools.rehearsal.console import EndOfInput
 from toktools.rehearsal.dialogue import Dialogue, Start
 from toktools.rehearsal.state import State
 from toktools.rehearsal.syntax import help_text
-from toktools.system import files, passphrases
+from toktools.system import files
+from toktools.system.prompt import Source
 from toktools.tokens import tokenfile
 
 GIVEN = f"--password {PASSWORD}"
@@ -98,7 +99,7 @@ class Desk:
             path = str(self.folder / file)
             document = json.loads(Path(path).read_text())
             for username, role, key in people:
-                signer = open_signer(str(self.folder / f"{key}.key"), passphrases.prompt("--passin"), lambda _: None)
+                signer = open_signer(str(self.folder / f"{key}.key"), Source.ask("--passin"), lambda _: None)
                 found = tokenfile.read(path)[1]
                 signatures = [b64encode(signer.sign(digest)).decode() for digest in found.digests]
                 if "token" in document:

@@ -17,10 +17,11 @@ from rehearsing import PASSWORD, cheap_hash, signed
 
 from toktools.encoding import encode
 from toktools.errors import ToktoolsError
-from toktools.keys import public as public_keys
+from toktools.keys.files import pem
 from toktools.rehearsal import members as rules
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, Cluster, Name, QuorumToken, Refused, Session, User
-from toktools.tokens import approvaldata, tokenfile
+from toktools.tokens import jsonfile, tokenfile
+from toktools.tokens.approval_data import records as approval_records
 
 FIRST, OFFICER1, OFFICER2 = (("admin", ADMIN), ("officer1", ADMIN), ("officer2", ADMIN))
 ALICE, NEWCOMER = (("alice", CRYPTO_USER), ("bob", CRYPTO_USER))
@@ -92,9 +93,9 @@ def board(cluster: Cluster) -> Cluster:
 
 
 def public(owner: str) -> str:
-    half = key_of(owner).public
+    half = key_of(owner).public_key
     assert half is not None
-    return public_keys.pem(half)
+    return pem(half)
 
 
 def enter(cluster: Cluster, name: Name, password: str = PASSWORD) -> Session:
@@ -143,7 +144,7 @@ def register(cluster: Cluster, name: Name, owner: str = "") -> None:
 
 
 def parsed(**members: object) -> tokenfile.TokenFile:
-    return tokenfile.parse(tokenfile.dump_json({"version": "2.0", **members}))
+    return tokenfile.parse(jsonfile.dump_ascii({"version": "2.0", **members}))
 
 
 def text(content: bytes) -> str:
@@ -273,7 +274,7 @@ def test_good_user_names(cluster: Cluster, username: str) -> None:
     """A name of 1 to 31 letters, digits and underscores is taken, and fits into the approval data."""
     cluster.create(enter(cluster, FIRST), (username, CRYPTO_USER), PASSWORD)
     (approval_data, _), _ = cluster.begin_registration(enter(cluster, (username, CRYPTO_USER)))
-    assert [record.requester for record in approvaldata.records(approval_data)] == [username]
+    assert [record.requester for record in approval_records(approval_data)] == [username]
 
 
 @pytest.mark.parametrize("username", ["", "a" * 32, "a b", "a-b", "a.b", "\u00e9", "a\n", "\u0661"])
@@ -596,7 +597,7 @@ BAD_ANSWERS: dict[str, tuple[Callable[[bytes, bytes], tokenfile.TokenFile], str]
     "quorum token": (lambda one, _: quorum_token(shown_pair(one)), another_kind("quorum-token")),
     "authdata": (
         lambda one, two: tokenfile.parse(
-            tokenfile.dump_json(
+            jsonfile.dump_ascii(
                 {
                     "Version": "1.0",
                     "PublicKey": "",
@@ -882,7 +883,7 @@ def test_registration(cluster: Cluster, name: Name, clock: Clock) -> None:
     session = enter(cluster, name)
     tokens = cluster.begin_registration(session)
     assert [sha256(approval_data).digest() for approval_data, _ in tokens] == [digest for _, digest in tokens]
-    records = [approvaldata.records(approval_data) for approval_data, _ in tokens]
+    records = [approval_records(approval_data) for approval_data, _ in tokens]
     assert [[(record.service, record.hsm, record.requester) for record in each] for each in records] == [
         [(0, 1, name[0])],
         [(0, 2, name[0])],
@@ -1004,7 +1005,7 @@ def test_approval_data(board: Cluster, service: str, number: int) -> None:
     approval_data, digest = board.generate(enter(board, OFFICER1), service)
     assert len(approval_data) == 2 * 80
     assert sha256(approval_data).digest() == digest
-    records = approvaldata.records(approval_data)
+    records = approval_records(approval_data)
     assert [(record.service, record.hsm, record.key_handle, record.requester) for record in records] == [
         (number, 1, 0, "officer1"),
         (number, 2, 0, "officer1"),

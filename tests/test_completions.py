@@ -132,9 +132,8 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     started: dict[str, Prompt] = {}
 
     def prompt(shell: str) -> Prompt:
+        need(shell)
         need(shell.partition("-")[0])
-        if shell == "bash-completion" and not Path("/usr/share/bash-completion/bash_completion").exists():
-            need("bash_completion")
         if shell not in started:
             started[shell] = Prompt(shell, tmp_path_factory.mktemp(shell))
         return started[shell]

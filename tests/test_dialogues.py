@@ -16,7 +16,7 @@ from conftest import OFFICER1_PUB, UNSIGNED
 
 from toktools import prompts
 from toktools.errors import ToktoolsError
-from toktools.keys import public
+from toktools.keys.files import read_public_key
 from toktools.login import dialogues
 from toktools.login.place import File
 from toktools.system import files, passphrases
@@ -137,7 +137,7 @@ def test_to_give_a_new_key(tmp_path: Path) -> None:
     """The file of the set-up is signed, and the public key is there, before the last question is waited for."""
     cli: Any = Cli()
     signer: Any = Signer()
-    signer.public = public.read(str(OFFICER1_PUB))
+    signer.public_key = read_public_key(str(OFFICER1_PUB))
     (tmp_path / "set-up.json").write_bytes(TOKENS)
     place: Any = SimpleNamespace(file=lambda name: File(str(tmp_path / name), f"/there/{name}"))
     dialogues.begin_change(cli, user(), place, signer, quorum=False)
@@ -145,8 +145,8 @@ def test_to_give_a_new_key(tmp_path: Path) -> None:
     asked = [f"? {prompts.PASSWORD}", "secret password", f"? {prompts.PASSWORD_AGAIN}", "secret password"]
     assert cli.seen == [line, *asked, f"? {prompts.SIGNED_FILE}", "", f"? {prompts.PUBLIC_KEY}"]
     assert len(signer.signed) == 3
-    key = public.read(str(tmp_path / "new-key.pub"))
-    assert key.public_numbers() == signer.public.public_numbers()
+    key = read_public_key(str(tmp_path / "new-key.pub"))
+    assert key.public_numbers() == signer.public_key.public_numbers()
 
 
 @pytest.mark.parametrize(

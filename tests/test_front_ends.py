@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from shutil import copy, which
+from shutil import copy
 
 import pytest
-from conftest import ROOT, lack, need, wait_until
+from conftest import ROOT, need, wait_until
 from rehearsing import PASSWORD
 from test_login import Desk, Seat, answers, desk, seat
 
@@ -377,7 +377,7 @@ def test_ctrl_z(desk: Desk) -> None:
     """Ctrl-Z stops tok-login as a job of the shell, and fg goes on with it."""
     desk.fake()
     script = '"$@"; echo "stopped: $?"; read go; fg; echo "over: $?"'
-    words = ["/bin/bash", "-m", "-c", script, "bash", *desk.words("--password", "file:password")]
+    words = [need("bash"), "-m", "-c", script, "bash", *desk.words("--password", "file:password")]
     person = Seat(desk, words)
     with closing(person.screen):
         person.wait_for("aws-cloudhsm > ")
@@ -495,12 +495,7 @@ incremental = false
 @pytest.fixture(scope="session")
 def rustyline(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A CLI on rustyline, built from Debian's packages."""
-    need("cargo")
-    versions = [*CRATES.glob("rustyline-*")]
-    if not versions:
-        lack("rustyline")
-    if not any(version.name.startswith("rustyline-9.") for version in versions):
-        pytest.skip("it is written for rustyline 9")
+    need("cargo", "rustyline-9")
     return once("rustyline", _build_rustyline) / "target" / "debug" / "cli"
 
 
@@ -519,9 +514,9 @@ def _node(desk: Desk, _: pytest.FixtureRequest) -> None:
 
 
 def _reedline(desk: Desk, _: pytest.FixtureRequest) -> None:
-    need("nu")
+    nu = need("nu")
     run = f"--no-config-file --no-history --execute 'source {FRONT_ENDS}/reedline.nu'"
-    desk.script(f"echo $$ $PPID >pid; HOME=$PWD exec {which('nu')} {run}")
+    desk.script(f"echo $$ $PPID >pid; HOME=$PWD exec {nu} {run}")
 
 
 def _rustyline(desk: Desk, request: pytest.FixtureRequest) -> None:

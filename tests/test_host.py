@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Done, alive, need, wait_until
 from rehearsing import PASSWORD
-from servers import SSHD, configure_sshd
 from servers import answers as answers_at
+from servers import configure_sshd
 from test_login import USER, Desk, answers, assert_refused, desk
 
 from toktools.errors import ToktoolsError
@@ -63,10 +63,7 @@ def {}:
 @pytest.fixture
 def host(desk: Desk) -> Iterator[Host]:
     """An sshd whose users are at home in a folder of their own, where the CLI is; their shell prints a banner."""
-    need("ssh")
-    need("ssh-keygen")
-    if not SSHD:
-        pytest.skip("there is no sshd")
+    sshd = need("sshd", "ssh", "ssh-keygen")
     cwd, home = desk.cwd, desk.cwd / "home"
     home.mkdir()
     at_home = f"""echo "Welcome to the host: toktools"
@@ -77,7 +74,7 @@ cd && [ ! -e lost ] && eval "$SSH_ORIGINAL_COMMAND"
     there = Host(desk, home, port)
     shutil.move(cwd / "state.sqlite", home / "state.sqlite")
     shutil.move(cwd / "cli", home / "cli")
-    with subprocess.Popen([SSHD, *arguments], stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen([sshd, *arguments], stderr=subprocess.DEVNULL) as server:
         wait_until(lambda: answers_at(port))
         yield there
         server.terminate()
@@ -133,7 +130,7 @@ def test_what_the_host_needs(host: Host) -> None:
     few = host.home / "few"
     few.mkdir()
     for name in ("sh", *named):
-        (few / name).symlink_to(str(shutil.which(name)))
+        (few / name).symlink_to(need(name))
     at_home = (
         f'#!/bin/sh\nexport PATH={few} TMPDIR={host.tmp}\ncd {host.home}\n[ -e lost ] || eval "$SSH_ORIGINAL_COMMAND"\n'
     )

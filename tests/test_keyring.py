@@ -15,13 +15,14 @@ import pytest
 from conftest import key_of
 from rehearsing import PASSWORD, cheap_hash
 
-from toktools.keys import public
+from toktools.keys.files import pem
 from toktools.rehearsal import members, software
 from toktools.rehearsal.answers import MARK, Refused
 from toktools.rehearsal.cluster import Cluster
 from toktools.rehearsal.keyring import Key, Pair
 from toktools.rehearsal.members import ADMIN, CRYPTO_USER, Session
-from toktools.tokens import approvaldata, tokenfile
+from toktools.tokens import jsonfile, tokenfile
+from toktools.tokens.approval_data import records as approval_records
 
 CUS = ("cu1", "cu2", "cu3", "cu4")
 FILTER = [("attr.label", "private")]
@@ -56,10 +57,10 @@ def cluster() -> Cluster:
     for name in CUS:
         cluster.create(admin, (name, CRYPTO_USER), PASSWORD)
     for name in CUS[:3]:
-        key = key_of(name).public
+        key = key_of(name).public_key
         assert key is not None
         user = cluster.users[name, CRYPTO_USER]
-        user.public_key, user.quorum = public.pem(key), True
+        user.public_key, user.quorum = pem(key), True
     return cluster
 
 
@@ -91,7 +92,7 @@ def approved(
         "token": b64encode(digest).decode(),
         "signatures": signatures,
     }
-    return tokenfile.parse(tokenfile.dump_json(document))
+    return tokenfile.parse(jsonfile.dump_ascii(document))
 
 
 @contextmanager
@@ -322,7 +323,7 @@ def test_tokens_for_keys(cluster: Cluster) -> None:
     session, key = owned(cluster, "cu2", manage=2, use=2)
     _, approval_data, digest = cluster.generate_for(session, "key-usage", FILTER)
     assert sha256(approval_data).digest() == digest
-    records = approvaldata.records(approval_data)
+    records = approval_records(approval_data)
     assert [(one.service, one.key_handle, one.requester) for one in records] == [(5, key.reference, "cu1")] * 2
     with refused(cluster, f"{MARK}the quorum value of the key for key-usage is 0: nothing needs an approval"):
         cluster.generate_for(session, "key-usage", PUBLIC)

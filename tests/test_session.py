@@ -62,7 +62,7 @@ def test_who_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     for base64 in (False, True):
         command = session.signer(options(signer=["s"], p=PUB, b=base64), TOOL)
         assert isinstance(command, Command)
-        assert command.public is not None
+        assert command.public_key is not None
         assert command._base64 == base64  # noqa: SLF001 - as -b says
 
 

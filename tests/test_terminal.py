@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PASS_PHRASE, Shell, need
+from conftest import PASS_PHRASE, Shell, need, only_if
 
 from toktools.system import signals
 
@@ -541,8 +541,7 @@ def test_another_terminal_does_not_wait(desk: Desk, shell: Shell) -> None:
 
 def test_another_users_terminal(desk: Desk) -> None:
     """After su(1) the terminal is another user's file, and yet the second waits."""
-    if os.geteuid():
-        pytest.skip("takes root")
+    only_if(os.geteuid() == 0, "takes root")
     nobody = "import fcntl, select, termios\nos.setgid(65534); os.setuid(65534)\n"
     os.chmod(os.ttyname(desk.line), 0o620)
     script = '"$1" -c "$2" & "$1" -c "$2" & wait; echo both'

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TypeVar
 
     from toktools.parser import Parser
-    from toktools.system.onscreen import Progress
+    from toktools.system.terminal import Progress
 
     T = TypeVar("T")
 
@@ -179,10 +179,10 @@ class Console:
 
     def progress(self, done: str) -> Progress | None:
         """Return a counter of what is done that the terminal shows, or None if there is no terminal."""
-        from toktools.system import onscreen
+        from toktools.system import terminal
 
         self.end_progress()
-        self._progress = onscreen.progress(self.name, done)
+        self._progress = terminal.progress(self.name, done)
         return self._progress
 
     def end_progress(self) -> None:

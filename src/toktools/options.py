@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from toktools.errors import ToktoolsError
-from toktools.system import passphrases
+from toktools.system.prompt import Source
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def add_source_option(group: argparse._ActionsContainer, flag: str, about: str) 
     group.add_argument(
         flag,
         metavar="SOURCE",
-        type=partial(passphrases.source, flag),
-        default=passphrases.prompt(flag),
+        type=partial(Source.parse, flag),
+        default=Source.ask(flag),
         help=f"{about}: env:VAR, file:PATH or fd:N",
     )
 
@@ -42,7 +42,9 @@ def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:
     group.add_argument("-b", "--base64", action="store_true", help=f"the {signer} writes base64, not raw bytes")
 
 
-def add_verify_key_option(group: argparse._ActionsContainer, about: str, *, several: bool = False) -> None:
+def add_verify_key_option(
+    group: argparse._ActionsContainer, about: str, *, several: bool = False, required: bool = False
+) -> None:
     """Add -p."""
     group.add_argument(
         "-p",
@@ -50,6 +52,7 @@ def add_verify_key_option(group: argparse._ActionsContainer, about: str, *, seve
         metavar="PUB",
         action="append" if several else "store",
         default=[] if several else None,
+        required=required,
         help=about,
     )
 

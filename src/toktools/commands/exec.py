@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from toktools import encoding
+from toktools import encoding, keys
 from toktools.errors import ToktoolsError
-from toktools.keys import pipeline
+from toktools.keys import stream
 from toktools.options import add_base64_option, add_jobs_option, add_verify_key_option
 from toktools.system import process
 
@@ -42,28 +42,24 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from toktools.keys.command import Command
 
     console.note_reading_from_terminal("digests")
-    hashed = _hashed(options.approval_data)
+    approval_data = _approval_data(options.approval_data)
     command = Command(
         [options.command, *options.arguments],
         base64=options.base64,
-        public=_public(options.verify_key),
-        hashed=hashed,
+        public_key=_public(options.verify_key, console),
+        approval_data=approval_data,
     )
     sign = command.sign if options.verify_key else _measured(command.sign, console)
-    # Whatever ends this process, no command is left behind.
     with process.unwind_on_signals():
         try:
-            at_once, quick = command.pace(options.jobs)
-            pipeline.sign_stream(sign, at_once, quick=quick, progress=console.progress("signed"))
-        except BaseException:
-            command.stop()
-            raise
-        command.close()
+            stream.sign_stream(sign, options.jobs or 1, progress=console.progress("signed"))
+        finally:
+            command.close()
     return 0
 
 
-def _hashed(path: str | None) -> dict[bytes, bytes] | None:
-    """Return by its digest what was hashed, of each token in a file."""
+def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
+    """Return the approval data of each token in a file, by its digest."""
     if path is None:
         return None
     if path == "-":
@@ -71,15 +67,16 @@ def _hashed(path: str | None) -> dict[bytes, bytes] | None:
     from toktools.tokens import tokenfile
 
     source, tokens = tokenfile.read(path)
-    return dict(zip(tokens.digests, tokens.hashed(source.name)))
+    try:
+        return dict(zip(tokens.digests, tokens.approval_data))
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
 
 
-def _public(path: str | None) -> PublicKey | None:
+def _public(path: str | None, console: Console) -> PublicKey | None:
     if path is None:
         return None
-    from toktools.keys import public
-
-    return public.read(path)
+    return keys.read_public_key(path, console.warn)
 
 
 def _measured(sign: Callable[[bytes], bytes], console: Console) -> Callable[[bytes], bytes]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from toktools import encoding
+from toktools.encoding import DIGEST_SIZE
 from toktools.errors import ToktoolsError
-from toktools.keys import records
 from toktools.options import add_tokens_option
 from toktools.system import files
 
@@ -42,21 +43,27 @@ def run(options: argparse.Namespace, console: Console) -> int:
     contents: list[bytes] = []
     chosen: list[int] = []
     for source, tokens in sources:
-        hashed = tokens.hashed(source.name) if options.approval_data else tokens.digests
         try:
-            chosen += [len(contents) + index for index in options.tokens.indices(len(hashed))]
+            found = tokens.approval_data if options.approval_data else tokens.digests
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
+        try:
+            chosen += [len(contents) + index for index in options.tokens.indices(len(found))]
         except ToktoolsError as error:
             raise error.at(source.name) if len(sources) > 1 else error from None
-        contents += hashed
+        contents += found
     if options.split is not None:
-        from toktools.system import replacing
+        from toktools.system.atomic import write_atomically
 
         width = len(str(len(contents)))
         named = {f"{options.split}{index + 1:0{width}}.bin": contents[index] for index in chosen}
-        replacing.replace(named, keep=[source.status for source, _ in sources])
+        # A key in any form is longer than a digest.
+        sizes = {len(content) for content in named.values()}
+        inputs = [path for path in options.files if path != "-"]
+        write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) <= DIGEST_SIZE or len(old) in sizes)
         return 0
     if not options.raw:
-        files.write_lines(records.line(contents[index]) for index in chosen)
+        files.write_lines(encoding.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
         if len(sources) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toktools import encoding, keys
 from toktools.errors import ToktoolsError
-from toktools.keys import pipeline, records
+from toktools.keys import stream
 from toktools.options import add_jobs_option, add_key_option, add_passin_option
 from toktools.system import files
 
@@ -38,14 +38,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.raw:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
-        at_once, quick = signer.pace(options.jobs)
-        pipeline.sign_stream(signer.sign, at_once, quick=quick, progress=console.progress("signed"))
+        jobs_at_once = signer.max_parallel(options.jobs)
+        stream.sign_stream(signer.sign, jobs_at_once, quick=signer.is_quick, progress=console.progress("signed"))
     signer.close()
     return 0
 
 
 def _raw_digest() -> bytes:
     try:
-        return encoding.raw_digest(files.read(None, records.MAX_LINE).content)
+        return encoding.raw_digest(files.read(None, stream.MAX_LINE_BYTES).content)
     except ToktoolsError as error:
         raise error.at(files.STDIN_NAME) from None

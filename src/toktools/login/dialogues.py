@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from toktools import prompts
 from toktools.errors import ToktoolsError, quoted
 from toktools.login.driver import MAX_LINE, plain, refuse_controls
-from toktools.system import files, passphrases, replacing
+from toktools.system import files
+from toktools.system.atomic import write_atomically
 from toktools.tokens import tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli
     from toktools.login.place import File, Here
-    from toktools.system.passphrases import Secret
+    from toktools.system.prompt import Source
 
 _PASSWORD_SIZES = range(7, 32 + 1)
 """Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
@@ -42,8 +43,8 @@ class User:
     Raises ToktoolsError where it cannot come from there.
     """
 
-    def __init__(self, name: str, role: str, password: Secret) -> None:
-        passphrases.require(password, name, "password")
+    def __init__(self, name: str, role: str, password: Source) -> None:
+        password.check(name, "password")
         self.name = name
         self.role = role
         self._password = password
@@ -59,7 +60,7 @@ class User:
         return self._known
 
     def _fetched(self) -> bytes:
-        secret = self._password(self.name, "password")
+        secret = self._password.read(self.name, "password")
         if len(secret.decode(errors="replace")) not in _PASSWORD_SIZES:
             # The HSM would count it as a wrong one.
             sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
@@ -102,12 +103,12 @@ def begin_change(cli: Cli, user: User, place: Here, signer: Signer | None, *, qu
     cli.type_secret(user.password())
     cli.wait_for(prompts.PASSWORD_AGAIN)
     if signer:
-        from toktools.keys import public
+        from toktools.keys.files import pem
 
         cli.type_secret(user.password())
         cli.wait_for(prompts.SIGNED_FILE)
         sign(cli, tokens, signer)
-        place.file(_NEW_KEY).write(public.pem(signer.public).encode())  # type: ignore[arg-type] # session.signer() knows it
+        place.file(_NEW_KEY).write(pem(signer.public_key).encode())  # type: ignore[arg-type] # session.signer() knows it
         cli.type(b"")
         cli.wait_for(prompts.PUBLIC_KEY)
 
@@ -134,8 +135,8 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
     1 where a signature does not verify.
     """
     source, tokens = _token_file(cli, file)
-    if tokens.shape.kind != "mfa":
-        raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
+    if tokens.kind.name != "mfa":
+        raise ToktoolsError(f"the CLI wrote a token file for {tokens.kind.name}, not for a login")
     digests = tokens.digests
     if len(digests) > _MOST_HSMS:
         raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MOST_HSMS} HSMs")
@@ -146,7 +147,7 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
             tokens.put(index, signer.sign(digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
-    replacing.replace({file.local: tokens.dump()}, seen=source)
+    write_atomically({file.local: tokens.dump()}, seen=source)
     file.send()
 
 
@@ -171,11 +172,11 @@ class Commands:
     """
 
     def __init__(
-        self, replies: Mapping[str, Secret], warn: Callable[[str], None], *, compact: bool, text: bool
+        self, replies: Mapping[str, Source], warn: Callable[[str], None], *, compact: bool, text: bool
     ) -> None:
         for question, secret in replies.items():
-            passphrases.require(secret, question, "answer")
-            passphrases.warn_of_exposure(secret, warn)
+            secret.check(question, "answer")
+            secret.warn_of_exposure(warn)
         self._replies = {plain(question): secret for question, secret in replies.items()}
         self._unasked = [*self._replies]
         self._warn = warn

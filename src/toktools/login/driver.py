@@ -12,13 +12,13 @@ from toktools import prompts
 from toktools.errors import ToktoolsError, shown
 from toktools.login.program import Program
 from toktools.login.screen import Screen
-from toktools.system import process, terminal
+from toktools.system import process
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from toktools.system.passphrases import Secret
+    from toktools.system.prompt import Source
 
     T = TypeVar("T")
 
@@ -86,7 +86,6 @@ class Cli:
         """What was typed while the echo was off, and what it is called."""
         self._question = ""
         """The one that is not known, and was shown."""
-        self._is_alone = False
         """Whether nobody at the terminal wants to answer."""
         self._sought: list[str] = []
         """Those that the CLI must not show, and has not shown yet."""
@@ -115,7 +114,7 @@ class Cli:
         self._told = self._screen.row
         self._asked = (self._screen.row, prompt)
 
-    def answer(self, replies: dict[str, Secret] | None = None, *, text: bool = False) -> str:
+    def answer(self, replies: dict[str, Source] | None = None, *, text: bool = False) -> str:
         """Wait for the answer to a command, and return its JSON, which accept() may yet refuse.
 
         It is the one JSON object with an error_code that begins a row and ends one; or, where text will do, all that
@@ -244,7 +243,7 @@ class Cli:
         """End the CLI, if it has not ended, kindly and then by force."""
         self._program.close()
 
-    def _wait(self, prompt: str, is_done: Callable[[], bool], replies: dict[str, Secret] | None = None) -> None:
+    def _wait(self, prompt: str, is_done: Callable[[], bool], replies: dict[str, Source] | None = None) -> None:
         """Read until the cursor stands at a prompt, and what belongs to it is there."""
         self._question = ""
         again = False
@@ -272,14 +271,14 @@ class Cli:
         except _EndedError:
             raise self._gone() from None
 
-    def _reply(self, replies: dict[str, Secret]) -> bool:
+    def _reply(self, replies: dict[str, Source]) -> bool:
         """Answer the question at the cursor, if there is a reply to it, and say whether there was."""
         if not replies or self._screen.row <= self._mark[0]:
             return False
         question = plain(self._screen.line())
         if question not in replies or self._read(_LOOK_UP):
             return False
-        line = replies.pop(question)(question, "answer")
+        line = replies.pop(question).read(question, "answer")
         refuse_controls(line, f"{question}: the answer")
         self._settle_echo()
         gathers, shows = self._program.mode()
@@ -404,26 +403,7 @@ class Cli:
         if question.strip() and question != self._question:
             self._say(f"{self.name}: it asks: {self._brief(question.strip())}")
         self._question = question
-        gathers, shows = self._program.mode()
-        if self._is_alone or self._secrets or not question.strip() or (gathers and not shows):
-            return False
-        if not terminal.is_in_front():
-            return False
-        hidden = bool(_ASKS_SECRET.match(question))
-        try:
-            line = terminal.ask_unless(
-                self._program.fileno(),
-                self._last + self._timeout,
-                lambda _: self._say("type your answer and press Enter"),
-                hidden=hidden,
-            )
-        except OSError:  # the terminal is gone
-            line = b""
-        self._is_alone = line == b""
-        if not line:
-            return False
-        self.type(line.rstrip(b"\r\n"), _ANSWER if hidden else "")
-        return True
+        return False
 
     def _look_for_secret(self) -> None:
         if not self._sought or self._size > _WATCHED:

@@ -16,8 +16,8 @@ from toktools.options import (
     add_verify_key_option,
     refuse_given,
 )
-from toktools.system import files, passphrases, process
-from toktools.tokens import approvers
+from toktools.system import process
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, ab
 def add_login_options(parser: argparse.ArgumentParser) -> None:
     """Add who logs in, and at which CLI."""
     parser.add_argument(
-        "--username", metavar="U", type=partial(approvers.user, "--username"), required=True, help="the CloudHSM user"
+        "--username", metavar="U", type=partial(approvals.user, "--username"), required=True, help="the CloudHSM user"
     )
     parser.add_argument(
-        "--role", metavar="R", choices=approvers.ROLES, required=True, help="the user's role: admin or crypto-user"
+        "--role", metavar="R", choices=approvals.ROLES, required=True, help="the user's role: admin or crypto-user"
     )
     add_source_option(parser, "--password", "the user's password")
     parser.add_argument(
@@ -123,12 +123,10 @@ def signer(options: argparse.Namespace, console: Console) -> Signer:
     if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
     refuse_given(options, "cannot be used with --signer", "--passin")
-    from toktools.keys import public
     from toktools.keys.command import Command
 
-    key = public.read(options.verify_key)
-    keys.check_size(files.display(options.verify_key), key, console.warn)
-    return Command(options.signer, base64=options.base64, public=key)
+    key = keys.read_public_key(options.verify_key, console.warn)
+    return Command(options.signer, base64=options.base64, public_key=key)
 
 
 @contextmanager
@@ -142,7 +140,7 @@ def started(
     """
     from toktools.login import dialogues, driver, place
 
-    passphrases.warn_of_exposure(options.password, console.warn)
+    options.password.warn_of_exposure(console.warn)
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     undo = ExitStack()

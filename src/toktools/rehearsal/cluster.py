@@ -25,7 +25,7 @@ from toktools.rehearsal.members import (
 )
 from toktools.rehearsal.mtls import LEVELS, TrustAnchors
 from toktools.rehearsal.quorum import SERVICES, QuorumToken
-from toktools.tokens.usernames import is_user
+from toktools.tokens.approvals import is_user_name
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Cluster(Keyring, TrustAnchors):
     def create(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Make a user, or finish one whom not every HSM knows. For admins."""
         self.admin(session)
-        if not is_user(name[0]):
+        if not is_user_name(name[0]):
             raise own("a user name has 1 to 31 letters, digits and underscores")
         there = self.users.get(name)
         if there and not there.inconsistent:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from toktools.errors import ToktoolsError
-from toktools.system import files, terminal
+from toktools.system import files, prompt
 
-_TERMINAL = f"/dev/fd/{files.STDIN}"
 _CHUNK = 1 << 12
 _MAX_LINE = 1 << 16
 
@@ -33,15 +32,15 @@ class Console:
 
     def ask(self, question: str, *, hidden: bool = False) -> str:
         """Return the line that answers a question. Raises EndOfInput, and ToktoolsError for other trouble."""
-        if self._is_terminal:
-            with files.trouble_at(files.STDIN_NAME):
-                line = terminal.ask(question, files.write_stdout, path=_TERMINAL, hidden=hidden)
+        if self._is_terminal and hidden:
+            with files.trouble_at(prompt.TERMINAL):
+                line = prompt.ask(question, files.write_stdout)
         else:
             files.write_stdout(question.encode())
             line = self._line()
-            if not line:
-                files.write_stdout(b"\n")
         if not line:
+            if not self._is_terminal:
+                files.write_stdout(b"\n")
             raise EndOfInput(question)
         if not self._is_terminal:
             files.write_stdout(b"\n" if hidden else line.removesuffix(b"\n") + b"\n")

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
-from toktools.keys import public
+from toktools.keys import files as key_files
 from toktools.rehearsal.answers import MARK, Refused, own
 from toktools.rehearsal.cluster import Cluster, Name, Session
 from toktools.rehearsal.console import Console, EndOfInput
 from toktools.rehearsal.state import State, StateError
 from toktools.rehearsal.syntax import VERSION, Command, find, help_text, helped
-from toktools.system import files, replacing
-from toktools.tokens import approvers, tokenfile
+from toktools.system import files
+from toktools.system.atomic import write_atomically
+from toktools.tokens import approvals, jsonfile, tokenfile
 
 _MAX_KEY = 1 << 16
 _LEAVE = (["quit"], ["exit"])
@@ -168,7 +169,7 @@ class Dialogue:
 
     def write(self, path: str, document: object) -> None:
         """Write a token file for the user to sign."""
-        replacing.replace({path: tokenfile.dump_json(document)})
+        write_atomically({path: jsonfile.dump_ascii(document)})
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""
@@ -226,7 +227,7 @@ class Dialogue:
             raise
         except ToktoolsError as error:
             code, data = 1, f"{MARK}{error.message}"
-        files.write_stdout(tokenfile.dump_json({"error_code": code, "data": data}))
+        files.write_stdout(jsonfile.dump_ascii({"error_code": code, "data": data}))
         return code
 
     def enter(self, session: Session, prefix: str) -> None:
@@ -264,7 +265,7 @@ def read_public_key(path: str) -> str:
     file = files.read(os.path.join(".", path) if path == "-" else path, _MAX_KEY)
     if b"-----BEGIN PUBLIC KEY-----" not in file.content:
         raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
-    return public.pem(public.parse(file.content.decode(errors="replace"), file.name))
+    return key_files.pem(key_files.parse_public_key(file.content.decode(errors="replace"), file.name))
 
 
 def refuse_other(path: str) -> None:
@@ -293,6 +294,6 @@ def credentials_in(prefix: str) -> tuple[Name, str] | None:
     if role is None and pin is None:
         return None
     username, colon, password = (pin or "").partition(":")
-    if role not in approvers.ROLES or not colon:
+    if role not in approvals.ROLES or not colon:
         raise ToktoolsError(f"{prefix}CLOUDHSM_ROLE is admin or crypto-user, and {prefix}CLOUDHSM_PIN is user:password")
     return (username.lower(), role), password

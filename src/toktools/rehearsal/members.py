@@ -9,17 +9,17 @@ from hashlib import scrypt
 from hmac import compare_digest
 
 from toktools import encoding
-from toktools.keys import public
+from toktools.keys.files import parse_public_key
 from toktools.rehearsal import software
 from toktools.rehearsal.answers import own
 from toktools.signatures import Verifier
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.tokens.tokenfile import TokenFile
 
-ADMIN, CRYPTO_USER = approvers.ROLES
+ADMIN, CRYPTO_USER = approvals.ROLES
 MAX_FAILURES = 5
 """Wrong logins in a row that do not yet lock a user."""
 PASSWORD_SIZES = range(8, 32 + 1)
@@ -207,20 +207,20 @@ def taken(session: Session) -> Challenge:
 
 def unsigned(digests: Sequence[bytes], answer: TokenFile, kind: str, public_key: str) -> str:
     """Say why an answer has not every digest of this attempt signed by the key, as each HSM would, if so."""
-    if answer.shape.kind != kind:
-        return f"a token file of the kind {kind} is needed, and this is of the kind {answer.shape.kind}"
-    signed = {answer.digests[place.index]: place.text for place in answer.places()}
+    if answer.kind.name != kind:
+        return f"a token file of the kind {kind} is needed, and this is of the kind {answer.kind.name}"
+    signed = {slot.digest: slot.text for slot in answer.slots()}
     missing = sum(digest not in signed for digest in digests)
     if missing:
         return f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt"
     check = verifier(public_key, digests)
-    faults = ((index, check.fault(index, signed[digest])) for index, digest in enumerate(digests))
+    faults = ((index, check.problem(index, signed[digest])) for index, digest in enumerate(digests))
     return next((f"token {index + 1}: {fault}" for index, fault in faults if fault), "")
 
 
 def verifier(public_key: str, digests: Sequence[bytes]) -> Verifier:
     """Return what checks signatures of digests with a key in PEM."""
-    return Verifier([public.parse(public_key, "public key")], digests)
+    return Verifier([parse_public_key(public_key, "public key")], digests)
 
 
 def check_password(password: str) -> None:

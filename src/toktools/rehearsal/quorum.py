@@ -17,14 +17,14 @@ from toktools.rehearsal.answers import (
     own,
 )
 from toktools.rehearsal.members import ADMIN, NONCE_SIZE, Members, Name, Session, User, unsigned, verifier
-from toktools.tokens import approvaldata, approvers
+from toktools.tokens import approval_data, approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.tokens.tokenfile import TokenFile
 
 MAX_TOKENS = 1024
-APPROVERS = range(2, approvers.MAX_APPROVERS + 1)
+APPROVERS = range(2, approvals.MAX_APPROVERS + 1)
 TOKEN_LIFE = 600
 """Seconds."""
 
@@ -91,7 +91,7 @@ class Quorum(Members):
         user = self._user(self.member(session))
         if not session.registration:
             raise own("no registration is under way: quorum token-sign generate --service registration --token F")
-        if not any(place.text for place in answer.places()):
+        if not any(slot.text for slot in answer.slots()):
             raise Refused(INVALID_QUORUM_SIGNATURE)
         fault = unsigned(session.registration, answer, "quorum-registration", public_key)
         if fault:
@@ -168,7 +168,7 @@ class Quorum(Members):
     def _approval_data(self, service: Service, name: Name, hsms: Sequence[int], key: int = 0) -> tuple[bytes, bytes]:
         seconds = int(self._clock())
         records = [
-            approvaldata.record(service.number, hsm + 1, name[0], seconds, self._random(NONCE_SIZE), key_handle=key)
+            approval_data.record(service.number, hsm + 1, name[0], seconds, self._random(NONCE_SIZE), key_handle=key)
             for hsm in hsms
         ]
         return b"".join(records), sha256(b"".join(records)).digest()
@@ -183,7 +183,7 @@ class Quorum(Members):
         *,
         key_reference: int = 0,
     ) -> None:
-        if not approval.shape.approvals:
+        if not approval.kind.has_approvals:
             raise Refused(NO_TOKEN_SIGNATURES)
         found = [token for token in self.tokens if [token.digest] == approval.digests]
         wanted = (session.id, service, key_reference)
@@ -193,13 +193,13 @@ class Quorum(Members):
             raise own("the quorum token has expired")
         given = [entry for entry in approval.approvals if entry.signature]
         for entry in given:
-            approver = approver_named(entry.approver[0], entry.role or "")
+            approver = approver_named(entry.user, entry.role or "")
             if approver is None or not approver.quorum:
                 raise own(f"{shown(entry.username)} is not registered as an approver")
-            fault = verifier(approver.public_key, approval.digests).fault(0, entry.signature)
+            fault = verifier(approver.public_key, approval.digests).problem(0, entry.signature)
             if fault:
                 raise own(f"approver {shown(entry.username)}: {fault}")
-        people = len({entry.approver[0] for entry in given})  # an admin may be there with the role and without it
+        people = len({entry.user for entry in given})  # an admin may be there with the role and without it
         if people < need:
             raise Refused(f"Too few quorum approvals: currently {people} approvals, but {need} approvals required")
         self.tokens.remove(found[0])

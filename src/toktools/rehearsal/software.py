@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from toktools.keys import public
+from toktools.keys.files import parse_public_key, pem
 
 SECRET_SIZE = 32
 """Bytes of a secret that wraps others: an AES-256 key."""
@@ -46,12 +46,12 @@ def new_pair(size: int, exponent: int) -> tuple[str, bytes]:
     key = rsa.generate_private_key(exponent, size)
     form = serialization.PrivateFormat.PKCS8
     der = key.private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption())
-    return public.pem(key.public_key()), der
+    return pem(key.public_key()), der
 
 
 def numbers(public_key: str) -> tuple[int, int]:
     """Return modulus and exponent of a public key in PEM."""
-    found = public.parse(public_key, "public key").public_numbers()
+    found = parse_public_key(public_key, "public key").public_numbers()
     return found.n, found.e
 
 
@@ -81,7 +81,7 @@ def sign(private_key: bytes, name: str, hashed: bytes) -> bytes:
 
 def is_signed(public_key: str, name: str, hashed: bytes, signature: bytes) -> bool:
     """Say whether a signature of a digest is good."""
-    key = public.parse(public_key, "public key")
+    key = parse_public_key(public_key, "public key")
     try:
         key.verify(signature, hashed, padding.PKCS1v15(), Prehashed(HASHES[name][0]))
     except (InvalidSignature, UnsupportedAlgorithm):
