@@ -1,8 +1,10 @@
 """Signatures, compared with those that AWS published and with RFC 8017 worked out by hand."""
 
 import base64
+import re
 from collections.abc import Callable
 from hashlib import sha256
+from typing import cast
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, rsa_key
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
 from toktools import signatures
+from toktools.errors import ToktoolsError
 from toktools.keys.files import KeyInMemory, read_public_key
 from toktools.tokens import tokenfile
 

@@ -42,7 +42,9 @@ def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:
     group.add_argument("-b", "--base64", action="store_true", help=f"the {signer} writes base64, not raw bytes")
 
 
-def add_verify_key_option(group: argparse._ActionsContainer, about: str, *, several: bool = False) -> None:
+def add_verify_key_option(
+    group: argparse._ActionsContainer, about: str, *, several: bool = False, required: bool = False
+) -> None:
     """Add -p."""
     group.add_argument(
         "-p",
@@ -50,6 +52,7 @@ def add_verify_key_option(group: argparse._ActionsContainer, about: str, *, seve
         metavar="PUB",
         action="append" if several else "store",
         default=[] if several else None,
+        required=required,
         help=about,
     )
 

@@ -26,7 +26,9 @@ SECRETS = True  # -p takes a private key too
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
-    add_verify_key_option(parser, "the key that should have signed; USER=PUB: that of USER", several=True)
+    add_verify_key_option(
+        parser, "the key that should have signed; USER=PUB: that of USER", several=True, required=True
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help="write only the lines that are not OK")
     group.add_argument("--json", action="store_true", help="write a JSON object for each file, for scripts")
@@ -43,8 +45,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Say of every token whether its signature is good."""
     from toktools.tokens import jsonfile, tokenfile, verify
 
-    if not options.verify_key:
-        raise ToktoolsError("-p PUB is missing")
     verify_keys = verify.VerifyKeys(options.verify_key)
 
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
