@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,159 +10,11 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
+from cli_desk import EDITOR, SWITCHES, Desk, Seat, answers, desk, seat
 from conftest import ROOT, need, wait_until
 from rehearsing import PASSWORD
-from test_login import Desk, Seat, answers, desk, seat
 
 __all__ = ["desk"]  # fixtures
-
-# A line editor in raw mode, and what a CLI may do around it. {switch} is replaced by a test.
-EDITOR = r"""
-import tty
-BEFORE = termios.tcgetattr(0)
-
-def raw(when=termios.TCSADRAIN):
-    tty.setraw(0, when)
-
-def cooked():
-    termios.tcsetattr(0, termios.TCSADRAIN, BEFORE)
-
-def draw(prompt, line):
-    show(f"\r\x1b[K{prompt}{line}")
-
-def accept(prompt, line):
-    show("\r\n")
-
-def edit(prompt, mask=None):
-    raw()
-    line = ""
-    draw(prompt, line)
-    while (key := os.read(0, 1).decode()) != "\r":
-        line += key
-        draw(prompt, line if mask is None else mask * len(line))
-    accept(prompt, line if mask is None else mask * len(line))
-    cooked()
-    note("heard", line)
-    return line
-
-def command():
-    return edit(READY)
-
-def ask_password():
-    edit(PASSWORD, "")
-
-def ask_file(path):
-    edit(FILE)
-
-def main():
-    note("pid", f"{os.getpid()} {PARENT}")
-    start()
-    path = command().split()[-1]
-    ask_password()
-    write_tokens(path)
-    ask_file(path)
-    answer(path)
-    while (line := command()) != "quit":
-        if line:
-            run(line)
-    end()
-"""
-
-SWITCHES = {
-    "nothing special": "",
-    "a question for the cursor": r"""
-def edit(prompt, mask=None, old=edit):
-    raw()
-    show("\x1b[6n")
-    answer = ""
-    while not answer.endswith("R"):
-        answer += os.read(0, 1).decode()
-    note("places", answer[1:])
-    return old(prompt, mask)
-""",
-    "a question for the kind": r"""
-def start():
-    raw()
-    show("\x1b[?u\x1b[c\x1b[5n")
-    answer = ""
-    while not answer.endswith("n"):
-        answer += os.read(0, 1).decode()
-    cooked()
-""",
-    "absolute places": r"""
-def draw(prompt, line):
-    show(f"\x1b[999;1H\x1b[2K{prompt}{line}")
-""",
-    "a clear screen for every question": r"""
-def edit(prompt, mask=None, old=edit):
-    show("\x1b[H\x1b[2J")
-    return old(prompt, mask)
-""",
-    "a right prompt": r"""
-def draw(prompt, line):
-    show(f"\r\x1b[K{prompt}{line}\x1b7\x1b[900G12:00:00\x1b8")
-""",
-    "hints": r"""
-def draw(prompt, line):
-    show(f"\r\x1b[K{prompt}{line}\x1b[2m --help\x1b[0m\x1b[7D")
-""",
-    "a toolbar": r"""
-def draw(prompt, line):
-    show(f"\r\x1b[J{prompt}{line}\x1b7\r\n\x1b[7mF1 help\x1b[0m\x1b8")
-def accept(prompt, line):
-    show("\x1b[J\r\n")
-""",
-    "colours, a title, brackets, strings and C1": r"""
-def draw(prompt, line):
-    show(f"\x1b]0;title\x07\x1bP+q\x1b\\\x9b1m\x1b[?2004h\r{prompt[:3]}\x1b[1;31m{prompt[3:]}\x1b[0m{line}\x1b[K")
-def accept(prompt, line):
-    show("\x1b[?2004l\r\n")
-""",
-    "a mark of the mode": r"""
-def draw(prompt, line):
-    show(f"\r\x1b[K(ins){prompt}{line}")
-""",
-    "redrawn on Enter": r"""
-def accept(prompt, line):
-    show(f"\r\x1b[2K{prompt}{line}\r\x1b[2K{prompt}{line}\r\n")
-""",
-    "stars": 'def ask_password():\n    edit(PASSWORD, "*")',
-    "dots": 'def ask_password():\n    edit(PASSWORD, "•")',
-    "no new line after the password": r"""
-def accept(prompt, line):
-    if "password" not in prompt:
-        show("\r\n")
-""",
-    "another prompt after the login": r"""
-def answer(path):
-    global READY
-    reply(0)
-    READY = "officer1@cluster-1a2b > "
-""",
-    "a blink before the prompt": r"""
-def edit(prompt, mask=None, old=edit):
-    show(prompt)
-    return old(prompt, mask)
-""",
-    "what is typed too early": r"""
-def raw(when=termios.TCSADRAIN):
-    time.sleep(0.2)
-    tty.setraw(0, termios.TCSAFLUSH)
-def command():
-    if not os.path.exists("heard"):
-        show(READY)
-    return edit(READY)
-""",
-    "a late token file": r"""
-def write_tokens(path, old=write_tokens):
-    if not os.fork():
-        time.sleep(0.4)
-        open(path, "w").write('{"version"')
-        time.sleep(0.3)
-        old(path)
-        os._exit(0)
-""",
-}
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
@@ -177,7 +28,7 @@ def test_a_line_editor(desk: Desk, switch: str) -> None:
     assert desk.lines("heard")[1:] == [PASSWORD, "", "user list", "key list", "quit"]
 
 
-@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if not switch.startswith("what is typed")])
+@pytest.mark.parametrize("switch", SWITCHES)
 def test_a_line_editor_that_is_handed_over(desk: Desk, switch: str) -> None:
     """The user gets the editor's own prompt, with its switches, and the exit status."""
     desk.fake(EDITOR + SWITCHES[switch] + "\ndef end():\n    os._exit(5)\n")
@@ -292,85 +143,30 @@ def run(line):
     assert done.err == ""
 
 
-@pytest.mark.parametrize("password", ["for-practice", "for\"prac'tice", "für\\übung/"])
-@pytest.mark.parametrize("quoting", ["{}", "json.dumps", "repr", "ascii"])
-def test_the_password_is_in_no_message(desk: Desk, password: str, quoting: str) -> None:
-    """A CLI that repeats the password, as it is or quoted, is not repeated."""
-    desk.write("password", f"{password}\n".encode())
-    said = "heard" if quoting == "{}" else f"{quoting}(heard)"
+@pytest.mark.parametrize("milliseconds", [50, 100])
+def test_a_log_without_an_end(desk: Desk, milliseconds: int) -> None:
+    """A CLI that logs all the time is understood, or given up at the deadline."""
     desk.fake(f"""
-def ask_password():
-    global heard
-    show(PASSWORD)
-    heard = hear_hidden()
-def answer(path):
-    show("not " + {said} + " again\\n")
-    reply({said}, 1)
+import threading
+def log():
+    while True:
+        time.sleep({milliseconds} / 1000)
+        show("2026-11-28 INFO connected\\n")
+threading.Thread(target=log, daemon=True).start()
 """)
-    done = desk.login().check(1)
-    for spelling in {password, json.dumps(password)[1:-1], repr(password)[1:-1], ascii(password)[1:-1]}:
-        assert spelling not in done.err
-    assert done.err.count("(the password)") >= 2
+    done = desk.login(commands=("one", "two")).check(0)
+    assert [answer["data"] for answer in answers(done.out)] == ["one", "two"]
+    assert desk.lines("heard")[1:] == [PASSWORD, "", "one", "two", "quit"]
+    desk.fake(f"def start():\n    while True:\n        time.sleep({milliseconds} / 1000)\n        show('INFO busy\\n')")
+    done = desk.login("--timeout", "2").check(2, "no 'aws-cloudhsm > ' in 2 seconds; it shows: INFO busy / INFO busy")
 
 
-def test_a_password_on_the_screen(desk: Desk) -> None:
-    """Where the CLI shows the password, that is said once, and the login goes on."""
-    desk.fake(
-        'def ask_password():\n    show(PASSWORD)\n    heard = hear_hidden()\n    show(heard + "\\n" + heard + "\\n")'
-    )
-    done = desk.login().check(0)
-    assert done.err.count("THE PASSWORD IS SHOWN") == 1
-
-
-def test_an_unknown_question_is_shown(desk: Desk) -> None:
-    """A question that is not known is shown after three seconds, and given up after --timeout."""
+def test_an_unknown_question(desk: Desk) -> None:
+    """A question that is not known is shown after three seconds, and ends it."""
     desk.fake('def ask_password():\n    show("Enter \\x1b[1mPIN\\x1b[0m: ")\n    hear()')
-    done = desk.login("--timeout", "8")
-    assert done.status == 2
-    assert done.err.splitlines() == [
-        "tok-login: ./cli: it asks: Enter PIN:",
-        "tok-login: ./cli: no 'Enter password:' in 8 seconds; it shows: Enter PIN:",
-    ]
+    done = desk.login()
+    assert (done.status, done.err) == (2, "tok-login: ./cli: it asks an unknown question; it shows: Enter PIN:\n")
     assert desk.heard() == 0
-
-
-def test_an_unknown_question_is_answered(desk: Desk) -> None:
-    """Who is at the terminal may answer a question that is not known, before the password was typed."""
-    desk.fake('def start():\n    show("Accept the licence? [y/n] ")\n    note("said", hear())')
-    with seat(desk) as person:
-        person.wait_for("it asks: Accept the licence? [y/n]", "type your answer and press Enter\r\n")
-        person.type("y")
-        person.log_in()
-        person.type("quit")
-        person.end(0)
-    assert desk.lines("said") == ["y"]
-
-
-def test_an_answer_in_any_mode(desk: Desk) -> None:
-    """The whole line is the answer, though the terminal does not gather lines, which it is left to do afterwards."""
-    desk.fake('def start():\n    show("Which one? ")\n    note("said", hear())')
-    words = desk.words("--password", "file:password", "-c", "user list")
-    script = 'stty -icanon; "$@"; stty -a | grep -o -e "-icanon"; stty icanon; exit'
-    person = Seat(desk, ["/bin/sh", "-c", script, "sh", *words])
-    with closing(person.screen):
-        person.wait_for("type your answer and press Enter\r\n")
-        for key in "one":
-            person.screen.send(key.encode())
-            person.wait_for(key)
-        person.type("")
-        person.wait_for('"user list"', "-icanon")
-        person.end(0)
-    assert desk.lines("said") == ["one"]
-
-
-def test_a_secret_is_answered(desk: Desk) -> None:
-    """What is asked for as a secret is not shown while it is typed, nor in a message."""
-    desk.fake('def start():\n    show("Enter the PIN: ")\n    raise SystemExit(hear() and show("not 271828"))')
-    with seat(desk) as person:
-        person.wait_for("type your answer and press Enter\r\n")
-        assert not person.screen.getecho()
-        person.type("271828")
-        assert "271828" not in person.end(2)
 
 
 def test_ctrl_z(desk: Desk) -> None:

@@ -7,19 +7,16 @@ import shutil
 import signal
 import stat
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
-import pexpect
 import pytest
-from conftest import PASS_PHRASE, Done, wait_until
+from cli_desk import EDITOR, FOREVER, SWITCHES, Desk, Seat, answers, desk
 from rehearsing import PASSWORD
-from test_front_ends import EDITOR, SWITCHES
-from test_host import LOSE, Host, fake, host
-from test_login import ASKS_PASSWORD, FOREVER, Desk, Seat, answers, desk
-from test_pkcs11 import Store, store
 
-__all__ = ["desk", "host", "store"]  # fixtures
+if TYPE_CHECKING:
+    from conftest import Done
+
+__all__ = ["desk"]  # a fixture
 
 OFFICER = ["--username", "officer1", "--role", "admin"]
 ADMIN = ["--username", "admin", "--role", "admin"]
@@ -169,36 +166,6 @@ def test_another_key(desk: Desk, source: str) -> None:
     desk.login().check(1)  # with the old one
 
 
-def test_two_pass_phrases(desk: Desk) -> None:
-    """Each of two encrypted keys has a source of its own, and the terminal is asked for them by name."""
-    old = desk.key.with_name("pbes2.pem")
-    desk.sh(f"openssl rsa -in {other(desk)} -aes256 -passout pass:another -out new.pem").check(0)
-    (desk.cwd / "new.pem").chmod(0o600)
-    both = ["-k", "new.pem", "--old-key", str(old), "--change-quorum"]
-    done = enroll(desk, *both, "--passin", "env:NEW", "--old-passin", "env:PHRASE", env={**desk.env, "NEW": "x"})
-    assert "wrong pass phrase" in done.check(2).err
-    assert desk.pids() == []
-    person = Seat(desk, words(desk, *both))
-    for question, secret in (
-        ("Enter pass phrase for new.pem: ", "another"),
-        (f"Enter pass phrase for {old}: ", PASS_PHRASE),
-        (ASKS_PASSWORD, PASSWORD),
-    ):
-        person.wait_for(question)
-        person.type(secret)
-    assert PROVED in person.end(0)
-    person.screen.close(force=True)
-
-
-def test_no_change_of_the_quorum_key(desk: Desk) -> None:
-    """An approver's key is changed with --change-quorum alone; else nothing has changed, which is said."""
-    done = enroll(desk, "--old-key", desk.key).check(1, "; nothing changed, as far as the CLI knows\n")
-    assert journal(done)[:2] == [IN, REGISTERING]
-    hint = "hint: if the user is an approver, the same key approves: --change-quorum changes it too"
-    assert journal(done)[3:] == [hint]
-    assert factors(desk, desk.key) == (1, 1)
-
-
 @pytest.mark.parametrize("more", [[], ["--change-quorum"]])
 def test_no_second_factor_any_more(desk: Desk, more: list[str]) -> None:
     """The second factor is removed, and a login without one proves it."""
@@ -240,13 +207,6 @@ def test_a_login_that_is_refused(desk: Desk, user: list[str], key: str | None, s
     assert desk.failures() == (key == "rsa3072.pem")
 
 
-def test_a_wrong_password(desk: Desk) -> None:
-    """A wrong password is typed once, counted once, and nothing has changed."""
-    done = enroll(desk, "--old-key", desk.key, password="env:PHRASE").check(1)
-    assert "wrong user name, role or password; nothing changed" in done.err
-    assert desk.failures() == 1
-
-
 @pytest.mark.parametrize("new", ["pkcs8.pem", "pkcs1.der", "pbes2.pem"])
 @pytest.mark.parametrize("old", ["pkcs8.pem", "pkcs1.pem"])
 def test_the_same_key(desk: Desk, new: str, old: str) -> None:
@@ -257,15 +217,6 @@ def test_the_same_key(desk: Desk, new: str, old: str) -> None:
         == "the new key and the old key are the same"
     )
     assert desk.pids() == []
-
-
-def test_the_same_key_of_a_signer(desk: Desk) -> None:
-    """The public key of a signer is compared too."""
-    signer = ["--signer", "touch signed", "-p", str(desk.key.with_name("cert.pem"))]
-    assert (
-        journal(enroll(desk, *signer, "--old-key", desk.key).check(2))[0] == "the new key and the old key are the same"
-    )
-    assert not (desk.cwd / "signed").exists()
 
 
 @pytest.mark.parametrize("base64", [False, True])
@@ -291,35 +242,22 @@ def test_a_signer_of_another_key(desk: Desk) -> None:
     assert factors(desk, None, "admin") == (0, 0)
 
 
-def test_both_keys_on_one_token(desk: Desk, store: Store) -> None:
-    """The old key and the new one may be on the same PKCS#11 token, which takes one login."""
-    env = {**desk.env, "SOFTHSM2_CONF": str(store.config), "PKCS11_MODULE_PATH": store.module}
-    old, new = (f"pkcs11:token=many;id={quote(number)}" for number in ("\1", "\2"))
-    sources = ["--passin", "env:PIN", "--old-passin", "env:PIN"]
-    done = enroll(desk, "-k", new, "--old-key", old, *sources, "--change-quorum", env=env).check(0)
-    assert journal(done) == WHOLE
-    assert factors(desk, other(desk)) == (1, 1)
-
-
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["-k", "x", "--deregister"], "-k and --deregister cannot be used together"),
         (["-k", "x", "--signer", "x"], "-k and --signer cannot be used together"),
-        (["-k", "x", "-p", "x"], "-p and -b go with --signer, not with -k"),
+        (["-k", "x", "-p", "x"], "-p goes with --signer, not with -k"),
         (["--signer", "x"], "--signer needs -p PUB: the HSM counts a wrong signature as a wrong login"),
         (["--signer", "x", "-p", "password", "--passin", "env:X"], "--passin cannot be used with --signer"),
         (["-k", ""], "'': no such file or directory"),
-        (["-k", "x", "-p", ""], "-p and -b go with --signer, not with -k"),
         (["--old-passin", "env:X"], "--old-passin needs --old-key KEY"),
         (["--old-key", ""], "'': no such file or directory"),
         (["--deregister", "-p", "x"], "-p cannot be used with --deregister"),
-        (["--deregister", "-p", ""], "-p cannot be used with --deregister"),
         (["--deregister", "-b"], "-b cannot be used with --deregister"),
-        (["--deregister", "--passin", "env:X"], "--passin cannot be used with --deregister"),
         (["--deregister", "--old-key", "missing.pem"], "missing.pem: no such file or directory"),
         (["--old-passin", "hunter22"], "--old-passin: not a source of a secret"),
-        (["--host", "-x"], "--host: expected [USER@]HOST, as ssh takes it"),
+        (["--host=-x"], "--host: expected [USER@]HOST, as ssh takes it"),
     ],
 )
 def test_usage_errors(desk: Desk, more: list[str], said: str) -> None:
@@ -463,67 +401,3 @@ def test_a_signal(desk: Desk, step: str, number: signal.Signals, told: int) -> N
     desk.fake(f"{SET_UP}\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{stop}")
     done = enroll(desk)
     assert (done.status, journal(done)) == (-number, WHOLE[:told])
-
-
-def test_ctrl_c_at_the_question(desk: Desk) -> None:
-    """Ctrl-C at the password question ends all, and the echo is on again."""
-    desk.fake(SET_UP)
-    person = Seat(desk, words(desk))
-    person.wait_for(ASKS_PASSWORD)
-    person.screen.send(b"\x03")
-    # A shell that runs a script ends with its child at Ctrl-C.
-    person.screen.expect([b"ended: 130\r\n", pexpect.EOF])
-    person.screen.close(force=True)
-    desk.assert_tidy(person.log.getvalue().decode())
-
-
-# On another host.
-
-
-def there(host: Host, *more: str | Path) -> Done:
-    """Enroll at the host, and leave nothing there."""
-    ssh = f"ssh -F {host.desk.cwd}/ssh_config"
-    done = enroll(host.desk, "--host", "hsm", "--ssh", ssh, *more)
-    assert list(host.tmp.iterdir()) == []
-    return done
-
-
-def test_a_host(host: Host) -> None:
-    """The keys stay here, and the CLI there reads the public half from a private folder, which is removed."""
-    done = there(host, "--old-key", host.desk.key, "--change-quorum").check(0)
-    assert journal(done)[-4:] == WHOLE
-    assert journal(there(host, "--old-key", host.desk.key).check(1))[-2].endswith("; nothing changed")
-    assert journal(there(host, "--deregister", "--old-key", other(host.desk)).check(0))[-1].startswith(
-        "logged in without"
-    )
-
-
-def test_the_public_key_there(host: Host) -> None:
-    """The file of the public key is in the private folder of the token files there too."""
-    fake(host, SET_UP)
-    there(host).check(0)
-    key, mode = (host.home / "key").read_text().rsplit("0o", 1)
-    assert key.startswith(other(host.desk).with_suffix(".pub").read_text())
-    assert int(mode, 8) == stat.S_IFDIR | 0o700
-    paths = [word for line in (host.home / "heard").read_text().splitlines() for word in line.split() if "/" in word]
-    assert {str(Path(path).parent.parent) for path in paths} == {str(host.tmp)}
-
-
-@pytest.mark.parametrize(
-    ("step", "told", "said"),
-    [
-        ("ask_key", 1, "; nothing changed"),
-        ("approve", 2, "; it is not known whether the new key is registered"),
-        ("prove", 3, ""),
-    ],
-)
-def test_the_connection_is_lost(host: Host, step: str, told: int, said: str) -> None:
-    """Wherever the connection ends, what is known is said, and the host removes the folder by itself."""
-    fake(host, SET_UP + LOSE.format(f"{step}(*_)"))
-    ssh = f"ssh -F {host.desk.cwd}/ssh_config"
-    done = enroll(host.desk, "--host", "hsm", "--ssh", ssh).check(2, "./cli: it ended (exit status 255)")
-    lines = [line for line in journal(done) if "Welcome" not in line and not line.startswith("hint: ")]
-    assert [line for line in lines if line in WHOLE] == WHOLE[:told]
-    assert lines[-1].endswith(said)
-    assert lines[-1].startswith(UNPROVED) == (step == "prove")
-    wait_until(lambda: not list(host.tmp.iterdir()))
