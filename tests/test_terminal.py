@@ -25,7 +25,7 @@ ANSWER = b"s3cret line"
 KINDS = {
     "hidden": "print(terminal.ask('Secret: '))",
     "visible": "print(terminal.ask('Secret: ', path='/dev/fd/0', hidden=False))",
-    "stand-in": "from toktools.rehearsal.console import Console; print(Console().ask('Secret: ', hidden=True))",
+    "stand-in": "from toktools.rehearsal.shell import Terminal; print(Terminal().ask('Secret: ', hidden=True))",
     "raw": """
 with terminal.raw(0, again=lambda: os.write(1, b'Secret: ')):
     while True:
