@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import re
 import shutil
 import signal
 import subprocess
-import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -291,13 +289,6 @@ def test_options_before_and_after_interactive(options: tuple[str, ...], start: S
     assert not (desk.cwd / "elsewhere").exists()
 
 
-def test_every_command_takes_a_cluster_id(desk: Shell) -> None:
-    """AWS's --cluster-id is taken by the commands themselves, too."""
-    lines = [f"{ADMIN_LOGIN} --cluster-id cluster-abc", PASSWORD, "user list --cluster-id cluster-abc"]
-    done = rehearse(desk, *lines, "logout --cluster-id cluster-abc").check(0)
-    assert [code for code, _ in answers(done)] == [0, 0, 0]
-
-
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -365,15 +356,6 @@ def test_set_up_shows_what_aws_prints(start: Start, desk: Shell) -> None:
     assert "mfa-token-sign" in data
 
 
-def test_different_passwords(desk: Shell) -> None:
-    """Two different new passwords are refused, and change nothing."""
-    line = "user create --username officer3 --role admin"
-    done = rehearse(desk, ADMIN_LOGIN, PASSWORD, line, PASSWORD, WRONG, PROBE).check(0)
-    assert [code for code, _ in answers(done)] == [0, 1, 0]
-    assert answers(done)[1] == (1, "tok-rehearse: the passwords are not the same")
-    assert "officer3" not in users(desk)
-
-
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -397,80 +379,6 @@ def test_wrong_public_key_at_the_question(path: str, said: str, start: Start, de
     assert "\n" not in data
     assert "PRIVATE" not in cli.screen.getvalue()
     assert users(desk)["admin"]["mfa"] == []
-
-
-# Quorum
-
-
-def registered(cli: Cli, desk: Shell, username: str, key: str) -> None:
-    """Log in, and register a key to approve with."""
-    login = f"login --username {username} --role admin"
-    assert cli.command(login, ENTER)[0] == 0
-    file = f"{username}.registration"
-    line = f"quorum token-sign generate --service registration --token {file}"
-    assert cli.command(line) == (0, {"filepath": file})
-    register = f"user change-quorum token-sign register --public-key {key}.pub --signed-token {file}"
-    assert cli.command(register) == (1, "InvalidQuorumSignature")
-    sign(desk, file, f"{key}.key")
-    assert cli.command(register) == (0, {"username": username, "role": "admin"})
-
-
-def approved(desk: Shell, *approvers: tuple[str, str]) -> None:
-    """Approve copies of admin.token, each with a key of its own, and combine them in approved.token."""
-    copies = []
-    for username, key in approvers:
-        copies.append(f"{username}.token")
-        merge = f"tok-merge -u {username} -R admin -o {username}.token admin.token"
-        desk.sh(f"set -e; tok-extract admin.token | tok-sign -k {key}.key | {merge}").check(0)
-    desk.run("tok-merge", "--approvals", "-o", "approved.token", "admin.token", *copies).check(0)
-
-
-def test_quorum_of_two(start: Start, desk: Shell) -> None:
-    """Two admins register, approve one operation with the filters, and a second use or too few are refused."""
-    cli, other = start(), start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    assert cli.command("user create --username admin2 --role admin", ENTER, CONFIRM)[0] == 0
-    assert cli.command("logout")[0] == 0
-    registered(cli, desk, "admin", "officer1")
-    registered(other, desk, "admin2", "officer2")
-    assert users(desk)["admin2"]["quorum"] == TOKEN_SIGN
-    assert users(desk)["admin2"]["mfa"] == []
-    value = "quorum token-sign set-quorum-value --service user --value {}"
-    assert cli.command(value.format(5)) == (1, "Invalid quorum value provided.")
-    assert cli.command(value.format(2)) == (0, "Set Quorum Value successful")
-    assert cli.command(PROBE) == (0, {"user": 2, "quorum": 1, "cluster": 1})
-    create = "user create --username officer{} --role admin"
-    assert cli.command(create.format(3), ENTER, CONFIRM) == (1, NEEDS_APPROVAL)
-
-    assert cli.command("quorum token-sign generate --service user --token admin.token") == (
-        0,
-        {"filepath": "admin.token"},
-    )
-    code, data = other.command("quorum token-sign list")
-    (token,) = data["tokens"]
-    assert code == 0
-    assert 0 < token["token-timeout-seconds"] <= 600
-    assert list(token.items()) == [
-        ("username", "admin"),
-        ("service", "user"),
-        ("approvals-required", 2),
-        ("number-of-approvals", 0),
-        ("token-timeout-seconds", token["token-timeout-seconds"]),
-        ("cluster-coverage", "full"),
-    ]
-    document = json.loads(desk.read("admin.token"))
-    assert list(document) == ["version", "service", "approval_data", "token", "signatures"]
-    assert (document["version"], document["service"]) == ("2.0", "user-management")
-
-    approval = " --approval approved.token"
-    approved(desk, ("admin2", "officer2"))
-    assert cli.command(create.format(3) + approval, ENTER, CONFIRM) == (1, TOO_FEW)
-    approved(desk, ("admin", "officer1"), ("admin2", "officer2"))
-    assert other.command(create.format(3) + approval, ENTER, CONFIRM) == (1, NEEDS_APPROVAL)
-    assert cli.command(create.format(3) + approval, ENTER, CONFIRM) == (0, {"username": "officer3", "role": "admin"})
-    assert cli.command(create.format(4) + approval, ENTER, CONFIRM) == (1, NEEDS_APPROVAL)
-    assert cli.command("quorum token-sign list") == (0, {"tokens": []})
-    assert {"officer3", "officer4"} & set(users(desk)) == {"officer3"}
 
 
 # The shell
@@ -540,13 +448,6 @@ def test_lines_of_words(lines: list[str], desk: Shell) -> None:
     done = rehearse(desk, *lines, PASSWORD).check(2, "it ended before all questions were answered")
     assert SIGNED in done.out.decode()
     assert len(json.loads(desk.read("my tokens.json"))["tokens"]) == 3
-
-
-def test_empty_lines_and_a_last_line_without_end(desk: Shell) -> None:
-    """An empty line asks again, and a last line without its end is a line."""
-    done = desk.run("tok-rehearse", "--state", "state", "interactive", stdin=b"\n  \n" + PROBE.encode()).check(0)
-    assert done.out.decode().startswith(f"{READY}\n{READY}  \n{READY}{PROBE}\n{{\n")
-    assert [code for code, _ in answers(done)] == [0]
 
 
 def shown(desk: Shell, *lines: str) -> list[str]:
@@ -686,30 +587,6 @@ def test_ctrl_z_at_a_hidden_question(desk: Shell) -> None:
     assert PASSWORD not in cli.screen.getvalue()
 
 
-def test_reader_gone_at_a_hidden_question(desk: Shell) -> None:
-    """A closed pipe as standard output ends a hidden question by SIGPIPE, with the terminal's echo on again."""
-    screen, line = pty.openpty()
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [str(desk.bin / "tok-rehearse"), "--state", "new", "cluster", "activate"]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=line,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            cwd=desk.cwd,
-            env=desk.env,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGPIPE
-        assert termios.tcgetattr(line)[3] & termios.ECHO
-    finally:
-        for descriptor in (screen, line, writer):
-            os.close(descriptor)
-
-
 # Single commands
 
 
@@ -799,33 +676,6 @@ def test_closed_pipe(desk: Shell) -> None:
         os.close(writer)
     assert done.returncode == -signal.SIGPIPE
     assert done.stderr.decode() == f"{NOTICE.format('state', 3)}\n"
-
-
-# The state
-
-
-def listed(username: str, role: str, **more: object) -> dict[str, object]:
-    """An entry of user list as AWS prints it."""
-    nothing: dict[str, object] = {"locked": "false", "mfa": [], "quorum": [], "cluster-coverage": "full"}
-    return {"username": username, "role": role, **nothing, **more}
-
-
-def test_user_list(desk: Shell) -> None:
-    """The list of users has AWS's members in AWS's order, before and after the activation."""
-    done = desk.run("tok-rehearse", "--state", "new", "user", "list").check(0)
-    appliance = listed("app_user", "internal(APPLIANCE_USER)")
-    before = [listed("admin", "unactivated-admin"), appliance]
-    assert done.out.decode() == json.dumps({"error_code": 0, "data": {"users": before}}, indent=2) + "\n"
-    two = f"{PASSWORD}\n{PASSWORD}\n".encode()
-    activated = desk.run("tok-rehearse", "--state", "new", "cluster", "activate", stdin=two).check(0)
-    assert answers(activated) == [(0, "Cluster activation successful")]
-    done = desk.run("tok-rehearse", "--state", "new", "user", "list").check(0)
-    after = [listed("admin", "admin"), appliance]
-    assert done.out.decode() == json.dumps({"error_code": 0, "data": {"users": after}}, indent=2) + "\n"
-    officers = [listed(name, "admin", mfa=TOKEN_SIGN, quorum=TOKEN_SIGN) for name in ("officer1", "officer2")]
-    there = [listed("admin", "admin"), *officers, listed("clerk", "crypto-user"), appliance]
-    done = single(desk, "user", "list").check(0)
-    assert done.out.decode() == json.dumps({"error_code": 0, "data": {"users": there}}, indent=2) + "\n"
 
 
 # The page

@@ -83,7 +83,7 @@ _FILTER = _filters("--filter", "The one key that fits key-reference=0x... or all
 _SERVICES = {
     "user": "managing the users",
     "quorum": "setting quorum values",
-    "cluster": "settings of the cluster as a whole, such as mutual TLS",
+    "cluster": "settings of the cluster as a whole: mutual TLS",
     _REGISTRATION: "registering the key with which a user approves",
     "key-usage": "working with a key that has a quorum value",
     "key-management": "sharing a key that has a quorum value, and the like",

@@ -29,7 +29,6 @@ ONLY_CLUSTER = "cluster-rehearsal"
 """The cluster's ID, if none is given."""
 _MAX_KEY = 1 << 16
 _MAX_LINE = 1 << 16
-_CHUNK = 1 << 12
 _MAX_TERM = 40
 """Characters of an option beyond which clap puts its description below it."""
 
@@ -54,7 +53,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self._is_terminal = os.isatty(files.STDIN)
-        self._ahead = b""
+        self._input = open(files.STDIN, "rb", closefd=False)  # noqa: SIM115 - it stays open
 
     def ask(self, question: str, *, hidden: bool = False) -> str:
         """Return the line that answers a question. Raises EndOfInput."""
@@ -72,16 +71,11 @@ class Terminal:
         return text.replace("\0", "\ufffd")  # no name and no password can have one
 
     def _line(self) -> bytes:
-        while b"\n" not in self._ahead:
-            with files.trouble_at(files.STDIN_NAME):
-                chunk = os.read(files.STDIN, _CHUNK)
-            if not chunk:
-                break
-            self._ahead += chunk
-            if len(self._ahead) > _MAX_LINE and b"\n" not in self._ahead:
-                raise ToktoolsError(f"{files.STDIN_NAME}: a line of more than {_MAX_LINE} bytes")
-        line, newline, self._ahead = self._ahead.partition(b"\n")
-        return line + newline
+        with files.trouble_at(files.STDIN_NAME):
+            line = self._input.readline(_MAX_LINE)
+        if len(line) == _MAX_LINE:
+            raise ToktoolsError(f"{files.STDIN_NAME}: a line of {_MAX_LINE} bytes or more")
+        return line
 
 
 # The commands' words
