@@ -46,9 +46,9 @@ while line != "quit":
 BARE = r"""
 import os, pty, sys
 from toktools import keys
-from toktools.system import passphrases
+from toktools.system.prompt import Source
 from toktools.tokens import tokenfile
-signer = keys.open_signer("officer1.key", passphrases.prompt("--passin"), print)
+signer = keys.open_signer("officer1.key", Source.ask("--passin"), print)
 pid, fd = pty.fork()
 if not pid:
     os.execvp(sys.argv[2], sys.argv[2:])

@@ -17,7 +17,8 @@ from pkcs11.types import SignMixin
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
-from toktools.system import passphrases, terminal
+from toktools.system import prompt
+from toktools.system.prompt import Source
 
 _PATH = (
     *("token", "manufacturer", "model", "serial", "slot-id", "slot-description", "slot-manufacturer"),
@@ -28,8 +29,10 @@ _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
 
 
-class TokenKey(Signer):
+class Pkcs11Key(Signer):
     """An RSA private key on a token."""
+
+    is_quick = True  # with one thread, another would only add a hand-over
 
     def __init__(self, key: PrivateKey, pin: str | None) -> None:
         if not isinstance(key, SignMixin):
@@ -50,9 +53,9 @@ class TokenKey(Signer):
         e, n = int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
         super().__init__(RSAPublicNumbers(e, n).public_key())
 
-    def pace(self, asked: int | None) -> tuple[int, bool]:  # noqa: ARG002 - whatever is asked for
-        """Return that a token, and the person beside it, is asked for one thing at a time."""
-        return 1, True
+    def max_parallel(self, requested: int | None) -> int:  # noqa: ARG002 - whatever it is
+        """Return 1: a token, and the person beside it, does one thing at a time."""
+        return 1
 
     def _sign(self, digest: bytes) -> bytes:
         # CKM_RSA_PKCS over the DigestInfo (PKCS#11 3.0, section 2.1.6).
@@ -61,7 +64,7 @@ class TokenKey(Signer):
         return signature
 
 
-def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> Signer:
+def open_signer(uri: str, secret: Source, warn: Callable[[str], None]) -> Signer:
     """Find the one private key that an RFC 7512 URI names, and log in to its token, once in a process.
 
     secret is asked for the PIN with the name of the token, unless the URI has a pin-source. Raises ToktoolsError where
@@ -80,7 +83,7 @@ def open_signer(uri: str, secret: passphrases.Secret, warn: Callable[[str], None
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:
             raise _locked(name) from None
-        return TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
+        return Pkcs11Key(_key(session, wanted, name), pin if isinstance(pin, str) else None)
 
 
 def _parse(uri: str) -> dict[str, bytes]:
@@ -174,7 +177,7 @@ def _version(numbers: object) -> bytes:
     return (".".join(map(str, numbers)) if isinstance(numbers, tuple) else str(numbers)).encode()
 
 
-def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[str], None]) -> str | object | None:
+def _pin(token: Token, name: str, secret: Source, warn: Callable[[str], None]) -> str | object | None:
     if not token.flags & TokenFlag.LOGIN_REQUIRED:
         return None
     if token.flags & TokenFlag.USER_PIN_LOCKED:
@@ -186,17 +189,17 @@ def _pin(token: Token, name: str, secret: passphrases.Secret, warn: Callable[[st
         return pkcs11.PROTECTED_AUTH  # the reader has its own keys
     if is_last:
         # A wrong PIN in a file or a variable may be what has used the others up.
-        if not terminal.exists():
+        if not prompt.has_terminal():
             hint = "typing the right PIN at a terminal resets the count"
             raise ToktoolsError(f"{name}: the last try needs a person at a terminal, and there is no terminal", hint)
-        secret = passphrases.prompt("--passin")
+        secret = Source.ask("--passin")
     try:
-        return secret(name, "PIN").decode()
+        return secret.read(name, "PIN").decode()
     except UnicodeDecodeError:
         raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
 
 
-def _source(wanted: dict[str, bytes], secret: passphrases.Secret, warn: Callable[[str], None]) -> passphrases.Secret:
+def _source(wanted: dict[str, bytes], secret: Source, warn: Callable[[str], None]) -> Source:
     if "pin-source" not in wanted:
         return secret
     path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
@@ -204,8 +207,8 @@ def _source(wanted: dict[str, bytes], secret: passphrases.Secret, warn: Callable
         raise ToktoolsError("pin-source: a command is not supported", "use tok-sign --passin")
     if not path:
         raise ToktoolsError("pin-source: no path")
-    source = passphrases.file(path, "pin-source")
-    passphrases.warn_of_exposure(source, warn)
+    source = Source("pin-source", "file", path)
+    source.warn_of_exposure(warn)
     return source
 
 

@@ -79,6 +79,21 @@ def unwind_on_signals() -> Iterator[None]:
             raise Terminated(_Pending.number)
 
 
+@contextmanager
+def held(*more: int) -> Iterator[None]:
+    """Let fatal signals, and *more*, wait until the block is done; a child that is started in it calls release()."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*FATAL, *more))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def release() -> None:
+    """Let fatal signals through, in a child that was started while they were held."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FATAL)
+
+
 def pending_signal() -> int | None:
     """Return the signal that Terminated was last raised for, or None."""
     return _Pending.number

@@ -1,0 +1,179 @@
+"""Secrets: from a variable, a file, a descriptor, or the person at the terminal."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from toktools.errors import ToktoolsError
+from toktools.system import files, terminal
+
+TERMINAL = "/dev/tty"
+"""The terminal of this process, whatever its standard streams are."""
+MAX_BYTES = 1024
+"""Of the longest pass phrase; OpenSSL's own limit."""
+
+_CHUNK = 4096  # Linux keeps no longer line
+_MAX_DIGITS = 10  # no descriptor has so high a number
+_SOURCES = "a source is env:VAR, file:PATH or fd:N"
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+_taken: dict[str, bytes] = {}
+"""The values of variables that options have named, and have taken out of the environment."""
+
+
+def ask(question: str, show: Callable[[bytes], object] | None = None) -> bytes:
+    """Put a question, and return the line that is typed on the terminal with the echo off.
+
+    The line ends with its newline, or without one if Ctrl-D ended it. The question goes to the terminal, or to *show*.
+    What was typed before it, or is there after the answer, is thrown away. Raises OSError.
+    """
+    fd = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
+    line = b""
+
+    def put() -> None:
+        nonlocal line
+        line = b""
+        text = question.encode(errors="replace")
+        if show:
+            show(text)
+        else:
+            os.write(fd, text)
+
+    try:
+        # The echo goes before the question comes: a reader may answer at once.
+        with terminal.changed_modes(fd, terminal.hidden_line, put, discard=True):
+            while not line.endswith(b"\n") and (chunk := os.read(fd, _CHUNK)):
+                line += chunk
+            if not line.endswith(b"\n"):
+                os.write(fd, b"\n")  # Ctrl-D does not end the line on the screen
+        return line
+    finally:
+        os.close(fd)
+
+
+def has_terminal() -> bool:
+    """Return whether there is a terminal to ask a person at."""
+    try:
+        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+class Source:
+    """Where a secret is: env:VAR, file:PATH or fd:N, or with the person at the terminal ("ask").
+
+    The first three are those of openssl-passphrase-options(1), without the ones that show the secret. *option* is what
+    messages name.
+    """
+
+    def __init__(self, option: str, kind: str, where: str = "") -> None:
+        self._option = option
+        self._kind = kind
+        self._where = where
+
+    @classmethod
+    def ask(cls, option: str) -> Source:
+        """Return the person at the terminal; without a terminal, a hint names the option."""
+        return cls(option, "ask")
+
+    @classmethod
+    def parse(cls, option: str, text: str) -> Source:
+        """Return the source that the text of an option names. Raises ToktoolsError.
+
+        No message repeats the text, which may be the secret itself.
+        """
+        kind, _, where = text.partition(":")
+        if kind == "pass":
+            raise ToktoolsError(f"{option}: every user of the machine can read a secret on the command line", _SOURCES)
+        if kind == "stdin":
+            raise ToktoolsError(f"{option}: a secret cannot come from standard input", _SOURCES)
+        is_number = where.isascii() and where.isdigit() and len(where) < _MAX_DIGITS
+        if not where or kind not in {"env", "file", "fd"} or (kind == "fd" and not is_number):
+            raise ToktoolsError(f"{option}: not a source of a secret", _SOURCES)
+        variable = os.fsencode(where)
+        if kind == "env" and variable in os.environb:
+            # No program that is started from here on has any business with it.
+            _taken[where] = os.environb.pop(variable)
+        return cls(option, kind, where)
+
+    def check(self, name: str, what: str) -> None:
+        """Make sure that the secret can be fetched, before anything begins that will need it; nothing is read.
+
+        *name* is that of what is locked, and *what* opens it ("pass phrase", "PIN"). Raises ToktoolsError.
+        """
+        if self._kind == "ask" and not has_terminal():
+            raise ToktoolsError(
+                f"{name}: there is no terminal to ask for the {what}", f"use {self._option}; {_SOURCES}"
+            )
+        if self._kind == "env" and self._where not in _taken:
+            raise ToktoolsError(f"{self._option}: there is no such environment variable")
+        with self._trouble():
+            if self._kind == "fd":
+                os.fstat(int(self._where))
+            elif self._kind == "file" and not stat.S_ISFIFO(os.stat(self._where).st_mode):  # to open it would spoil it
+                fd = os.open(self._where, os.O_RDONLY)
+                try:
+                    os.read(fd, 0)  # which a directory refuses
+                finally:
+                    os.close(fd)
+
+    def read(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
+        """Fetch the secret: the first line, without its end. Raises ToktoolsError, also if it is empty or too long."""
+        self.check(name, what)
+        line = self._line(f"Enter {what} for {name}: ")
+        secret = line.split(b"\n", 1)[0].removesuffix(b"\r")
+        if not secret and not allow_empty:
+            raise ToktoolsError(f"{name}: the {what} is empty")
+        if len(secret) > MAX_BYTES:
+            raise ToktoolsError(f"{name}: the {what} is longer than {MAX_BYTES} bytes")
+        return secret
+
+    def warn_of_exposure(self, warn: Callable[[str], None]) -> None:
+        """Warn if the secret is in a file that others can read, or write."""
+        if self._kind == "file":
+            try:
+                status = os.stat(self._where)
+            except OSError:
+                return  # check() tells it
+            files.warn_of_exposure(files.display(self._where), status, "secret", warn)
+
+    def _line(self, question: str) -> bytes:
+        if self._kind == "env":
+            return _taken[self._where]
+        with self._trouble():
+            if self._kind == "ask":
+                return ask(question)
+            if self._kind == "fd":
+                return self._first_line(int(self._where))
+            fd = os.open(self._where, os.O_RDONLY)
+            try:
+                return self._first_line(fd)
+            finally:
+                os.close(fd)
+
+    def _first_line(self, fd: int) -> bytes:
+        if files.is_stdin(os.fstat(fd)):
+            raise ToktoolsError(f"{self._option}: a secret cannot come from standard input", _SOURCES)
+        line = b""
+        # Byte by byte: the bytes after the line belong to the next reader of the descriptor.
+        while not line.endswith(b"\n") and len(line) <= MAX_BYTES + 1 and (byte := os.read(fd, 1)):
+            line += byte
+        if line.startswith(_MARKS):  # a Windows editor's; it would be a part of the secret, and count as a wrong try
+            raise ToktoolsError(
+                f"{self._place()}: a byte-order mark before the secret", "save it as plain text, without one"
+            )
+        return line
+
+    def _place(self) -> str:
+        if self._kind == "ask":
+            return TERMINAL
+        where = files.display(self._where) if self._kind == "file" else f"descriptor {self._where}"
+        return f"{self._option}: {where}"
+
+    def _trouble(self) -> AbstractContextManager[None]:
+        return files.trouble_at(self._place())
