@@ -1,6 +1,6 @@
 # For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
-# check: lint and types. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
+# check: lint, types and imports. completions: make those of the shells anew. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
 # mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/keys/pipeline.py
 # for one module, SAMPLE=50 for so many changes of each.
@@ -20,7 +20,7 @@ QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
-NEEDS = import ensurepip, sys, venv; sys.version_info >= (3, 9) or sys.exit("toktools needs Python 3.9 or later")
+NEEDS = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))
 
 demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
@@ -52,6 +52,10 @@ check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+completions: $(VENV)/ready-to-test
+	@$(VENV)/bin/python packaging/completions.py completions
 
 bench: $(VENV)/ready-to-bench
 	@$(VENV)/bin/python bench/bench.py $(BENCH)
@@ -79,7 +83,10 @@ html:
 	@cp '$(HTML)'/toktools.7.html '$(HTML)'/index.html
 
 $(VENV)/ready: pyproject.toml $(wildcard bin/*)
-	@$(PYTHON) -c '$(NEEDS)'
+	@case "$$PWD" in *[[:space:]]*) \
+	    echo 'the path of the checkout must not have a blank in it, since scripts name their Python' >&2; exit 2 ;; esac
+	@$(PYTHON) -c '$(NEEDS)' 2> /dev/null || { echo '$(PYTHON) is no Python 3.9 or later with venv' \
+	    '(on Debian and Ubuntu: python3-venv); PYTHON=... names another' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q -e .
 	@touch $@
@@ -100,4 +107,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover lowest mutants check bench picture install uninstall bundle deb html
+.PHONY: demo test quick cover lowest mutants check completions bench picture install uninstall bundle deb html

@@ -83,10 +83,10 @@ print(jobs * each / (time.perf_counter() - began))
 # tok-sign but for the signature itself; ru_maxrss would tell the size of the parent.
 PEAK_MEMORY = """
 import re, sys
-from toktools.commands import sign
-from toktools.keys.file import KeyInMemory
+from toktools import cli
+from toktools.keys.files import KeyInMemory
 KeyInMemory.sign = lambda key, digest: 8 * digest
-if sign.main(["-k", "officer1.key"]):
+if cli.main("sign", ["-k", "officer1.key"]):
     raise SystemExit(2)
 with open("/proc/self/status") as status:
     print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1], file=sys.stderr)

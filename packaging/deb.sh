@@ -13,7 +13,7 @@ trap 'exit 143' TERM
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/toktools/__init__.py)
 tree=$work/toktools-$version
 mkdir -p "$tree" dist
-cp -R CHANGELOG.md LICENSE README.md bin examples hatch_build.py man packaging pyproject.toml src "$tree"
+cp -R CHANGELOG.md LICENSE README.md bin completions examples man packaging pyproject.toml src "$tree"
 cp -R packaging/debian "$tree"
 # The changelog of the project is the one there is; Debian's names its newest release.
 date=$(LC_ALL=C date -u -R -d "$(sed -n "s/^## \[$version\] - //p" CHANGELOG.md)")

@@ -107,7 +107,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 chmod 755 "$new"
 "$python" -I -m venv --prompt toktools "$new"
-"$new/bin/python" -I -m pip install -q --no-compile --disable-pip-version-check "$@" "$source"
+if ! said=$("$new/bin/python" -I -m pip install -q --no-compile --disable-pip-version-check "$@" "$source" 2>&1); then
+    missing=$(printf '%s\n' "$said" | sed -n 's/^ERROR: No matching distribution found for \([A-Za-z0-9._-]*\).*/\1/p')
+    [ $# -eq 0 ] || [ -z "$missing" ] || die "the bundle has no wheel of $missing for $("$python" -V) on this system"
+    printf '%s\n' "$said" >&2
+    exit 1
+fi
+[ -z "$said" ] || printf '%s\n' "$said" >&2
 "$new/bin/python" -I -m pip uninstall -q -y --disable-pip-version-check pip setuptools 2> /dev/null || : # no one needs them there
 # Scripts name the folder that they were made in.
 to=$(printf '%s\n' "$prefix/lib/toktools" | sed 's/[&|\\]/\\&/g')

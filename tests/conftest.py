@@ -1,27 +1,31 @@
-"""What the tests share: the installed commands, keys made by openssl, and the real tools beside them."""
+"""What the tests share: commands in this process or installed, keys made by openssl, and the real tools beside them."""
 
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-import warm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from rehearsing import enrol
 
-from toktools.keys.file import KeyInMemory
+from toktools import cli
+from toktools.keys.files import KeyInMemory
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS_MFA = ROOT / "examples" / "aws-mfa"
@@ -31,19 +35,55 @@ OFFICER1_PUB = AWS_MFA / "officer1.pub"
 PASS_PHRASE = "correct horse"
 
 
-def need(*tools: str) -> None:
-    """Skip the test where a tool is missing; in CI a missing tool is a failure."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
+# Python's modules, and files of the system with where systems have them; all else that tests need is a program.
+MODULES = ("bcrypt", "boto3", "pkcs11")
+FILES = {
+    "bash-completion": ("usr/share/bash-completion/bash_completion",),
+    "libsofthsm2.so": ("usr/lib*/softhsm/libsofthsm2.so", "usr/lib/*/softhsm/libsofthsm2.so"),
+    "libtss2-tcti-swtpm.so.0": ("usr/lib*/libtss2-tcti-swtpm.so.0", "usr/lib/*/libtss2-tcti-swtpm.so.0"),
+    "p11-kit-client.so": ("usr/lib*/pkcs11/p11-kit-client.so", "usr/lib/*/pkcs11/p11-kit-client.so"),
+    "pkcs11-spy.so": ("usr/lib*/pkcs11/pkcs11-spy.so", "usr/lib/*/pkcs11/pkcs11-spy.so"),
+    "rustyline-9": ("usr/share/cargo/registry/rustyline-9.*",),
+}
+# Not every user's path leads to what administrators run.
+PROGRAMS = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, a file of the system or a Python module, or None if it is not installed."""
+    if name in MODULES:
+        spec = importlib.util.find_spec(name)
+        return spec.origin if spec else None
+    if name in FILES:
+        return next((str(path) for pattern in FILES[name] for path in Path("/").glob(pattern)), None)
+    return shutil.which(name, path=PROGRAMS)
+
+
+def need(name: str, *more: str) -> str:
+    """Skip the test if something is not installed, which in CI is a failure; return the path of the first."""
+    missing = [each for each in (name, *more) if find(each) is None]
     if missing:
-        lack(*missing)
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason, allow_module_level=True)
+    return str(find(name))
 
 
-def lack(*what: str) -> NoReturn:
-    """Skip the test for what is not installed; in CI that is a failure."""
-    reason = f"not installed: {', '.join(what)}"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+def only_if(suitable: object, reason: str) -> None:
+    """Skip the test, in CI too, on a system or for a user that nothing one could install makes suitable."""
+    if not suitable:
+        pytest.skip(reason)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder for sockets, whose names must be short (unix(7)); that of TMPDIR may be long."""
+    folder = Path(tempfile.mkdtemp(prefix="toktools-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the owner of a socket may be about to remove it
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -110,31 +150,26 @@ class Shell:
         """The environment for a process that cannot be measured: it is killed, may not write, or counts its imports."""
         return {name: text for name, text in self.env.items() if not name.startswith("COVERAGE_")}
 
-    @property
-    def warm(self) -> dict[str, str]:
-        """The environment of a script whose commands are forks too, which get no signal that the script gets."""
-        env = self.env
-        return {**env, "PATH": f"{warm.doors(self.bin, env)}{env['PATH']}"}
+    def start(self, *command: str | Path, terminal: str = "", **more: Any) -> subprocess.Popen[bytes]:
+        """Start an installed command, or another program, with its arguments.
 
-    def start(
-        self, *command: str | Path, terminal: str = "", fresh: bool = False, **more: Any
-    ) -> subprocess.Popen[bytes]:
-        """Start a command with its arguments: as a fork of a warm Python, where that makes no difference.
-
-        A fresh one is no fork. With the name of a terminal it is the leader of a session, which has that terminal.
+        With the name of a terminal it is the leader of a session, which has that terminal.
         """
         words = [str(word) for word in command]
         options: dict[str, Any] = {"cwd": self.cwd, "env": self.env, **more}
-        if terminal:
-            options["start_new_session"] = True
-        if not fresh and (fork := warm.start(self.bin, self.env, words, {**options, "terminal": terminal})):
-            return fork
         if terminal:  # the leader of a session without one gets the one that it opens first
+            options["start_new_session"] = True
             words = ["sh", "-c", ': <>"$0"; exec "$@"', terminal, *words]
         return subprocess.Popen(words, **options)
 
-    def run(self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, **more: Any) -> Done:
-        """Run a command with its arguments."""
+    def run(
+        self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, own: bool = False, **more: Any
+    ) -> Done:
+        """Run a command with its arguments: a filter in this process, unless it wants a process of its own."""
+        words = [str(word) for word in command]
+        env = more.get("env", self.env)
+        if not own and isinstance(stdin, bytes) and more.keys() <= {"cwd", "env"} and _fits_in(words, env):
+            return _run_here(words, stdin, more.get("cwd", self.cwd), env)
         pipe = subprocess.PIPE
         given, fed = (stdin, None) if isinstance(stdin, int) else (pipe, stdin)
         with self.start(*command, **{"stdin": given, "stdout": pipe, "stderr": pipe, **more}) as process:
@@ -147,6 +182,7 @@ class Shell:
 
     def sh(self, script: str, shell: str = "sh", **more: Any) -> Done:
         """Run a script of shell commands."""
+        need(shell)
         return self.run(shell, "-c", script, **more)
 
     def read(self, name: str) -> bytes:
@@ -160,6 +196,58 @@ class Shell:
         return path
 
 
+_FILTERS = ("tok-extract", "tok-sign", "tok-exec", "tok-merge", "tok-verify", "tok-inspect")
+
+
+def _fits_in(words: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Say whether a command can run in this process.
+
+    A Python that has started does not notice PYTHONPATH, and a PKCS#11 module is loaded once in a process, for good.
+    """
+    return (
+        words[0] in _FILTERS
+        and env.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        and not any("pkcs11:" in word for word in words)
+    )
+
+
+def _run_here(words: Sequence[str], stdin: bytes, cwd: Path, env: Mapping[str, str]) -> Done:
+    """Run a filter in this process, with its own standard streams, directory and environment."""
+    before = os.getcwd(), dict(os.environ)
+    pipes = [os.pipe() for _ in range(3)]
+    ends = [pipes[0][0], pipes[1][1], pipes[2][1]]
+    saved = [os.dup(fd) for fd in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(_feed, pipes[0][1], stdin)
+        out, err = (pool.submit(_read, pipe[0]) for pipe in pipes[1:])
+        try:
+            for fd, end in enumerate(ends):
+                os.dup2(end, fd)
+                os.close(end)
+            os.chdir(cwd)
+            os.environ.clear()
+            os.environ.update(env)
+            status = cli.main(words[0].removeprefix("tok-"), words[1:])
+        finally:
+            for fd, copy in enumerate(saved):
+                os.dup2(copy, fd)
+                os.close(copy)
+            os.chdir(before[0])
+            os.environ.clear()
+            os.environ.update(before[1])
+        return Done(status, out.result(), err.result().decode(errors="replace"))
+
+
+def _feed(fd: int, content: bytes) -> None:
+    with suppress(BrokenPipeError), open(fd, "wb") as pipe:
+        pipe.write(content)
+
+
+def _read(fd: int) -> bytes:
+    with open(fd, "rb") as pipe:
+        return pipe.read()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def usual_signals() -> Iterator[None]:
     """Let commands die of the signals that kill by default, though nohup or a shell's & had the tests ignore them."""
@@ -170,13 +258,6 @@ def usual_signals() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def warm_ends() -> Iterator[None]:
-    """End the warm Pythons with the tests."""
-    yield
-    warm.end()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import need, wait_until
-
-SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 def free_port() -> int:
@@ -31,8 +28,7 @@ def answers(port: int) -> bool:
 
 def kms_words() -> list[str]:
     """Return the words that start a stand-in for KMS, all but the port."""
-    need("moto_server")
-    folder = Path(str(shutil.which("moto_server"))).resolve().parent
+    folder = Path(need("moto_server")).resolve().parent
     return [str(folder / "python3"), str(Path(__file__).with_name("kms_stand_in.py"))]
 
 

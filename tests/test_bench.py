@@ -9,7 +9,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, UNSIGNED, Shell, need
+from conftest import ROOT, UNSIGNED, Shell, need, only_if
 
 BENCH = ROOT / "bench"
 TOOLS = ("jq", "openssl", "base64")
@@ -33,8 +33,7 @@ def test_documented_steps(shell: Shell, keys: Path, count: int) -> None:
 def test_the_whole_bench_runs(shell: Shell) -> None:
     """Every row of the table is measured, here once and on little."""
     need(*TOOLS)
-    if sys.platform != "linux":
-        pytest.skip("the bench reads /proc")
+    only_if(sys.platform == "linux", "the bench reads /proc")
     command = (shell.bin / "python", BENCH / "bench.py", "--smoke", "--commands", shell.bin)
     done = shell.run(*command, env=shell.unmeasured, timeout=600).check(0)
     rows = [line.split("|") for line in done.out.decode().splitlines() if line.startswith("| ")]

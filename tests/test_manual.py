@@ -11,10 +11,8 @@ from pathlib import Path
 
 import picture
 import pytest
-from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need
+from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need, only_if
 from rehearsing import PASSWORD
-
-from toktools import completions
 
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
@@ -95,7 +93,7 @@ def test_examples_of_a_page_run(page: Path, desk: Shell) -> None:
     found = examples(page)
     assert found
     for command, output in found:
-        done = desk.sh(f"set -e -o pipefail\n{command}", shell="bash", env=desk.warm).check(0)
+        done = desk.sh(f"set -e -o pipefail\n{command}", shell="bash", env=desk.env).check(0)
         assert done.out.decode() == output, command
 
 
@@ -144,8 +142,8 @@ def test_readme_demo_runs(shell: Shell) -> None:
     need("make")
     (command,) = (line for line in blocks((ROOT / "README.md").read_text())[2].splitlines() if "demo" in line)
     home = Path(sys.prefix)
-    if not (home / "ready").exists() and not os.environ.get("CI"):
-        pytest.skip("these tests do not run in an environment that make has set up")
+    made = (home / "ready").exists() or os.environ.get("CI")
+    only_if(made, "these tests do not run in an environment that make has set up")
     environment = {**shell.env, "MAKEFLAGS": f"VENV={os.path.relpath(home, ROOT)}"}
     out = shell.sh(command, cwd=ROOT, env=environment).check(0).out.decode()
     assert out.count(": OK\n") == 3 + 3 + 2
@@ -156,8 +154,7 @@ def test_readme_demo_runs(shell: Shell) -> None:
 def test_readme_install_runs(shell: Shell, keys: Path) -> None:
     """The README's install command works; what it has installed is used, and goes."""
     need("make", "man")
-    if not os.environ.get("CI"):
-        pytest.skip("pip would fetch the libraries; that is for CI")
+    only_if(os.environ.get("CI"), "pip would fetch the libraries; that is for CI")
     command, *_ = (line.partition("#")[0] for line in blocks((ROOT / "README.md").read_text())[3].splitlines())
     assert command.startswith('make install PREFIX="$HOME/.local"')
     environment = {**shell.unmeasured, "MAKEFLAGS": f"PYTHON={sys.executable}", "HOME": str(shell.cwd)}
@@ -169,8 +166,8 @@ def test_readme_install_runs(shell: Shell, keys: Path) -> None:
         path = shell.cwd / f".local/share/man/man{section}/{name}.{section}"
         found_page = shell.run("man", "-M", path.parent.parent, "-w", name).check(0).out.decode().strip()
         assert found_page == str(path.resolve())
-    for name, text in completions.files().items():
-        assert (shell.cwd / ".local/share" / name).read_text() == text
+    for name in ("bash-completion/completions/tok-sign", "zsh/site-functions/_tok-sign"):
+        assert (shell.cwd / ".local/share" / name).exists()
     shutil.copy(keys / "pkcs8.pem", shell.cwd / "key.pem")
     assert len(shell.sh(f"echo {'A' * 43}= | tok-sign -k key.pem", env=found).check(0).out) == 345
     relative = os.path.relpath(shell.cwd / ".local", ROOT)
@@ -194,13 +191,32 @@ def test_install_refuses_a_blank(shell: Shell) -> None:
     assert "the prefix must not have a blank" in done.err
 
 
+@pytest.mark.parametrize(
+    ("folder", "python", "said"),
+    [
+        ("a b", "python3", "the path of the checkout must not have a blank in it"),
+        ("plain", "false", "false is no Python 3.9 or later with venv (on Debian and Ubuntu: python3-venv)"),
+    ],
+)
+def test_demo_says_why_it_cannot_start(shell: Shell, folder: str, python: str, said: str) -> None:
+    """Where pip's scripts could not start, or no environment can be made, make says so in a line, and makes nothing."""
+    need("make")
+    home = shell.cwd / folder
+    home.mkdir()
+    (home / "pyproject.toml").touch()
+    done = shell.run("make", "-f", ROOT / "Makefile", "demo", f"PYTHON={python}", cwd=home).check(2, said)
+    assert (done.out, done.err.count("\n")) == (b"", 2)  # the second is make's own
+    assert [path.name for path in home.iterdir()] == ["pyproject.toml"]
+
+
 def test_readme_names_targets_of_the_makefile() -> None:
-    """Every make target of the README is there, and CI calls its test command."""
+    """Every make target of the README is there, and CI runs its commands as a newcomer does."""
     named = set(re.findall(r"\bmake ([a-z]+)", "".join(blocks((ROOT / "README.md").read_text()))))
     rules = re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    ci = (ROOT / ".ci" / "run").read_text()
     targets = {target for rule in rules for target in rule.split()}
     assert {"demo", "test", "install"} <= named <= targets
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert {".ci/newcomer bare", ".ci/newcomer here"} <= set(re.findall(r"^\.ci/newcomer \w+", ci, re.MULTILINE))
 
 
 def test_demo_shows_aws_files_untouched() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import cryptography
 import pytest
-from conftest import ROOT, UNSIGNED, Shell
+from conftest import ROOT, UNSIGNED, Shell, need
 
 from toktools import mistaken
 
@@ -80,6 +80,7 @@ def test_damage_is_named(desk: Shell, kind: str, name: str) -> None:
 @pytest.mark.parametrize("kind", HINTED)
 def test_the_hint_mends_it(desk: Shell, kind: str) -> None:
     """What the hint says makes a key of it that is read."""
+    need(HINTED[kind].split()[0])
     desk.write("FILE", DAMAGED[kind][0](desk.read("pkcs8.pem")))
     desk.sh(f"umask 077; {HINTED[kind]} > mended").check(0)
     wanted = desk.run("tok-sign", "-k", "pkcs8.pem", stdin=DIGEST).check(0)
@@ -88,6 +89,7 @@ def test_the_hint_mends_it(desk: Shell, kind: str) -> None:
 
 def test_an_old_encrypted_key_and_openssh_s_too(desk: Shell) -> None:
     """Formats with readers of their own are named as well."""
+    need("ssh-keygen")
     desk.sh("cp pkcs8.pem own; ssh-keygen -q -p -f own -N ''").check(0)
     for name in ("old-encrypted.pem", "own"):
         assert b"BEGIN" in desk.read(name)
@@ -118,6 +120,8 @@ OTHER_FORMATS = {
 @pytest.mark.parametrize("script", OTHER_FORMATS)
 def test_other_formats_are_named(desk: Shell, script: str) -> None:
     """What is no key is named, where the private key is wanted and where the public one is."""
+    if "ssh-keygen" in script:
+        need("ssh-keygen")
     desk.sh(script).check(0)
     desk.run("tok-sign", "-k", "bad", stdin=DIGEST).check(2, f" in PEM or DER: {OTHER_FORMATS[script]}")
     desk.run("tok-verify", "-p", "bad", "f.json").check(2, f" in PEM or DER: {OTHER_FORMATS[script]}")
@@ -137,6 +141,8 @@ def test_other_formats_are_named(desk: Shell, script: str) -> None:
 )
 def test_what_is_no_token_file_is_named(desk: Shell, script: str, said: str) -> None:
     """Keys and streams in the place of a token file, in every command that takes one."""
+    if "ssh-keygen" in script:
+        need("ssh-keygen")
     desk.sh(script).check(0)
     for command in ("tok-extract bad", "tok-inspect bad", "tok-verify -p spki.pem bad", "tok-merge bad bad"):
         assert desk.run(*command.split()).check(2, f": bad: {said}\n").out == b""

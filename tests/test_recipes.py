@@ -19,14 +19,14 @@ from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 import pytest
-from conftest import ROOT, Shell, lack, need
+from conftest import ROOT, Shell, need, short_folder
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, AsymmetricPadding, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from rehearsing import PASSWORD, enrol
-from servers import SSHD, answers, configure_sshd, shared_kms
+from servers import answers, configure_sshd, shared_kms
 from test_manual import commands_in
 
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
@@ -34,8 +34,6 @@ from toktools.rehearsal.state import State
 
 PAGE = (ROOT / "man" / "tok-recipes.7").read_text()
 RECIPES = dict(re.findall(r"^\.Ss (.*?)\n(.*?)(?=^\.S[sh] )", PAGE, re.MULTILINE | re.DOTALL))
-SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", *map(str, Path("/usr/lib").glob("*/softhsm/libsofthsm2.so")))
-CLIENTS = [*Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib64/pkcs11/p11-kit-client.so")]
 PIN = "1234"
 
 
@@ -45,7 +43,7 @@ class Desk:
     def __init__(self, shell: Shell, shared: Path) -> None:
         self.shell = shell
         self.shared = shared
-        self.env = {**shell.unmeasured, "PATH": shell.warm["PATH"]}
+        self.env = shell.unmeasured
 
     def sh(self, script: str) -> bytes:
         """Run a script that must succeed, and return its output."""
@@ -76,12 +74,10 @@ def stick(desk: Desk) -> Iterator[str]:
 
 def token(desk: Desk) -> Iterator[str]:
     """The officer's key on a SoftHSM token."""
-    module = next((path for path in SOFTHSM if Path(path).exists()), "")
-    assert module, "the PKCS#11 module of SoftHSM is not where Debian has it"
     (desk.shell.cwd / "tokens").mkdir()
     desk.shell.write("softhsm2.conf", f"directories.tokendir = {desk.shell.cwd}/tokens\n".encode())
     desk.shell.write("pin", f"{PIN}\n".encode())
-    desk.env |= {"SOFTHSM2_CONF": str(desk.shell.cwd / "softhsm2.conf"), "PKCS11_MODULE_PATH": module}
+    desk.env |= {"SOFTHSM2_CONF": str(desk.shell.cwd / "softhsm2.conf"), "PKCS11_MODULE_PATH": need("libsofthsm2.so")}
     desk.sh(f"softhsm2-util --init-token --free --label officers --pin {PIN} --so-pin {PIN}")
     desk.sh(f"softhsm2-util --import officer1.key --token officers --pin {PIN} --label officer1 --id a1")
     yield "officer1.pub"
@@ -142,13 +138,11 @@ def write_public_key(desk: Desk) -> None:
 
 def tpm(desk: Desk) -> Iterator[str]:
     """A software TPM with a key of its own."""
-    # A socket's name must be short, and pytest's folders have long names.
-    folder = Path(desk.sh("mktemp -d").decode().strip())
-    sockets = [f"type=unixio,path={folder}/{name}" for name in ("tpm", "tpm.ctrl")]
-    flags = ["--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
-    command = ["swtpm", "socket", *flags, "--server", sockets[0], "--ctrl", sockets[1]]
-    desk.env["TPM2TOOLS_TCTI"] = f"swtpm:path={folder}/tpm"
-    try:
+    with short_folder() as folder:
+        sockets = [f"type=unixio,path={folder}/{name}" for name in ("tpm", "tpm.ctrl")]
+        flags = ["--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
+        command = ["swtpm", "socket", *flags, "--server", sockets[0], "--ctrl", sockets[1]]
+        desk.env["TPM2TOOLS_TCTI"] = f"swtpm:path={folder}/tpm"
         with server(desk, command, (folder / "tpm.ctrl").exists):
             desk.sh("""
                 tpm2_createprimary -Q -C o -c primary.ctx && tpm2_flushcontext -t
@@ -157,13 +151,10 @@ def tpm(desk: Desk) -> Iterator[str]:
                 tpm2_load -Q -C primary.ctx -u tpm.public -r tpm.private -c key.ctx && tpm2_flushcontext -t
             """)
             yield "tpm.pub"
-    finally:
-        shutil.rmtree(folder)
 
 
 def kms_alone(desk: Desk) -> Iterator[str]:
     """The same, and its public key."""
-    pytest.importorskip("boto3")
     for public_key in kms(desk):
         write_public_key(desk)
         yield public_key
@@ -171,16 +162,14 @@ def kms_alone(desk: Desk) -> Iterator[str]:
 
 def gpg(desk: Desk) -> Iterator[str]:
     """A keyring of its own, with a key that the agent keeps."""
-    # A socket's name must be short, and pytest's folders have long names.
-    folder = Path(desk.sh("mktemp -d").decode().strip())
-    desk.env["GNUPGHOME"] = str(folder)
-    try:
-        quiet = "--batch --pinentry-mode loopback --passphrase ''"
-        desk.sh(f"gpg -q {quiet} --quick-generate-key officer1 rsa2048 sign && gpg -q --check-trustdb")
-        yield "gpg.pub"
-    finally:
-        desk.sh("gpgconf --kill gpg-agent")
-        shutil.rmtree(folder, ignore_errors=True)
+    with short_folder() as folder:
+        desk.env["GNUPGHOME"] = str(folder)
+        try:
+            quiet = "--batch --pinentry-mode loopback --passphrase ''"
+            desk.sh(f"gpg -q {quiet} --quick-generate-key officer1 rsa2048 sign && gpg -q --check-trustdb")
+            yield "gpg.pub"
+        finally:
+            desk.sh("gpgconf --kill gpg-agent")
 
 
 class Vault(BaseHTTPRequestHandler):
@@ -223,15 +212,12 @@ def vault(desk: Desk) -> Iterator[str]:
 
 def agent(desk: Desk) -> Iterator[str]:
     """An ssh-agent with the officer's key, and the public key as OpenSSH writes it."""
-    folder = Path(desk.sh("mktemp -d").decode().strip())
-    desk.env["SSH_AUTH_SOCK"] = str(folder / "agent")
     desk.sh("chmod 600 officer1.key && ssh-keygen -y -f officer1.key > officer1.pub")
-    try:
+    with short_folder() as folder:
+        desk.env["SSH_AUTH_SOCK"] = str(folder / "agent")
         with server(desk, ["ssh-agent", "-D", "-a", desk.env["SSH_AUTH_SOCK"]], (folder / "agent").exists):
             desk.sh("ssh-add -q officer1.key")
             yield "officer1.pub"
-    finally:
-        shutil.rmtree(folder)
 
 
 def signing_host(desk: Desk) -> Iterator[str]:
@@ -239,48 +225,43 @@ def signing_host(desk: Desk) -> Iterator[str]:
     cwd = desk.shell.cwd
     at_home = f'cd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
     port, arguments = configure_sshd(cwd, "signer signer1 signer2", at_home)
-    desk.wrap("ssh", f'exec {shutil.which("ssh")} -F {cwd}/ssh_config "$@"')
-    assert SSHD
-    with server(desk, [SSHD, *arguments], lambda: answers(port)):
+    desk.wrap("ssh", f'exec {need("ssh")} -F {cwd}/ssh_config "$@"')
+    with server(desk, [need("sshd"), *arguments], lambda: answers(port)):
         yield "officer1.pub"
 
 
 def forwarded(desk: Desk) -> Iterator[str]:
     """A token here, and a host where p11-kit has its module."""
-    module = next((path for path in CLIENTS if path.exists()), None)
-    if module is None:
-        lack("p11-kit-client.so")
-    # A socket's name must be short, and pytest's folders have long names.
-    folder = Path(desk.sh("mktemp -d").decode().strip())
-    desk.env |= {"XDG_RUNTIME_DIR": str(folder), "SOCKET": str(folder / "there"), "CLIENT": str(module)}
-    try:
+    with short_folder() as folder:
+        client = need("p11-kit-client.so")
+        desk.env |= {"XDG_RUNTIME_DIR": str(folder), "SOCKET": str(folder / "there"), "CLIENT": client}
         with contextmanager(token)(desk), contextmanager(signing_host)(desk) as public_key:
             yield public_key
             assert not (folder / "there").exists()
-    finally:
-        shutil.rmtree(folder)
 
 
 USUAL = ("openssl", "base64")
+CARD = ("softhsm2-util", "libsofthsm2.so")
+HOST = ("ssh", "ssh-keygen", "sshd")
 TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "openssl, once for each digest": (USUAL, nothing),
     "openssl in a shell loop": (USUAL, nothing),
     "AWS's own steps, with files": (USUAL, nothing),
-    "jq instead of tok-extract": (("jq",), nothing),
-    "Several processes": (("parallel",), nothing),
-    "A smart card, a YubiKey, an HSM": (("softhsm2-util",), token),
-    "pkcs11-tool": (("softhsm2-util", "pkcs11-tool"), token),
+    "jq instead of tok-extract": ((*USUAL, "jq"), nothing),
+    "Several processes": ((*USUAL, "parallel"), nothing),
+    "A smart card, a YubiKey, an HSM": (CARD, token),
+    "pkcs11-tool": ((*CARD, "pkcs11-tool"), token),
     "AWS KMS": (("aws", "moto_server"), kms),
-    "AWS KMS, without the AWS CLI": (("aws", "moto_server"), kms_alone),
-    "gpg-agent": (("gpg", "gpg-connect-agent", "xxd"), gpg),
+    "AWS KMS, without the AWS CLI": (("boto3", "moto_server"), kms_alone),
+    "gpg-agent": (("awk", "gpg", "gpg-agent", "gpg-connect-agent", "gpgconf", "xxd"), gpg),
     "HashiCorp Vault": (("curl", "jq"), vault),
     "Signers that always hash: openssl dgst": (("openssl",), nothing),
     "Signers that always hash: ssh-agent": (("ssh-agent", "ssh-add", "ssh-keygen"), agent),
-    "A TPM": (("swtpm", "tpm2_sign", "tpm2_readpublic"), tpm),
-    "Several machines": (("parallel", "ssh", "ssh-keygen"), signing_host),
-    "A signing host": (("ssh", "ssh-keygen"), signing_host),
+    "A TPM": (("swtpm", "libtss2-tcti-swtpm.so.0", "tpm2_sign", "tpm2_readpublic"), tpm),
+    "Several machines": (("parallel", *HOST), signing_host),
+    "A signing host": (HOST, signing_host),
     "A machine without a network": ((), stick),
-    "A token here, the work on a host": (("softhsm2-util", "p11-kit", "ssh", "ssh-keygen"), forwarded),
+    "A token here, the work on a host": ((*CARD, *HOST, "p11-kit", "p11-kit-client.so"), forwarded),
 }
 QUORUM = "A quorum token, from its making to its use"
 # Run elsewhere: by the test of the example, and by a test of its own.
@@ -308,7 +289,7 @@ def test_what_is_not_run_says_so() -> None:
 def test_recipe(desk: Desk, title: str) -> None:
     """The commands of a recipe run as printed, print what the page says, and sign the file with that key."""
     tools, signer = TESTED[title]
-    need(*tools)
+    need("bash", *tools)
     with contextmanager(signer)(desk) as public_key:
         found = commands_in(RECIPES[title])
         assert found
@@ -359,7 +340,7 @@ def test_a_quorum_that_nothing_needs(desk: Desk) -> None:
 
 def test_several_machines_keep_the_order(desk: Desk) -> None:
     """Pieces that go to two machines come back in the order of the digests."""
-    need("parallel", "ssh", "ssh-keygen")
+    need("parallel", *HOST)
     ((recipe, _),) = commands_in(RECIPES["Several machines"])
     *_, parallel, _ = recipe.split(" |\n")
     with contextmanager(signing_host)(desk):

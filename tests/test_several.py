@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from conftest import OFFICER1_PUB, ROOT, SIGNED, UNSIGNED, Shell
 
-from toktools.commands import extract, inspect, verify
+from toktools import cli
 
 QUORUM = ROOT / "examples" / "aws-quorum" / "user-management.token"
 
@@ -159,9 +158,9 @@ def test_extract_raw(several: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("main", "words"), [(extract.main, []), (inspect.main, []), (verify.main, ["-p", str(OFFICER1_PUB)])]
+    ("command", "words"), [("extract", []), ("inspect", []), ("verify", ["-p", str(OFFICER1_PUB)])]
 )
-def test_nothing_is_kept(tmp_path: Path, main: Callable[[Sequence[str]], int], words: list[str]) -> None:
+def test_nothing_is_kept(tmp_path: Path, command: str, words: list[str]) -> None:
     """What was read from a file goes with it, though the collector does not run: nothing is in a cycle."""
     document = json.loads(UNSIGNED.read_text())
     contents = {
@@ -180,13 +179,13 @@ def test_nothing_is_kept(tmp_path: Path, main: Callable[[Sequence[str]], int], w
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     paths = [str(tmp_path / name) for name in contents]
-    main([*words, *paths])  # what is kept for good comes with the first
+    cli.main(command, [*words, *paths])  # what is kept for good comes with the first
     gc.collect()
     gc.disable()
     try:
-        main([*words, *paths * 3])
+        cli.main(command, [*words, *paths * 3])
         left = gc.collect()
-        main([*words, *paths * 9])
+        cli.main(command, [*words, *paths * 9])
         assert gc.collect() == left
     finally:
         gc.enable()

@@ -1,3 +1,3 @@
 """Sign AWS CloudHSM token files with small filters."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -60,6 +60,11 @@ def encode(content: bytes) -> bytes:
     return binascii.b2a_base64(content, newline=False)
 
 
+def line(record: bytes) -> bytes:
+    """Return the line of a stream that stands for a digest or a signature."""
+    return encode(record) + b"\n"
+
+
 def digest(text: bytes) -> bytes:
     """Return the 32 bytes of a digest given as 44 characters of base64, or raise ToktoolsError."""
     decoded = decode_bytes(text)

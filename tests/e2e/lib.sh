@@ -39,9 +39,7 @@ refuses() {
 }
 
 # answers_questions COMMAND [LINES]: --help and --version go to standard output, fit a screen and need nothing else.
-# They are asked of the installed command itself; elsewhere a warm Python may stand on the path for it.
 answers_questions() {
-    PATH=$BIN:$PATH
     ends 0 "" "$1" --help
     grep -q "^usage: $1 " out || fail "no usage in --help"
     grep -q "^example:" out || fail "no example in --help"
@@ -49,5 +47,4 @@ answers_questions() {
     ends 0 "" "$1" --version
     grep -qE "^$1 \(toktools\) [0-9]+\.[0-9]+" out || fail "no version in --version"
     refuses "try '$1 --help'" "$1" --no-such-option
-    PATH=${PATH#"$BIN":}
 }

@@ -4,7 +4,7 @@ set -eu
 . "${0%/*}/lib.sh"
 
 answers_questions tok-enroll 32
-refuses "-k KEY or --signer COMMAND is missing" tok-enroll --username admin --role admin
+refuses "-k KEY, --signer COMMAND or --deregister is missing" tok-enroll --username admin --role admin
 
 umask 077
 echo practice1 >password

@@ -60,10 +60,8 @@ refuses "do not sign it" tok-extract other.token
 
 # --json: one object, for scripts.
 ends 0 "" tok-inspect --json admin.token
-if command -v jq >jq.path; then
-    [ "$(jq -r '.kind, .approvals[0].username, .tokens[0].undocumented_approval_data[0].requester' out | tr '\n' ' ')" = \
-        "quorum-token admin2 admin " ] || fail "--json lacks something"
-fi
+[ "$(jq -r '.kind, .approvals[0].username, .tokens[0].undocumented_approval_data[0].requester' out | tr '\n' ' ')" = \
+    "quorum-token admin2 admin " ] || fail "--json lacks something"
 
 # Exit status 2 where there is nothing to tell.
 refuses "missing.json: no such file or directory" tok-inspect missing.json

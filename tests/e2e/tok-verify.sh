@@ -79,15 +79,10 @@ sed 's/"token": "0/"token": "1/' admin.token >other.token
 refuses "do not sign it" tok-verify -p "$KEYS/spki.pem" other.token
 refuses "--need is for a quorum token" tok-verify -p "$pub" --need 2 signed.json
 
-# authdata: by the key in the file, and the lines say so.
-echo '{"Version": "1.0", "PublicKey": "", "Data": [{"Digest": "'"$(tok-extract -n 1 signed.json)"'", "Signature": ""}]}' \
-    >empty.authdata
-sed -n 1p signatures | tok-merge --public-key "$pub" -o authdata empty.authdata
-tok-verify authdata >out
-echo "authdata: token 1: OK (by the PublicKey in the file)" | same out
-tok-verify -p "$pub" authdata >out
-echo "authdata: token 1: OK" | same out
-refuses "empty.authdata: -p PUB is missing" tok-verify empty.authdata
+sed 's/admin3/admin3 /' admin.token >name.token
+refuses 'name.token: approver "admin3 ": no CloudHSM user can have this name' \
+    tok-verify --need 2 -p "$KEYS/spki.pem" -p "$KEYS/other.pub" name.token
+refuses "-p PUB is missing" tok-verify signed.json
 
 # Exit status 2 where there is no answer.
 refuses "missing.json: no such file or directory" tok-verify -p "$pub" missing.json

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import OFFICER1_PUB, SIGNED, Done, Shell, need
+from conftest import OFFICER1_PUB, SIGNED, Done, Shell, need, only_if
 
 from toktools.system import process
 
@@ -92,8 +92,8 @@ def test_a_bad_stream_changes_nothing(shell: Shell, case: str, options: str) -> 
 def in_own_mounts(shell: Shell, script: str) -> Done:
     """Run a script that may mount, in a name space that takes the mounts with it when it ends."""
     need("unshare", "mount")
-    if shell.run("unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", shell.cwd).status:
-        pytest.skip("this system does not let its users mount in a name space of their own")
+    mounted = shell.run("unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", shell.cwd)
+    only_if(mounted.status == 0, "this system does not let its users mount in a name space of their own")
     shell.write("s", STREAM)
     return shell.run("unshare", "-rm", "sh", "-e", "-c", f"mkdir disk; {script}")
 
@@ -163,8 +163,7 @@ def test_standard_output_that_takes_nothing(
     shell: Shell, env: dict[str, str], command: str, redirection: str, said: str
 ) -> None:
     """Output that is lost on a full device or a closed descriptor is never exit 0, --help included."""
-    if not os.path.exists("/dev/full"):
-        pytest.skip("this system has no /dev/full")
+    only_if(os.path.exists("/dev/full"), "this system has no /dev/full")
     before = contents(shell.cwd)
     done = shell.sh(f"{WRITERS[command]} {redirection}", env=env).check(2)
     assert done.err == f"tok-{command.split(maxsplit=1)[0]}: standard output: {said}\n"

@@ -149,7 +149,7 @@ def test_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToktoolsError, match=r"^standard output: bad file descriptor$"):
         files.write_stdout(b"1")
     with pytest.raises(ToktoolsError, match=r"^standard output: bad file descriptor$"):
-        files.finish_stdout(for_good=False)
+        files.check_stdout()
     os.close(out)
 
 
@@ -159,7 +159,7 @@ def test_the_end_of_standard_output(monkeypatch: pytest.MonkeyPatch, for_good: b
     out, into = os.pipe()
     before = os.listdir("/dev/fd")
     monkeypatch.setattr(files, "STDOUT", into)
-    files.finish_stdout(for_good=for_good)
+    files.close_stdout() if for_good else files.check_stdout()
     assert os.listdir("/dev/fd") == before
     os.set_blocking(out, False)
     if for_good:

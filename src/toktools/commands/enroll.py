@@ -2,75 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 from toktools import keys
-from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.login import session
-from toktools.options import CommandLine, Option, secret
+from toktools.login import options as shared
+from toktools.options import add_source_option, refuse_given
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
     from toktools.keys.signer import Signer
 
-_OLD_PASSIN = secret("--old-passin", "where the pass phrase or PIN of --old-key is")
-COMMAND_LINE = CommandLine(
-    "tok-enroll",
-    "Register, replace or remove the key of a second factor, and prove it by a login.",
-    "tok-enroll -k officer1.key --username officer1 --role admin",
-    (
-        Option("-k", "KEY", "the new key: a file, or a pkcs11: or awskms: URI", also="--key"),
-        session.SIGNER,
-        Option("--deregister", "", "remove the second factor"),
-    ),
-    *session.SIGNERS_OWN,
-    Option("--old-key", "KEY", "the key that is registered now, which logs in"),
-    _OLD_PASSIN,
-    Option("--change-quorum", "", "also replace the key for approvals: CloudHSM has one key for both"),
-    *session.LOGIN,
-)
+PURPOSE = "Register, replace or remove the key of a second factor, and prove it by a login."
+EXAMPLE = "tok-enroll -k officer1.key --username officer1 --role admin"
+SECRETS = True
 
 
-def _work(options: SimpleNamespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    shared.add_signer_options(
+        parser,
+        "the new key: a file, or a pkcs11: or awskms: URI",
+        "--deregister",
+        "remove the second factor",
+    )
+    parser.add_argument("--old-key", metavar="KEY", help="the key that is registered now, which logs in")
+    add_source_option(parser, "--old-passin", "the pass phrase or PIN of --old-key")
+    parser.add_argument(
+        "--change-quorum",
+        action="store_true",
+        help="also replace the key for approvals: CloudHSM has one key for both",
+    )
+    shared.add_login_options(parser)
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Log in, change the key, and log in with it."""
     if options.deregister:
-        session.refuse(options, "cannot be used with --deregister", *session.SIGNERS_OWN)
-    new = None if options.deregister else session.signer(options, TOOL)
-    old = _old(options)
-    if new and old and new.public == old.public:
+        refuse_given(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
+    new = None if options.deregister else shared.open_signer(options, console)
+    old = _old(options, console)
+    if new and old and new.public_key == old.public_key:
         raise ToktoolsError("the new key and the old key are the same", "to keep using a key, change nothing")
     from toktools.login import dialogues
 
     who = f"{options.username} ({options.role})"
     change = "the new key is registered" if new else "the second factor is removed"
-    with session.started(options, [signer for signer in (old, new) if signer], TOOL) as (cli, user, place):
+    with shared.started(options, [signer for signer in (old, new) if signer], console) as (cli, user, host):
         with _left("nothing changed", _hint_of_login(options)):
-            dialogues.log_in(cli, user, place.file("login.json"), old)
-        TOOL.say(f"logged in as {who}")
+            dialogues.log_in(cli, user, host, "login.json", old)
+        console.say(f"logged in as {who}")
         with _left("nothing changed"):
-            dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
-        TOOL.say("registering the new key" if new else "removing the second factor")
+            dialogues.begin_change(cli, user, host, new, quorum=options.change_quorum)
+        console.say("registering the new key" if new else "removing the second factor")
         with _left(
             "nothing changed, as far as the CLI knows", _hint_of_change(options), f"it is not known whether {change}"
         ):
-            dialogues.end_change(cli, user, place, new)
-        TOOL.say(change)
+            dialogues.end_change(cli, user, host, new)
+        console.say(change)
         try:
             dialogues.log_out(cli)
-            dialogues.log_in(cli, user, place.file("proof.json"), new)
+            dialogues.log_in(cli, user, host, "proof.json", new)
         except ToktoolsError as error:
             raise ToktoolsError(f"{change}, but no login has proved it: {error.message}", error.hint) from None
-        TOOL.say(f"logged in {'with the new key' if new else 'without a second factor'} as {who}")
-        dialogues.leave(cli)
+        console.say(f"logged in {'with the new key' if new else 'without a second factor'} as {who}")
+        cli.quit()
     return 0
 
 
-def _old(options: SimpleNamespace) -> Signer | None:
+def _old(options: argparse.Namespace, console: Console) -> Signer | None:
     if options.old_key is not None:
-        return keys.open_signer(options.old_key, options.old_passin, TOOL.warn)
-    session.refuse(options, "needs --old-key KEY", _OLD_PASSIN)
+        return keys.open_signer(options.old_key, options.old_passin, console.warn)
+    refuse_given(options, "needs --old-key KEY", "--old-passin")
     if options.deregister:
         raise ToktoolsError("--deregister needs --old-key KEY to log in")
     return None
@@ -87,23 +94,15 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
         raise error.also(otherwise or refused) from None
 
 
-def _hint_of_login(options: SimpleNamespace) -> str:
+def _hint_of_login(options: argparse.Namespace) -> str:
     if options.old_key:
         return "check the password, and that --old-key is the registered key; a user who has none needs no --old-key"
     return "check the password; if the user has a second factor, give its key with --old-key"
 
 
-def _hint_of_change(options: SimpleNamespace) -> str:
+def _hint_of_change(options: argparse.Namespace) -> str:
     return (
         ""
         if options.change_quorum
         else "if the user is an approver, the same key approves: --change-quorum changes it too"
     )
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-enroll."""
-    return TOOL.run(argv)

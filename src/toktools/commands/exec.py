@@ -2,58 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
-
-from toktools import encoding
-from toktools.cli import Tool
+from toktools import encoding, keys
 from toktools.errors import ToktoolsError
-from toktools.keys import pipeline
-from toktools.options import CommandLine, Operand, Option, jobs
+from toktools.keys import stream
+from toktools.options import add_base64_option, add_jobs_option, add_verify_key_option
 from toktools.system import process
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from toktools.cli import Console
     from toktools.signatures import PublicKey
 
-COMMAND_LINE = CommandLine(
-    "tok-exec",
-    "Sign SHA-256 digests with any command, run once for each digest.",
-    "tok-extract f.json | tok-exec -p officer1.pub -- ./signer | tok-merge -i f.json",
-    Option("-b", "", "the command writes base64, not raw bytes", also="--base64"),
-    Option("-p", "PUB", "verify each signature with this key before writing it", also="--verify-key"),
-    Option("--approval-data", "FILE", "feed the command the approval data from this token file, not the digest"),
-    Option("-j", "N", "run up to N commands at once", also="--jobs", convert=jobs),
-    Operand(
-        "COMMAND",
-        "the signer; {} in an argument becomes the name of a file with its input",
-        command=True,
-        usage="-- COMMAND [ARG...]",
-    ),
-)
+PURPOSE = "Sign SHA-256 digests with any command, run once for each digest."
+EXAMPLE = "tok-extract f.json | tok-exec -p mine.pub -- ./signer | tok-merge -i f.json"
+SECRETS = True  # -p takes a private key too
 
 
-def _work(options: SimpleNamespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options and operands."""
+    add_base64_option(parser, "command")
+    add_verify_key_option(parser, "verify each signature with this key before writing it")
+    parser.add_argument(
+        "--approval-data",
+        metavar="FILE",
+        help="feed the command the approval data from this token file, not the digest",
+    )
+    add_jobs_option(parser, "run up to N commands at once")
+    parser.add_argument(
+        "command", metavar="COMMAND", help="the signer; {} in an argument becomes the name of a file with its input"
+    )
+    parser.add_argument("arguments", metavar="ARG", nargs="...", help="the arguments of the signer")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Sign what standard input has, and write it to standard output."""
     from toktools.keys.command import Command
 
-    TOOL.tell_typist("digests")
-    hashed = _hashed(options.approval_data)
-    command = Command(options.COMMAND, base64=options.b, public=_public(options.p), hashed=hashed)
-    sign = command.sign if options.p else _measured(command.sign)
-    # Whatever ends this process, no command is left behind.
+    console.note_reading_from_terminal("digests")
+    approval_data = _approval_data(options.approval_data)
+    command = Command(
+        [options.command, *options.arguments],
+        base64=options.base64,
+        public_key=_public(options.verify_key, console),
+        approval_data=approval_data,
+    )
+    sign = command.sign if options.verify_key else _measured(command.sign, console)
     with process.unwind_on_signals():
         try:
-            at_once, quick = command.pace(options.j)
-            pipeline.sign_stream(sign, at_once, quick=quick, progress=TOOL.progress("signed"))
-        except BaseException:
-            command.stop()
-            raise
-        command.close()
+            stream.sign_stream(sign, options.jobs or 1, progress=console.progress("signed"))
+        finally:
+            command.close()
     return 0
 
 
-def _hashed(path: str | None) -> dict[bytes, bytes] | None:
-    """Return by its digest what was hashed, of each token in a file."""
+def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
+    """Return the approval data of each token in a file, by its digest."""
     if path is None:
         return None
     if path == "-":
@@ -61,18 +67,17 @@ def _hashed(path: str | None) -> dict[bytes, bytes] | None:
     from toktools.tokens import tokenfile
 
     source, tokens = tokenfile.read(path)
-    return dict(zip(tokens.digests, tokens.hashed(source.name)))
+    try:
+        return dict(zip(tokens.digests, tokens.approval_data))
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
 
 
-def _public(path: str | None) -> PublicKey | None:
-    if path is None:
-        return None
-    from toktools.keys import public
-
-    return public.read(path)
+def _public(path: str | None, console: Console) -> PublicKey | None:
+    return None if path is None else keys.read_public_key(path, console.warn)
 
 
-def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+def _measured(sign: Callable[[bytes], bytes], console: Console) -> Callable[[bytes], bytes]:
     """Warn once of each size that AWS does not document, since nobody verifies the signatures."""
     sizes = {encoding.SIGNATURE_SIZES[0]}
 
@@ -80,15 +85,7 @@ def _measured(sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
         signature = sign(digest)
         if len(signature) not in sizes:
             sizes.add(len(signature))
-            TOOL.warn(encoding.undocumented_size(len(signature)))
+            console.warn(encoding.undocumented_size(len(signature)))
         return signature
 
     return sign_and_measure
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)  # -p takes a private key too
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-exec."""
-    return TOOL.run(argv)

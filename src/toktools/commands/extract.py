@@ -2,58 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
-
-from toktools.cli import Tool
-from toktools.encoding import DIGEST_SIZE
+from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.keys import records
-from toktools.options import TOKENS, CommandLine, Operand, Option
+from toktools.options import add_tokens_option
 from toktools.system import files
 
-COMMAND_LINE = CommandLine(
-    "tok-extract",
-    "Write the digests of a CloudHSM token file, one a line in base64.",
-    "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-    TOKENS,
-    (
-        Option("-r", "", "write one digest as 32 raw bytes", also="--raw"),
-        Option("-s", "PREFIX", "write each digest as raw bytes to a file: PREFIX1.bin, ...", also="--split"),
-    ),
-    Option("--approval-data", "", "write the approval data, for signers that always hash"),
-    Operand("FILE", "a token file; the default is standard input", many=True),
-)
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+
+PURPOSE = "Write the digests of a CloudHSM token file, one a line in base64."
+EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
 
 
-def _work(options: SimpleNamespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options and operands."""
+    add_tokens_option(parser)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-r", "--raw", action="store_true", help="write one digest as 32 raw bytes")
+    group.add_argument(
+        "-s", "--split", metavar="PREFIX", help="write each digest as raw bytes to a file: PREFIX1.bin, ..."
+    )
+    parser.add_argument(
+        "--approval-data", action="store_true", help="write the approval data, for signers that always hash"
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Write the digests, or the approval data, of the chosen tokens."""
     from toktools.tokens import tokenfile
 
-    if "-" in (options.FILE or "-"):
-        TOOL.tell_typist("a token file")
-    files.refuse_stdin_twice(options.FILE)
-    sources = [tokenfile.read(path) for path in options.FILE or [None]]
+    if "-" in (options.files or "-"):
+        console.note_reading_from_terminal("a token file")
+    files.refuse_stdin_twice(options.files)
+    sources = [tokenfile.read(path) for path in options.files or [None]]
     contents: list[bytes] = []
     chosen: list[int] = []
     for source, tokens in sources:
-        hashed = tokens.hashed(source.name) if options.approval_data else tokens.digests
         try:
-            chosen += [len(contents) + index for index in options.n.indices(len(hashed))]
+            found = tokens.approval_data if options.approval_data else tokens.digests
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
+        try:
+            chosen += [len(contents) + index for index in options.tokens.indices(len(found))]
         except ToktoolsError as error:
             raise error.at(source.name) if len(sources) > 1 else error from None
-        contents += hashed
-    if options.s is not None:
+        contents += found
+    if options.split is not None:
+        from toktools.encoding import DIGEST_SIZE
         from toktools.system.atomic import write_atomically
 
         width = len(str(len(contents)))
-        named = {f"{options.s}{index + 1:0{width}}.bin": contents[index] for index in chosen}
+        named = {f"{options.split}{index + 1:0{width}}.bin": contents[index] for index in chosen}
         # A key in any form is longer than a digest.
         sizes = {len(content) for content in named.values()}
-        inputs = [path for path in options.FILE if path != "-"]
+        inputs = [path for path in options.files if path != "-"]
         write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) <= DIGEST_SIZE or len(old) in sizes)
         return 0
-    if not options.r:
-        files.write_lines(records.line(contents[index]) for index in chosen)
+    if not options.raw:
+        files.write_lines(encoding.line(contents[index]) for index in chosen)
         return 0
     if len(chosen) != 1:
         if len(sources) > 1:
@@ -62,11 +72,3 @@ def _work(options: SimpleNamespace) -> int:
     files.refuse_terminal()
     files.write_stdout(contents[chosen[0]])
     return 0
-
-
-TOOL = Tool(COMMAND_LINE, _work)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-extract."""
-    return TOOL.run(argv)

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
-
-from toktools.cli import Tool
-from toktools.options import CommandLine, Operand, Option
 from toktools.system import files
 
-COMMAND_LINE = CommandLine(
-    "tok-inspect",
-    "Show what a CloudHSM token file is, and what is signed in it.",
-    "tok-inspect unsigned-tokens.json",
-    Option("--json", "", "write a JSON object for each file, for scripts"),
-    Option("--hex", "", "also write digests in hexadecimal"),
-    Operand("FILE", "a token file; the default is standard input", many=True),
-)
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+
+PURPOSE = "Show what a CloudHSM token file is, and what is signed in it."
+EXAMPLE = "tok-inspect unsigned-tokens.json"
 
 
-def _work(options: SimpleNamespace) -> int:
-    from toktools.tokens import description, tokenfile
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options and operands."""
+    parser.add_argument("--json", action="store_true", help="write a JSON object for each file, for scripts")
+    parser.add_argument("--hex", action="store_true", help="also write digests in hexadecimal")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
 
-    for source, tokens in TOOL.each(options.FILE, tokenfile.inspect):
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Describe each file."""
+    from toktools.tokens import describe, jsonfile, tokenfile
+
+    for source, tokens in console.each(options.files, tokenfile.inspect):
         if options.json:
-            facts = {"file": source.path, **description.facts(tokens)}
-            files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
+            facts = {"file": source.path, **describe.facts(tokens)}
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
         else:
-            files.write_lines(description.lines(source.name, tokens, hexadecimal=options.hex))
+            files.write_lines(describe.lines(source.name, tokens, hexadecimal=options.hex))
     return 0
-
-
-TOOL = Tool(COMMAND_LINE, _work)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-inspect."""
-    return TOOL.run(argv)

@@ -2,128 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from types import SimpleNamespace
 
-from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.options import TOKENS, CommandLine, Operand, Option
+from toktools.options import add_tokens_option, add_verify_key_option
 from toktools.system import files
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokens.merging import Judge
-    from toktools.tokens.tokenfile import TokenFile
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from toktools.cli import Console
+    from toktools.tokens.tokenfile import Slot, TokenFile
+
+PURPOSE = "Put signatures into a CloudHSM token file, all of them or none."
+EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
+SECRETS = True  # -p takes a private key too
 
 
-COMMAND_LINE = CommandLine(
-    "tok-merge",
-    "Put signatures into a CloudHSM token file, all of them or none.",
-    "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-    (
-        Option("-i", "", "change FILE in place", also="--in-place"),
-        Option("-o", "OUT", "write to OUT, whole or not at all", also="--output"),
-    ),
-    TOKENS,
-    Option("-p", "PUB", "verify with this key first; USER=PUB: the key of USER", also="--verify-key", repeated=True),
-    (
-        Option(
-            "-u", "USER", "the approver who signed a quorum token", also="--user", convert=partial(approvers.user, "-u")
-        ),
-        Option("--approvals", "", "the SIGNATURE files are copies of FILE with approvals"),
-    ),
-    Option(
-        "-R", "ROLE", "the approver's role, admin or crypto-user", also="--role", convert=partial(approvers.role, "-R")
-    ),
-    Option("--public-key", "PUB", "fill in the public key in an authdata file", default=None),
-    Operand("FILE", "the token file", required=True),
-    Operand("SIGNATURE", "a file with signatures; the default is standard input", many=True),
-)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options and operands."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-i", "--in-place", action="store_true", help="change FILE in place")
+    group.add_argument("-o", "--output", metavar="OUT", help="write to OUT, whole or not at all")
+    add_tokens_option(parser)
+    add_verify_key_option(parser, "verify with this key first; USER=PUB: the key of USER", several=True)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "-u",
+        "--user",
+        metavar="USER",
+        type=partial(approvals.user, "-u"),
+        help="the approver who signed a quorum token",
+    )
+    group.add_argument("--approvals", action="store_true", help="the SIGNATURE files are copies of FILE with approvals")
+    parser.add_argument(
+        "-R", "--role", metavar="ROLE", choices=approvals.ROLES, help="the approver's role, admin or crypto-user"
+    )
+    parser.add_argument("file", metavar="FILE", help="the token file")
+    parser.add_argument(
+        "signatures", metavar="SIGNATURE", nargs="*", help="a file with signatures; the default is standard input"
+    )
 
 
-def _work(options: SimpleNamespace) -> int:
-    from toktools.tokens import merging, tokenfile
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Write the token file with the signatures in it."""
+    from toktools.tokens import merge, tokenfile
 
-    if options.FILE == "-" and options.i:
+    if options.file == "-" and options.in_place:
         raise ToktoolsError("-i: standard input cannot be changed in place")
-    files.refuse_stdin_twice([options.FILE, *(options.SIGNATURE or "-")])
-    if options.i:
-        files.refuse_irregular(options.FILE)
-    if "-" in {options.FILE, *(options.SIGNATURE or "-")}:
-        TOOL.tell_typist("a token file" if options.FILE == "-" else "signatures")
-    source, tokens = tokenfile.read(options.FILE)
+    files.refuse_stdin_twice([options.file, *(options.signatures or "-")])
+    if options.in_place:
+        files.refuse_irregular(options.file)
+    if "-" in {options.file, *(options.signatures or "-")}:
+        console.note_reading_from_terminal("a token file" if options.file == "-" else "signatures")
+    source, tokens = tokenfile.read(options.file)
     try:
         _refuse_what_does_not_fit(tokens, options)
     except ToktoolsError as error:
         raise error.at(source.name) from None
-    chosen = options.n.indices(len(tokens.digests))
-    judges = merging.judges(tokens, source.name, options.p)
+    chosen = options.tokens.indices(len(tokens.digests))
+    problem = _checker(tokens, source.name, options.verify_key)
     try:
-        _fill(source.name, tokens, options, chosen, judges)
+        changed = _fill(tokens, options, chosen, console)
+        merge.check(tokens.slots(), changed, problem, lambda warning: console.warn(f"{source.name}: {warning}"))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
-    out = options.FILE if options.i else options.o
+    out = options.file if options.in_place else options.output
     if out in {None, "-"}:
         files.write_stdout(tokens.dump())
     else:
         from toktools.system.atomic import write_atomically
 
-        read = [*options.SIGNATURE, *options.p, *([] if options.public_key is None else [options.public_key])]
-        write_atomically({out: tokens.dump()}, inputs=read, seen=source, may_replace=_may_replace)
+        write_atomically(
+            {out: tokens.dump()},
+            inputs=[*options.signatures, *options.verify_key],
+            seen=source,
+            may_replace=lambda old: not old or tokenfile.is_token_file(old),
+        )
     return 0
 
 
-def _may_replace(old: bytes) -> bool:
-    """Say whether -o may replace a file with this content: a token file, or none."""
-    from toktools.tokens import tokenfile
+def _checker(tokens: TokenFile, name: str, arguments: Sequence[str]) -> Callable[[Slot], str] | None:
+    """Return a function that checks a slot with the keys of -p, if there are any."""
+    if not arguments:
+        return None
+    from toktools.tokens import verify
 
-    try:
-        return not old or bool(tokenfile.parse(old))
-    except ToktoolsError:
-        return False
+    return verify.checker(tokens, verify.VerifyKeys(arguments).keys(tokens, name))
 
 
-def _fill(name: str, tokens: TokenFile, options: SimpleNamespace, chosen: Sequence[int], judges: list[Judge]) -> None:
-    """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
-    from toktools.tokens import merging
+def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> list[int]:
+    """Put all signatures into their slots, and return the indices of the slots. Raises ToktoolsError."""
+    from toktools.tokens import merge
 
     if options.approvals:
-        changed = merging.combine(tokens, options.SIGNATURE)
-    else:
-        signatures = merging.signatures(options.SIGNATURE, len(chosen))
-        if options.u:
-            changed = merging.approve(tokens, options.u, options.R, signatures[0], TOOL.warn)
-        else:
-            changed = merging.put(tokens, chosen, signatures)
-    if options.public_key is not None:
-        judges.append(merging.put_public_key(tokens, options.public_key))
-    merging.check(tokens.places(), changed, judges, lambda warning: TOOL.warn(f"{name}: {warning}"))
+        return merge.combine(tokens, options.signatures)
+    signatures = merge.read_signatures(options.signatures, len(chosen))
+    if options.user:
+        return merge.approve(tokens, options.user, options.role, signatures[0], console.warn)
+    return merge.put(tokens, chosen, signatures)
 
 
-def _refuse_what_does_not_fit(tokens: TokenFile, options: SimpleNamespace) -> None:
+def _refuse_what_does_not_fit(tokens: TokenFile, options: argparse.Namespace) -> None:
     """Refuse options that are for another kind of token file than this."""
-    shape = tokens.shape
-    for given, flag, fits in (
-        (options.u, "-u", shape.approvals),
-        (options.R, "-R", shape.approvals),
-        (options.approvals, "--approvals", shape.approvals),
-        (options.public_key, "--public-key", shape.public_key),
-    ):
-        if given not in {None, False} and not fits:
-            raise ToktoolsError(f"{flag}: this is {shape.article} {shape.title} file, which has no place for that")
-    if shape.approvals and not (options.u or options.approvals):
-        raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
-    if options.R and not options.u:
+    if tokens.kind.has_approvals:
+        if not (options.user or options.approvals):
+            raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+    else:
+        for value, flag in ((options.user, "-u"), (options.role, "-R"), (options.approvals, "--approvals")):
+            if value:
+                title = tokens.kind.title
+                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is a file for {title}")
+    if options.role and not options.user:
         raise ToktoolsError("-R needs -u, the approver")
-    if options.approvals and not options.SIGNATURE:
+    if options.approvals and not options.signatures:
         raise ToktoolsError("--approvals: copies of the quorum token are missing")
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-merge."""
-    return TOOL.run(argv)

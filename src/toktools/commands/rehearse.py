@@ -2,74 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from functools import partial
 
-from toktools.cli import Tool
 from toktools.encoding import count
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Operand, Option
+from toktools.options import number
+from toktools.parser import Parser
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+
+PURPOSE = "Rehearse a login to CloudHSM, with a stand-in for its CLI."
+EXAMPLE = "tok-rehearse interactive"
+SECRETS = True
 
 _MAX_HSMS = 28
 
 
-def _hsms(text: str) -> int:
-    if text not in map(str, range(1, _MAX_HSMS + 1)):
-        raise ToktoolsError(f"--hsms: not a number from 1 to {_MAX_HSMS}")
-    return int(text)
+def add_arguments(parser: Parser) -> None:
+    """Add the options and operands."""
+    _add_options(parser)
+    parser.add_argument("command", metavar="COMMAND", help="interactive, or a single command of the CLI")
+    parser.add_argument("arguments", metavar="ARG", nargs="...", help="what follows the command")
 
 
-_OPTIONS = (
-    Option("--state", "FILE", "the file that keeps the cluster"),
-    Option("--hsms", "N", "how many HSMs the cluster has; the default is 3", convert=_hsms),
-    Option("--cluster-id", "ID", "the cluster to use, of those configured"),
-    Option("--known-cluster", "ID", "a configured cluster, a clone of the others", repeated=True),
-    Option("--inconsistent", "USERNAME", "a user that some HSMs do not have"),
-    Option("--prompt-after-login", "", "show user and cluster in the prompt after a login, as CLI 5.15 does"),
-    Option("--registration-signatures", "", "write signatures in the file of a quorum registration, as CLI 5.18 does"),
-)
+def _add_options(parser: Parser) -> None:
+    parser.add_argument("--state", metavar="FILE", help="the file that keeps the cluster")
+    parser.add_argument(
+        "--hsms",
+        metavar="N",
+        type=partial(number, "--hsms", high=_MAX_HSMS),
+        help="how many HSMs the cluster has; the default is 3",
+    )
+    parser.add_argument("--cluster-id", metavar="ID", type=_cluster_id, help="the name of the cluster in the prompt")
+    parser.add_argument(
+        "--prompt-after-login",
+        action="store_true",
+        help="show user and cluster in the prompt after a login, as CLI 5.15 does",
+    )
+    parser.add_argument(
+        "--registration-signatures",
+        action="store_true",
+        help="write signatures in the file of a quorum registration, as CLI 5.18 does",
+    )
 
-COMMAND_LINE = CommandLine(
-    "tok-rehearse",
-    "Rehearse a login to CloudHSM, with a stand-in for its CLI.",
-    "tok-rehearse interactive",
-    *_OPTIONS,
-    Operand("COMMAND", "interactive, or a single command of the CLI", command=True, usage="COMMAND [ARG...]"),
-)
-_INTERACTIVE = CommandLine("tok-rehearse interactive", COMMAND_LINE.purpose, COMMAND_LINE.example, *_OPTIONS)
+
+def _cluster_id(text: str) -> str:
+    if not (text.isascii() and text.replace("-", "").isalnum()):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
 
 
-def _work(options: SimpleNamespace) -> int:
-    words = options.COMMAND
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Run a command of the CLI, or take commands."""
+    words = [options.command, *options.arguments]
     interactive = words[0] == "interactive"
-    if interactive:  # what stands behind it wins
-        later = _INTERACTIVE.parse(words[1:])
+    if interactive:  # an option behind it wins
+        parser = Parser("tok-rehearse interactive", PURPOSE, EXAMPLE)
+        _add_options(parser)
+        parser.add_help_options()
+        later = parser.parse(words[1:])
         vars(options).update({name: value for name, value in vars(later).items() if value})
         options.state = options.state if later.state is None else later.state
-    hsms = options.hsms or 3
 
-    from toktools.rehearsal.commands import COMMANDS, GROUPS
-    from toktools.rehearsal.dialogue import Dialogue, Start
+    from toktools.rehearsal.commands import parser as cli_parser
+    from toktools.rehearsal.shell import ONLY_CLUSTER, Shell
     from toktools.rehearsal.state import State
 
-    start = Start(
-        options.known_cluster, options.cluster_id or "", options.prompt_after_login, options.registration_signatures
-    )
-    start.check(single=not interactive)
+    hsms = options.hsms or 3
     state = State(options.state)
-    TOOL.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
-    dialogue = Dialogue(state, hsms, COMMANDS, TOOL.complain, GROUPS, start)
-    if options.inconsistent:
-        dialogue.disturb(options.inconsistent.lower())
+    console.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
+    shell = Shell(
+        state,
+        hsms,
+        cli_parser(),
+        console.complain,
+        cluster_id=options.cluster_id or ONLY_CLUSTER,
+        prompt_after_login=options.prompt_after_login,
+        registration_signatures=options.registration_signatures,
+    )
     if not interactive:
-        return dialogue.run(words)
-    dialogue.interact()
+        return shell.run(words)
+    shell.interact()
     return 0
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-rehearse."""
-    return TOOL.run(argv)

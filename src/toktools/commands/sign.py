@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
-
 from toktools import encoding, keys
-from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.keys import pipeline, records
-from toktools.options import PASSIN, CommandLine, Option, jobs
+from toktools.keys import stream
+from toktools.options import add_jobs_option, add_key_option, add_passin_option
 from toktools.system import files
 
-COMMAND_LINE = CommandLine(
-    "tok-sign",
-    "Sign SHA-256 digests with an RSA key, one signature a line for each digest.",
-    "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json",
-    keys.KEY,
-    PASSIN,
-    Option("-j", "N", "sign with up to N threads at once", also="--jobs", convert=jobs),
-    Option("-r", "", "sign one digest of 32 raw bytes, and write the signature raw", also="--raw"),
-)
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+
+PURPOSE = "Sign SHA-256 digests with an RSA key, one signature a line for each digest."
+EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
+SECRETS = True
 
 
-def _work(options: SimpleNamespace) -> int:
-    if options.r:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_key_option(parser, required=True)
+    add_passin_option(parser)
+    add_jobs_option(parser, "sign with up to N threads at once")
+    parser.add_argument(
+        "-r", "--raw", action="store_true", help="sign one digest of 32 raw bytes, and write the signature raw"
+    )
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Sign what standard input has, and write it to standard output."""
+    if options.raw:
         files.refuse_terminal()
-    signer = keys.open_signer(options.k, options.passin, TOOL.warn)
-    TOOL.tell_typist("32 raw bytes" if options.r else "digests")
-    if options.r:
+    signer = keys.open_signer(options.key, options.passin, console.warn)
+    console.note_reading_from_terminal("32 raw bytes" if options.raw else "digests")
+    if options.raw:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
-        at_once, quick = signer.pace(options.j)
-        pipeline.sign_stream(signer.sign, at_once, quick=quick, progress=TOOL.progress("signed"))
+        jobs = signer.max_parallel(options.jobs)
+        stream.sign_stream(signer.sign, jobs, quick=signer.is_quick, progress=console.progress("signed"))
     signer.close()
     return 0
 
 
 def _raw_digest() -> bytes:
     try:
-        return encoding.raw_digest(files.read(None, records.MAX_LINE).content)
+        return encoding.raw_digest(files.read(None, stream.MAX_LINE_BYTES).content)
     except ToktoolsError as error:
         raise error.at(files.STDIN_NAME) from None
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-sign."""
-    return TOOL.run(argv)

@@ -2,104 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
+from functools import partial
 
-from toktools.cli import Tool
 from toktools.errors import ToktoolsError
-from toktools.options import CommandLine, Operand, Option
+from toktools.options import add_verify_key_option, number
 from toktools.system import files, terminal
 from toktools.system.terminal import GREEN, RED
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from toktools.tokens.owners import Faults, Keys
-    from toktools.tokens.tokenfile import Place, TokenFile
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from toktools.cli import Console
+    from toktools.tokens.tokenfile import Slot, TokenFile
+    from toktools.tokens.verify import Results
+
+PURPOSE = "Check every signature in a CloudHSM token file."
+EXAMPLE = "tok-verify -p officer1.pub signed-tokens.json"
+SECRETS = True  # -p takes a private key too
 
 
-def _need(text: str) -> int:
-    if text not in map(str, range(1, approvers.MAX_APPROVERS + 1)):
-        raise ToktoolsError(f"--need: not a number from 1 to {approvers.MAX_APPROVERS}")
-    return int(text)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options and operands."""
+    add_verify_key_option(
+        parser, "the key that should have signed; USER=PUB: that of USER", several=True, required=True
+    )
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="write only the lines that are not OK")
+    group.add_argument("--json", action="store_true", help="write a JSON object for each file, for scripts")
+    parser.add_argument(
+        "--need",
+        metavar="M",
+        type=partial(number, "--need", high=approvals.MAX_APPROVERS),
+        help="require the approvals of M approvers in a quorum token",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
 
 
-COMMAND_LINE = CommandLine(
-    "tok-verify",
-    "Check every signature in a CloudHSM token file.",
-    "tok-verify -p officer1.pub signed-tokens.json",
-    Option(
-        "-p",
-        "PUB",
-        "the key that should have signed; USER=PUB: that of USER",
-        also="--verify-key",
-        repeated=True,
-    ),
-    (
-        Option("-q", "", "write only the lines that are not OK", also="--quiet"),
-        Option("--json", "", "write a JSON object for each file, for scripts"),
-    ),
-    Option("--need", "M", "require the approvals of M approvers in a quorum token", convert=_need),
-    Operand("FILE", "a token file; the default is standard input", many=True),
-)
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Say of every token whether its signature is good."""
+    from toktools.tokens import jsonfile, tokenfile, verify
 
+    verify_keys = verify.VerifyKeys(options.verify_key)
 
-def _work(options: SimpleNamespace) -> int:
-    from toktools.tokens import owners, tokenfile
-
-    given = owners.Given(options.p)
-
-    def read(path: str | None) -> tuple[files.Snapshot, TokenFile, Keys, str]:
+    def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
-        if options.need and not tokens.shape.approvals:
+        if options.need and not tokens.kind.has_approvals:
             raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
-        return (source, tokens, {}, "") if options.p else (source, tokens, *owners.inside(tokens, source.name))
+        return source, tokens
 
     status = 0
-    for source, tokens, inside, member in TOOL.each(options.FILE, read):
-        keys = inside or given.keys(tokens, source.name)
-        faults = owners.faults(tokens, keys, options.need, _counted)
+    for source, tokens in console.each(options.files, read):
+        keys = verify_keys.keys(tokens, source.name)
+        try:
+            results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
         if options.json:
-            facts = _facts(source, tokens, faults, member)
-            files.write_stdout(tokenfile.dump_json(facts, None if len(options.FILE) > 1 else 2))
+            facts = _facts(source, tokens, results)
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
         else:
-            files.write_lines(_lines(source.name, faults, member, quiet=options.q))
-        status = max(status, any(fault for _, fault in faults))
+            files.write_lines(_lines(source.name, results, quiet=options.quiet))
+        status = max(status, any(problem for _, problem in results))
     return status
 
 
-def _counted(places: Sequence[Place]) -> Iterator[Place]:
-    """Yield the places that are verified, and tell a person how many are."""
-    progress = TOOL.progress(f"of {len(places)} verified")
-    for place in places:
-        yield place
+def _counted(console: Console, slots: Sequence[Slot]) -> Iterator[Slot]:
+    """Yield the slots that are verified, and tell a person how many are."""
+    progress = console.progress(f"of {len(slots)} verified")
+    for slot in slots:
+        yield slot
         if progress:
             progress.step()
-    TOOL.end_progress()
+    console.end_progress()
 
 
-def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> Iterator[bytes]:
+def _lines(name: str, results: Results, *, quiet: bool) -> Iterator[bytes]:
     good, failed = terminal.coloured(files.STDOUT, "OK", GREEN), terminal.coloured(files.STDOUT, "FAILED", RED)
-    good += f" (by the {member} in the file)" if member else ""
-    for place, fault in faults:
-        if fault or not quiet:
-            yield f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n".encode()
+    for slot, problem in results:
+        if problem or not quiet:
+            yield f"{name}: {slot}: {f'{failed}: {problem}' if problem else good}\n".encode()
 
 
-def _facts(source: files.Snapshot, tokens: TokenFile, faults: Faults, member: str) -> dict[str, object]:
+def _facts(source: files.Snapshot, tokens: TokenFile, results: Results) -> dict[str, object]:
     """Return what --json writes. Scripts rely on it: members may be added, but none is renamed."""
     return {
         "file": source.path,
-        "kind": tokens.shape.kind,
-        "ok": not any(fault for _, fault in faults),
-        "key": member or None,
-        "signatures": [{"of": place, "ok": not fault, "fault": fault or None} for place, fault in faults],
+        "kind": tokens.kind.name,
+        "ok": not any(problem for _, problem in results),
+        "key": None,
+        "signatures": [{"of": slot, "ok": not problem, "fault": problem or None} for slot, problem in results],
     }
-
-
-TOOL = Tool(COMMAND_LINE, _work, has_secrets=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run tok-verify."""
-    return TOOL.run(argv)

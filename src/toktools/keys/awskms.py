@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from toktools.errors import ToktoolsError, shown
-from toktools.keys.allowed import DOCUMENTED_BITS
+from toktools.keys import DOCUMENTED_BITS
 from toktools.keys.signer import Signer
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -28,7 +28,7 @@ _START = "awskms:///"
 _FORM = "write awskms:///KEY with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= if needed"
 _QUERY = ("region", "endpoint")
 _ALGORITHM = "RSASSA_PKCS1_V1_5_SHA_256"
-_AT_ONCE = 8
+_MAX_REQUESTS = 8
 """Each takes the time of a round trip; KMS allows some hundreds a second."""
 _SECONDS = 10
 _TRIES = 4
@@ -85,9 +85,9 @@ class KmsKey(Signer):
         self._arn = arn
         self._name = name
 
-    def pace(self, asked: int | None) -> tuple[int, bool]:
-        """Return some at once, none of which is quick."""
-        return asked or _AT_ONCE, False
+    def max_parallel(self, requested: int | None) -> int:
+        """Return *requested*, or some: each request waits for a round trip."""
+        return requested or _MAX_REQUESTS
 
     def _sign(self, digest: bytes) -> bytes:
         with _trouble(self._name):
@@ -151,7 +151,7 @@ def _client(key: str, query: dict[str, str]) -> Any:  # noqa: ANN401 - boto3's a
     config = Config(
         connect_timeout=_SECONDS,
         read_timeout=_SECONDS,
-        max_pool_connections=_AT_ONCE,
+        max_pool_connections=_MAX_REQUESTS,
         retries={"mode": "standard", "total_max_attempts": _TRIES},
     )
     with warnings.catch_warnings():

@@ -29,8 +29,10 @@ _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
 
 
-class TokenKey(Signer):
+class Pkcs11Key(Signer):
     """An RSA private key on a token."""
+
+    is_quick = True  # with one thread, another would only add a hand-over
 
     def __init__(self, key: PrivateKey, pin: str | None) -> None:
         if not isinstance(key, SignMixin):
@@ -51,9 +53,9 @@ class TokenKey(Signer):
         e, n = int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
         super().__init__(RSAPublicNumbers(e, n).public_key())
 
-    def pace(self, asked: int | None) -> tuple[int, bool]:  # noqa: ARG002 - whatever is asked for
-        """Return that a token, and the person beside it, is asked for one thing at a time."""
-        return 1, True
+    def max_parallel(self, requested: int | None) -> int:  # noqa: ARG002 - whatever it is
+        """Return 1: a token, and the person beside it, does one thing at a time."""
+        return 1
 
     def _sign(self, digest: bytes) -> bytes:
         # CKM_RSA_PKCS over the DigestInfo (PKCS#11 3.0, section 2.1.6).
@@ -81,7 +83,7 @@ def open_signer(uri: str, secret: Source, warn: Callable[[str], None]) -> Signer
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:
             raise _locked(name) from None
-        return TokenKey(_key(session, wanted, name), pin if isinstance(pin, str) else None)
+        return Pkcs11Key(_key(session, wanted, name), pin if isinstance(pin, str) else None)
 
 
 def _parse(uri: str) -> dict[str, bytes]:

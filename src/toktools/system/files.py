@@ -172,21 +172,21 @@ def write_lines(lines: Iterator[bytes]) -> None:
         write_stdout(some)
 
 
-def finish_stdout(*, for_good: bool) -> None:
-    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas).
-
-    For good: the reader finds the end of the stream now, and not when the interpreter has been taken down.
-    """
+def check_stdout() -> None:
+    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas)."""
     with trouble_at(_STDOUT_NAME):
         # A copy is closed: that reports them as well, and leaves the number 1 taken.
         os.close(os.dup(STDOUT))
-    if for_good:
-        try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, STDOUT)
-            os.close(null)
-        except OSError:
-            pass  # then the reader waits a little longer
+
+
+def close_stdout() -> None:
+    """Let the reader find the end of the stream now, and not when the interpreter has been taken down."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, STDOUT)
+        os.close(null)
+    except OSError:
+        pass  # then the reader waits a little longer
 
 
 def _is_open_as(fd: int, status: os.stat_result) -> bool:

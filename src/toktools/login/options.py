@@ -1,0 +1,179 @@
+"""The options of the commands that log in, and what they open: the signer, the host and the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from toktools import keys
+from toktools.errors import ToktoolsError
+from toktools.options import (
+    add_base64_option,
+    add_key_option,
+    add_passin_option,
+    add_source_option,
+    add_verify_key_option,
+    refuse_given,
+)
+from toktools.system import process
+from toktools.tokens import approvals
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    import argparse
+
+    from toktools.cli import Console
+    from toktools.keys.signer import Signer
+    from toktools.login.dialogues import User
+    from toktools.login.driver import Cli
+    from toktools.login.host import LocalHost
+
+_MAX_DIGITS = 6
+_CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
+
+
+def _words(option: str, text: str) -> list[str]:
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ToktoolsError(f"{option}: {str(error).lower()}") from None
+    if not words:
+        raise ToktoolsError(f"{option}: the command is empty")
+    return words
+
+
+def _host(text: str) -> str:
+    if not text or text.startswith("-") or not text.isprintable() or " " in text:
+        raise ToktoolsError("--host: expected [USER@]HOST, as ssh takes it")
+    return text
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text)):
+        raise ToktoolsError("--timeout: expected a number of seconds from 1 to 99999")
+    return float(text)
+
+
+def _token_dir(text: str) -> str:
+    from toktools.login import host
+
+    if not text.startswith("/") or not host.is_plain(text):
+        raise ToktoolsError("--token-dir: expected an absolute path of letters, digits, '/', '.', '_' and '-'")
+    return text
+
+
+def _cluster(text: str) -> str:
+    if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
+
+
+SIGNER_FLAGS = ("-b", "-p", "--passin")
+"""The options that need -k or --signer."""
+
+
+def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, about: str) -> None:
+    """Add -k and --signer, the other option that stands in place of these, and what goes with them."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    add_key_option(group, key)
+    group.add_argument(
+        "--signer",
+        metavar="COMMAND",
+        type=partial(_words, "--signer"),
+        help="the signer: a command, as for tok-exec",
+    )
+    group.add_argument(other, action="store_true", help=about)
+    add_base64_option(parser, "signer")
+    add_verify_key_option(parser, "the public key of the signer")
+    add_passin_option(parser)
+
+
+def add_login_options(parser: argparse.ArgumentParser) -> None:
+    """Add who logs in, and at which CLI."""
+    parser.add_argument(
+        "--username", metavar="U", type=partial(approvals.user, "--username"), required=True, help="the CloudHSM user"
+    )
+    parser.add_argument(
+        "--role", metavar="R", choices=approvals.ROLES, required=True, help="the user's role: admin or crypto-user"
+    )
+    add_source_option(parser, "--password", "the user's password")
+    parser.add_argument(
+        "--cli",
+        metavar="COMMAND",
+        type=partial(_words, "--cli"),
+        default=[_CLI],
+        help=f"the CLI; the default is {_CLI}",
+    )
+    parser.add_argument(
+        "-H", "--host", metavar="HOST", type=_host, help="the host of the CLI, as ssh takes it: [USER@]HOST"
+    )
+    parser.add_argument(
+        "--ssh", metavar="COMMAND", type=partial(_words, "--ssh"), default=["ssh"], help="run this in place of ssh"
+    )
+    parser.add_argument(
+        "--token-dir",
+        metavar="DIR",
+        type=_token_dir,
+        help="where the token files get their directory; the default is TMPDIR or /tmp",
+    )
+    parser.add_argument("--cluster-id", metavar="ID", type=_cluster, help="the cluster, if several are configured")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=60.0,
+        help="how long each step may take; the default is 60",
+    )
+
+
+def open_signer(options: argparse.Namespace, console: Console) -> Signer:
+    """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
+    if options.key is not None:
+        refuse_given(options, "goes with --signer, not with -k", "-p", "-b")
+        return keys.open_signer(options.key, options.passin, console.warn)
+    if not options.verify_key:
+        raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
+    refuse_given(options, "cannot be used with --signer", "--passin")
+    from toktools.keys.command import Command
+
+    key = keys.read_public_key(options.verify_key, console.warn)
+    return Command(options.signer, base64=options.base64, public_key=key)
+
+
+@contextmanager
+def started(
+    options: argparse.Namespace, signers: Sequence[Signer], console: Console
+) -> Iterator[tuple[Cli, User, LocalHost]]:
+    """Start the CLI, and yield it with the user and the host; after the block it has ended, and no file is left.
+
+    After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.
+    """
+    from toktools.login import dialogues, driver, host
+
+    options.password.warn_of_exposure(console.warn)
+    user = dialogues.User(options.username, options.role, options.password)
+    cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
+    where = (
+        host.SshHost(options.host, options.ssh, options.token_dir, console.say, options.timeout)
+        if options.host
+        else host.LocalHost(options.token_dir)
+    )
+    cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
+    cleanup = ExitStack()
+    for close in (*(signer.close for signer in signers), where.close, cli.close):
+        cleanup.callback(close)
+    with process.unwind_on_signals():
+        try:
+            where.open()
+            cli.start(where.argv([*options.cli, "interactive", *cluster]))
+            try:
+                yield cli, user, where
+            except ToktoolsError:
+                cli.leave()
+                raise
+        finally:
+            with process.held():
+                cleanup.close()
