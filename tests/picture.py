@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from xml.sax.saxutils import escape
 
 from rehearsing import PASSWORD, enrol
-
 from toktools.login.program import Program
+
 from toktools.login.screen import Screen
 
 ROOT = Path(__file__).parents[1]

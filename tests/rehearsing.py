@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from toktools.encoding import encode
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
     from toktools.keys.signer import Signer
 
 PASSWORD = "for-practice"
-
-
-def cheap_hash(password: str, salt: bytes) -> tuple[bytes, bytes]:
-    """What to have in the place of scrypt, which for each of some thousand logins would take minutes."""
-    return sha256(b"1" + salt + password.encode()).digest(), sha256(b"2" + salt + password.encode()).digest()
 
 
 def signed(digests: list[bytes], signer: Signer) -> tokenfile.TokenFile:

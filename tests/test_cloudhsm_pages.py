@@ -14,23 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from rehearsing import PASSWORD, cheap_hash
+from rehearsing import PASSWORD
 
-from toktools.errors import ToktoolsError
 from toktools.keys import open_signer
-from toktools.rehearsal import dialogue as shells
-from toktools.rehearsal import members
-from toktools.rehearsal.commands import COMMANDS, GROUPS
-from toktools.rehearsal.console import EndOfInput
-from toktools.rehearsal.dialogue import Dialogue, Start
+from toktools.rehearsal import cluster, shell
+from toktools.rehearsal.commands import parser
+from toktools.rehearsal.shell import EndOfInput
 from toktools.rehearsal.state import State
-from toktools.rehearsal.syntax import help_text
 from toktools.system import files
 from toktools.system.prompt import Source
 from toktools.tokens import tokenfile
+
+if TYPE_CHECKING:
+    from toktools.errors import ToktoolsError
 
 GIVEN = f"--password {PASSWORD}"
 QUORUM = "Quorum approval is required for this operation"
@@ -62,7 +61,7 @@ class Desk:
     """A shell in this process: lines go in, answers come out. A line may be made when it is asked for."""
 
     folder: Path
-    start: Start = field(default_factory=Start)
+    options: dict[str, Any] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
     complaints: list[ToktoolsError] = field(default_factory=list)
 
@@ -82,9 +81,9 @@ class Desk:
 
         with monkeypatch.context() as patch:
             patch.chdir(self.folder)
-            patch.setattr(shells, "Console", Typist)
+            patch.setattr(shell, "Terminal", Typist)
             patch.setattr(files, "write_stdout", screen.write)
-            Dialogue(State("state"), 2, COMMANDS, self.complaints.append, GROUPS, self.start).interact()
+            shell.Shell(State("state"), 2, parser(), self.complaints.append, **self.options).interact()
         text, decoder, found = screen.getvalue().decode(), json.JSONDecoder(), []
         for place in [match.start() for match in re.finditer(r"^\{", text, re.MULTILINE)]:
             answer = decoder.raw_decode(text, place)[0]
@@ -116,14 +115,13 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A desk with two people's keys, and a certificate."""
-    monkeypatch.setattr(members, "_hash", cheap_hash)
+    """A desk with two people's keys."""
+    monkeypatch.setattr(cluster, "ITERATIONS", 1)
     for name, source in (
         ("one.key", "pkcs8.pem"),
         ("one.pub", "spki.pem"),
         ("two.key", "other.pem"),
         ("two.pub", "other.pub"),
-        ("root.pem", "cert.pem"),
     ):
         shutil.copy(keys / source, tmp_path / name)
     return Desk(tmp_path)
@@ -267,11 +265,9 @@ def test_users_and_second_factors(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     assert "Enter public key PEM file path:" in desk.questions
 
 
-def test_quorum_of_admins_and_mutual_tls(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two admins approve a user, a quorum value and what mutual TLS needs."""
+def test_quorum_of_admins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two admins approve a user and a quorum value."""
     admins = (("admin", "admin", "one"), ("admin2", "admin", "two"))
-    certificate = (desk.folder / "root.pem").read_text()
-    anchor = {"certificate-reference": "0x01", "certificate": certificate, "cluster-coverage": "full"}
 
     def token(service: str, file: str) -> Row:
         line = f"quorum token-sign generate --service {service} --token {file}"
@@ -284,11 +280,6 @@ def test_quorum_of_admins_and_mutual_tls(desk: Desk, monkeypatch: pytest.MonkeyP
         "quorum-auth-chsm-cli-admin",
         f"user create --username user1 --role crypto-user {GIVEN}",
         user("user1", "crypto-user"),
-    )
-    register = Row(
-        "cloudhsm_cli-cluster-mtls-register-trust-anchor",
-        "cluster mtls register-trust-anchor --path root.pem",
-        {"trust_anchor": anchor},
     )
     set_value = "quorum token-sign set-quorum-value --service {} --value 2"
     rows = [
@@ -338,48 +329,6 @@ def test_quorum_of_admins_and_mutual_tls(desk: Desk, monkeypatch: pytest.MonkeyP
             QUORUM,
             1,
         ),
-        Row("cloudhsm_cli-cluster-mtls", register.line, QUORUM, 1),
-        token("cluster", "cluster.json"),
-        approved("cluster.json", register),
-        Row(
-            "cloudhsm_cli-cluster-mtls-list-trust-anchors",
-            "cluster mtls list-trust-anchors",
-            {"trust_anchors": [anchor]},
-        ),
-        Row("public scripts", register.line, "Invalid Certificate: Trust anchor already exists.", 1),
-        token("cluster", "level.json"),
-        approved(
-            "level.json",
-            Row(
-                "cloudhsm_cli-cluster-mtls-set-enforcement",
-                "cluster mtls set-enforcement --level cluster",
-                {"message": "Mtls enforcement level set to Cluster successfully"},
-            ),
-        ),
-        Row(
-            "cloudhsm_cli-cluster-mtls-get-enforcement",
-            "cluster mtls get-enforcement",
-            {"mtls-enforcement-level": "cluster"},
-        ),
-        token("cluster", "none.json"),
-        approved(
-            "none.json",
-            Row(
-                "cloudhsm_cli-cluster-mtls-set-enforcement",
-                "cluster mtls set-enforcement --level none",
-                {"message": "Mtls enforcement level set to None successfully"},
-            ),
-        ),
-        token("cluster", "gone.json"),
-        approved(
-            "gone.json",
-            Row(
-                "cloudhsm_cli-cluster-mtls-deregister-trust-anchor",
-                "cluster mtls deregister-trust-anchor --certificate-reference 0x01",
-                {"message": "Trust anchor with reference 0x01 deregistered successfully"},
-            ),
-        ),
-        Row("cloudhsm_cli-cluster-mtls-list-trust-anchors", "cluster mtls list-trust-anchors", {"trust_anchors": []}),
         token("quorum", "quorum.json"),
         Row(
             "cloudhsm_cli-qm-token-del",
@@ -558,8 +507,8 @@ def test_quorum_of_crypto_users(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     assert (file["version"], file["service"]) == ("2.0", "key-usage")
 
 
-def test_a_signature_that_is_verified(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What crypto sign makes, crypto verify takes; a digest is signed as the data is; other data is refused."""
+def test_signatures(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A digest is signed as the data is."""
     pair = (
         "key generate-asymmetric-pair rsa --public-exponent 65537 --modulus-size-bits 2048 --public-label public "
         "--private-label private --public-attributes verify=true --private-attributes sign=true"
@@ -578,20 +527,6 @@ def test_a_signature_that_is_verified(desk: Desk, monkeypatch: pytest.MonkeyPatc
     )
     first, second = (data for _, data in answers[-2:])
     assert first == second
-    verify = (
-        f"crypto verify rsa-pkcs --key-filter attr.label=public --hash-function sha256 --signature {first['signature']}"
-    )
-    rows = [
-        login("cu1", "crypto-user"),
-        Row(
-            "cloudhsm_cli-crypto-verify-rsa-pkcs",
-            f"{verify} --data YWJjMTIz",
-            {"message": "Signature verified successfully"},
-        ),
-        Row("cloudhsm_cli-crypto-verify-rsa-pkcs", f"{verify} --data aW52YWxpZA==", "Signature verification failed", 1),
-    ]
-    play(desk, monkeypatch, rows)
-    assert b"PRIVATE" not in (desk.folder / "state").read_bytes()
 
 
 def hashes_of(content: bytes) -> str:
@@ -621,95 +556,20 @@ def test_hsms(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {type(value) for hsm in data["hsms"] for value in hsm.values()} == {str}
 
 
-# --- several clusters
-
-
-def test_a_user_who_is_inconsistent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user whom the clone does not know is replicated, from the one that does, by an admin of both."""
-    desk.start = Start(("cluster-a", "cluster-b"), "cluster-a")
-    replicate = "user replicate --username cu1 --role crypto-user --source-cluster-id {} --destination-cluster-id {}"
-    rows = [
-        Row("cloudhsm_cli-cluster-activate", f"cluster activate {GIVEN}", "Cluster activation successful"),
-        login("admin", "admin"),
-        Row(
-            "cloudhsm_cli-user-create",
-            f"user create --username cu1 --role crypto-user {GIVEN}",
-            user("cu1", "crypto-user"),
-        ),
-    ]
-    play(desk, monkeypatch, rows)
-    with State(str(desk.folder / "state")).cluster(2) as cluster:
-        cluster.disturb("cu1", "cluster-b")
-    there = [listed("admin", "admin"), listed("cu1", "crypto-user", **{"cluster-coverage": "inconsistent"}), APPLIANCE]
-    rows = [
-        login("admin", "admin"),
-        Row(
-            "cloudhsm_cli-user-replicate",
-            replicate.format("cluster-a", "cluster-b"),
-            Pattern(".*nobody is logged in.*"),
-            1,
-        ),
-        Row(
-            "cloudhsm_cli-login",
-            f"login --username admin --role admin {GIVEN} --cluster-id cluster-b",
-            user("admin", "admin"),
-        ),
-        Row("cloudhsm_cli-user-list", "user list --cluster-id cluster-b", {"users": there}),
-        Row(
-            "troubleshoot-sdk5-inconsistent-value",
-            replicate.format("cluster-b", "cluster-a"),
-            "Specified user is inconsistent across the cluster",
-            1,
-        ),
-        Row(
-            "cloudhsm_cli-user-replicate",
-            replicate.format("cluster-a", "cluster-b"),
-            {"user": listed("cu1", "crypto-user"), "message": "Successfully replicated user"},
-        ),
-        Row(
-            "cloudhsm_cli-user-list",
-            "user list --cluster-id cluster-b",
-            {"users": [there[0], listed("cu1", "crypto-user"), APPLIANCE]},
-        ),
-    ]
-    play(desk, monkeypatch, rows)
-
-
 def test_the_prompt_after_a_login(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the option it names the user and the cluster until the logout; without, it stays as it is."""
     lines = [f"cluster activate {GIVEN}", login("admin", "admin").line, "logout"]
-    desk.start = Start(cluster_id="cluster-a", prompt_after_login=True)
+    desk.options = {"cluster_id": "cluster-a", "prompt_after_login": True}
     desk.run(monkeypatch, lines)
     assert desk.questions == ["aws-cloudhsm > "] * 2 + ["admin@cluster-a > ", "aws-cloudhsm > "]
-    desk.questions, desk.start = [], Start(cluster_id="cluster-a")
+    desk.questions, desk.options = [], {"cluster_id": "cluster-a"}
     desk.run(monkeypatch, lines)
     assert set(desk.questions) == {"aws-cloudhsm > "}
 
 
-@pytest.mark.parametrize(
-    ("start", "single", "said"),
-    [
-        (Start(("a", "b")), False, "several clusters are configured: specify one with --cluster-id"),
-        (Start(("a", "b"), "c"), False, "--cluster-id: no such cluster is configured"),
-        (Start(("a", "b"), "c"), True, "--cluster-id: no such cluster is configured"),
-        (Start(("a", "a"), "a"), False, "--known-cluster: the same cluster twice"),
-        (Start(("a", "\udcff"), "a"), True, "a cluster ID has only letters, digits and hyphens"),
-        (Start(("a", ""), "a"), True, "a cluster ID has only letters, digits and hyphens"),
-        (Start((), "\x1b[31m"), True, "a cluster ID has only letters, digits and hyphens"),
-    ],
-)
-def test_clusters_that_are_not_told_apart(start: Start, single: bool, said: str) -> None:  # noqa: FBT001 - a parameter
-    """The CLI does not start where it is not clear which cluster is meant."""
-    with pytest.raises(ToktoolsError) as caught:
-        start.check(single=single)
-    assert caught.value.message == said
-    Start(("a", "b"), "b").check(single=single)
-    Start().check(single=single)
-
-
 def test_the_registration_file_of_5_18(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """By an option it has an unsigned entry beside the tokens, and registers all the same."""
-    desk.start = Start(registration_signatures=True)
+    desk.options = {"registration_signatures": True}
     rows = [
         Row("cloudhsm_cli-cluster-activate", f"cluster activate {GIVEN}", "Cluster activation successful"),
         *registered(desk, "admin", "admin", "one"),
@@ -727,8 +587,6 @@ HASH, DATA = "--hash-function <HASH_FUNCTION>", ("--data-path <DATA_PATH>", "--d
 USER = ("--username <USERNAME>", "--role <ROLE>")
 FILTER = "--filter [<FILTER>...]"
 TYPE = "--data-type <DATA_TYPE>"
-SIGNATURES = "<--signature-path <SIGNATURE_PATH>|--signature <SIGNATURE>>"
-CLUSTERS = ("--source-cluster-id <SOURCE_CLUSTER_ID>", "--destination-cluster-id <DESTINATION_CLUSTER_ID>")
 PAIR = (
     "--public-label <PUBLIC_LABEL>",
     "--private-label <PRIVATE_LABEL>",
@@ -738,20 +596,9 @@ PAIR = (
 
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {
     "cluster hsm-info": ("", (ID,)),
-    "cluster mtls register-trust-anchor": ("--path <PATH>", (ID, "--path <PATH>", APPROVAL)),
-    "cluster mtls deregister-trust-anchor": (
-        "--certificate-reference <CERTIFICATE_REFERENCE>",
-        ("--certificate-reference <CERTIFICATE_REFERENCE>", ID, APPROVAL),
-    ),
-    "cluster mtls list-trust-anchors": ("", (ID,)),
-    "cluster mtls set-enforcement": ("--level <LEVEL>", (ID, "--level <LEVEL>", APPROVAL)),
     "crypto sign rsa-pkcs": (
         f"{KEY_FILTER} {HASH} <--data-path <DATA_PATH>|--data <DATA>>",
         (ID, KEY_FILTER, HASH, *DATA, APPROVAL, TYPE),
-    ),
-    "crypto verify rsa-pkcs": (
-        f"{KEY_FILTER} {HASH} <--data-path <DATA_PATH>|--data <DATA>> {SIGNATURES}",
-        (ID, KEY_FILTER, HASH, *DATA, "--signature-path <SIGNATURE_PATH>", "--signature <SIGNATURE>", TYPE),
     ),
     "key delete": (FILTER, (ID, FILTER)),
     "key generate-asymmetric-pair rsa": (
@@ -769,10 +616,6 @@ HELP: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "key share": (f"{FILTER} --username <USERNAME> --role <ROLE>", (ID, FILTER, *USER, APPROVAL)),
-    "user replicate": (
-        " ".join((*USER, *CLUSTERS)),
-        (*USER, *CLUSTERS),
-    ),
     # The how-to page for crypto users has a --filter that this page's help lacks.
     "quorum token-sign generate": (
         "--service <SERVICE> --token <TOKEN>",
@@ -787,10 +630,10 @@ def test_help_as_the_pages_show_it(name: str) -> None:
     """Usage and options are the page's, in clap's layout.
 
     Some pages leave [OPTIONS] out of the usage line and some of the same age do not; hsm-info alone begins it with
-    cloudhsm-cli, and some mtls pages show dots in the usage that their own options lack.
+    cloudhsm-cli.
     """
     needs, options = HELP[name]
-    text = help_text(COMMANDS, GROUPS, name.split(), brief=False)
+    text = parser().find(name.split()).help_text(brief=False)
     about, blank, usage, *_ = text.splitlines()
     assert about
     assert blank == ""

@@ -1,8 +1,10 @@
 """Signatures, compared with those that AWS published and with RFC 8017 worked out by hand."""
 
 import base64
+import re
 from collections.abc import Callable
 from hashlib import sha256
+from typing import cast
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, rsa_key
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
 from toktools import signatures
+from toktools.errors import ToktoolsError
 from toktools.keys.files import KeyInMemory, read_public_key
 from toktools.tokens import tokenfile
 
@@ -140,3 +143,43 @@ def test_problem_with_several_keys() -> None:
     for keys in (both, both[::-1]):  # of a size that none of them has, the smallest is what was meant
         problem = signatures.Verifier(keys, DIGESTS).problem(1, "AA==")
         assert problem == "wrong size: 1 byte, but an RSA-2048 signature has 256"
+
+
+class BrokenKey:
+    """A private key whose signing goes wrong, as after a fault in the processor or in the key's CRT numbers."""
+
+    key_size = 2048
+
+    def __init__(self, signature: bytes) -> None:
+        self._signature = signature
+
+    def sign(self, *_: object) -> bytes:
+        if not self._signature:
+            raise ValueError("reason")
+        return self._signature
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        return OFFICER.public_key()
+
+
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        (bytes(256), "the signature that it made does not verify"),
+        (KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature that it made does not verify"),
+        (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the signature that it made does not verify"),
+        (b"", "the key cannot sign: broken, or refused by the library"),
+    ],
+    ids=["zeros", "of another digest", "of another key", "none"],  # else each worker has names of its own
+)
+def test_broken_key(signature: bytes, said: str) -> None:
+    """A signature that does not verify is never handed out: from it the private key could be worked out."""
+    with pytest.raises(ToktoolsError, match=re.escape(said)):
+        KeyInMemory(cast("rsa.RSAPrivateKey", BrokenKey(signature))).sign(DIGESTS[0])
+
+
+@pytest.mark.parametrize("count", [0, 31, 33])
+def test_digest_of_another_size(count: int) -> None:
+    """What has not the size of a digest is not signed."""
+    with pytest.raises(ToktoolsError, match="the key cannot sign"):
+        KeyInMemory(OFFICER).sign(bytes(count))

@@ -51,7 +51,7 @@ function _shtab_tok_enroll_using
 end
 
 set -g _shtab_tok_enroll_commands 
-set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-key --old-passin --passin --password --role --signer --ssh --timeout --username --verify-key -H -k -p
+set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-key --old-passin --passin --password --role --signer --ssh --timeout --token-dir --username --verify-key -H -k -p
 
 complete -c tok-enroll -e
 complete -c tok-enroll -f
@@ -71,7 +71,8 @@ complete -c tok-enroll -n _shtab_tok_enroll_using -l password -xka "(printf '%s\
 complete -c tok-enroll -n _shtab_tok_enroll_using -l cli -x -d 'the CLI; the default is /opt/cloudhsm/bin/cloudhsm-cli'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s H -l host -x -d 'the host of the CLI, as ssh takes it: [USER@]HOST'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l ssh -x -d 'run this in place of ssh'
+complete -c tok-enroll -n _shtab_tok_enroll_using -l token-dir -x -d 'where the token files get their directory; the default is TMPDIR or /tmp'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l cluster-id -x -d 'the cluster, if several are configured'
-complete -c tok-enroll -n _shtab_tok_enroll_using -l timeout -x -d 'how long the CLI may be silent; the default is 60'
+complete -c tok-enroll -n _shtab_tok_enroll_using -l timeout -x -d 'how long each step may take; the default is 60'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s h -l help -d 'show this help'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s V -l version -d 'show the version'

@@ -51,7 +51,7 @@ function _shtab_tok_login_using
 end
 
 set -g _shtab_tok_login_commands 
-set -g _shtab_tok_login_opts_with_value --cli --cluster-id --command --host --key --passin --password --role --signer --ssh --timeout --username --verify-key -H -c -k -p
+set -g _shtab_tok_login_opts_with_value --cli --cluster-id --command --host --key --new-password --passin --password --role --signer --ssh --timeout --token-dir --username --verify-key -H -c -k -p
 
 complete -c tok-login -e
 complete -c tok-login -f
@@ -68,8 +68,10 @@ complete -c tok-login -n _shtab_tok_login_using -l password -xka "(printf '%s\n'
 complete -c tok-login -n _shtab_tok_login_using -l cli -x -d 'the CLI; the default is /opt/cloudhsm/bin/cloudhsm-cli'
 complete -c tok-login -n _shtab_tok_login_using -s H -l host -x -d 'the host of the CLI, as ssh takes it: [USER@]HOST'
 complete -c tok-login -n _shtab_tok_login_using -l ssh -x -d 'run this in place of ssh'
+complete -c tok-login -n _shtab_tok_login_using -l token-dir -x -d 'where the token files get their directory; the default is TMPDIR or /tmp'
 complete -c tok-login -n _shtab_tok_login_using -l cluster-id -x -d 'the cluster, if several are configured'
-complete -c tok-login -n _shtab_tok_login_using -l timeout -x -d 'how long the CLI may be silent; the default is 60'
+complete -c tok-login -n _shtab_tok_login_using -l timeout -x -d 'how long each step may take; the default is 60'
 complete -c tok-login -n _shtab_tok_login_using -s c -l command -x -d 'run this command; -: run the commands on standard input'
+complete -c tok-login -n _shtab_tok_login_using -l new-password -xka "(printf '%s\n' env: file: fd:)" -d 'the new password that a command asks for: env:VAR, file:PATH or fd:N'
 complete -c tok-login -n _shtab_tok_login_using -s h -l help -d 'show this help'
 complete -c tok-login -n _shtab_tok_login_using -s V -l version -d 'show the version'

@@ -99,8 +99,8 @@ NO_PRIVATE_KEYS = {
     "ec.p12": "the key is EC, but",
     "ec-first.pem": "the first key in the file is EC, but",
     "pss.pub": PSS,
-    "odd.p12": "not a key that can be read",
-    "iv.pem": "not a key that can be read",
+    "odd.p12": "no private key that can be read",
+    "iv.pem": "no private key that can be read",
     **NO_KEYS,
 }
 NO_PUBLIC_KEYS = {
@@ -255,7 +255,7 @@ def test_what_fips_refuses(shell: Shell, folder: Path, name: str) -> None:
     command = [shell.bin / "tok-sign", "-k", folder / name, "--passin", "file:phrase"]
     env = {**shell.env, "OPENSSL_CONF": str(shell.cwd / "fips.cnf")}
     done = subprocess.run(command, input=LINE, capture_output=True, cwd=shell.cwd, env=env, check=False)
-    Done(done.returncode, done.stdout, done.stderr.decode()).check(2, "not a key that can be read", "OPENSSL_CONF")
+    Done(done.returncode, done.stdout, done.stderr.decode()).check(2, "no private key that can be read", "OPENSSL_CONF")
     assert b"wrong" not in done.stderr
 
 

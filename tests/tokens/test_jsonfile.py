@@ -188,4 +188,5 @@ def test_large_files(extra: str) -> None:
 
 def test_ascii() -> None:
     """Output for scripts moves no cursor."""
-    assert jsonfile.dump_ascii({"x": "\x9b\u202e"}, None) == b'{"x": "\\u009b\\u202e"}\n'
+    assert b"".join(jsonfile.iterate_ascii({"x": "\x9b\u202e"}, None)) == b'{"x": "\\u009b\\u202e"}\n'
+    assert jsonfile.dump_ascii({"x": []}) == b'{\n  "x": []\n}\n'

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, change the key, and log in with it."""
     if options.deregister:
         refuse_given(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
-    new = None if options.deregister else shared.signer(options, console)
+    new = None if options.deregister else shared.open_signer(options, console)
     old = _old(options, console)
     if new and old and new.public_key == old.public_key:
         raise ToktoolsError("the new key and the old key are the same", "to keep using a key, change nothing")
@@ -52,25 +52,25 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     who = f"{options.username} ({options.role})"
     change = "the new key is registered" if new else "the second factor is removed"
-    with shared.started(options, [signer for signer in (old, new) if signer], console) as (cli, user, place):
+    with shared.started(options, [signer for signer in (old, new) if signer], console) as (cli, user, host):
         with _left("nothing changed", _hint_of_login(options)):
-            dialogues.log_in(cli, user, place.file("login.json"), old)
+            dialogues.log_in(cli, user, host, "login.json", old)
         console.say(f"logged in as {who}")
         with _left("nothing changed"):
-            dialogues.begin_change(cli, user, place, new, quorum=options.change_quorum)
+            dialogues.begin_change(cli, user, host, new, quorum=options.change_quorum)
         console.say("registering the new key" if new else "removing the second factor")
         with _left(
             "nothing changed, as far as the CLI knows", _hint_of_change(options), f"it is not known whether {change}"
         ):
-            dialogues.end_change(cli, user, place, new)
+            dialogues.end_change(cli, user, host, new)
         console.say(change)
         try:
             dialogues.log_out(cli)
-            dialogues.log_in(cli, user, place.file("proof.json"), new)
+            dialogues.log_in(cli, user, host, "proof.json", new)
         except ToktoolsError as error:
             raise ToktoolsError(f"{change}, but no login has proved it: {error.message}", error.hint) from None
         console.say(f"logged in {'with the new key' if new else 'without a second factor'} as {who}")
-        dialogues.leave(cli)
+        cli.quit()
     return 0
 
 

@@ -74,9 +74,7 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
 
 
 def _public(path: str | None, console: Console) -> PublicKey | None:
-    if path is None:
-        return None
-    return keys.read_public_key(path, console.warn)
+    return None if path is None else keys.read_public_key(path, console.warn)
 
 
 def _measured(sign: Callable[[bytes], bytes], console: Console) -> Callable[[bytes], bytes]:

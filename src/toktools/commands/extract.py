@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from toktools import encoding
-from toktools.encoding import DIGEST_SIZE
 from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option
 from toktools.system import files
@@ -53,6 +52,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             raise error.at(source.name) if len(sources) > 1 else error from None
         contents += found
     if options.split is not None:
+        from toktools.encoding import DIGEST_SIZE
         from toktools.system.atomic import write_atomically
 
         width = len(str(len(contents)))

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for source, tokens in console.each(options.files, tokenfile.inspect):
         if options.json:
             facts = {"file": source.path, **describe.facts(tokens)}
-            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.files) > 1 else 2))
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
         else:
             files.write_lines(describe.lines(source.name, tokens, hexadecimal=options.hex))
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
 from toktools.options import refuse_given
 from toktools.system import files
+from toktools.system.prompt import Source
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ def add_arguments(parser: Parser) -> None:
         help="run this command; -: run the commands on standard input",
     )
     parser.add_argument(
+        "--new-password",
+        metavar="SOURCE",
+        type=partial(Source.parse, "--new-password"),
+        help="the new password that a command asks for: env:VAR, file:PATH or fd:N",
+    )
+    parser.add_argument(
         "words", metavar="COMMAND", nargs="*", help="a command for the CLI; without one, you get the CLI's prompt"
     )
     parser.needs_dashes = "the command for the CLI"
@@ -53,22 +61,28 @@ def run(options: argparse.Namespace, console: Console) -> int:
     given += [" ".join(options.words)] if options.words else []
     if options.command and options.words:
         raise ToktoolsError("-c and COMMAND cannot be used together")
+    if not given:
+        refuse_given(options, "goes with a command for the CLI", "--new-password")
     if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
-    from toktools.login import dialogues
+    from toktools.login import dialogues, pty
 
     for command in given:
         if command is not None:
             dialogues.refuse_command(command)
     if options.no_mfa:
         refuse_given(options, "cannot be used with --no-mfa", *shared.SIGNER_FLAGS)
-    signer = None if options.no_mfa else shared.signer(options, console)
-    commands = dialogues.Commands({}, console.warn, compact=bool(options.command), text=False)
-    with shared.started(options, [signer] if signer else [], console) as (cli, user, place):
-        dialogues.log_in(cli, user, place.file("unsigned-tokens.json"), signer)
-        place.clear()
+    signer = None if options.no_mfa else shared.open_signer(options, console)
+    if options.new_password:
+        options.new_password.check("the command", "new password")
+        options.new_password.warn_of_exposure(console.warn)
+    commands = dialogues.Commands(options.new_password, files.write_stdout, compact=bool(options.command))
+    with shared.started(options, [signer] if signer else [], console) as (cli, user, host):
+        dialogues.log_in(cli, user, host, "unsigned-tokens.json", signer)
+        host.clear()
         if not given:
+            pty.discard_typed_ahead()
             console.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
-        commands.run(cli, given, files.write_stdout)
+        commands.run(cli, given)
     return 0

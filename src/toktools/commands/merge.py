@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Write the token file with the signatures in it."""
-    from toktools.tokens import tokenfile
+    from toktools.tokens import merge, tokenfile
 
     if options.file == "-" and options.in_place:
         raise ToktoolsError("-i: standard input cannot be changed in place")
@@ -66,7 +66,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     chosen = options.tokens.indices(len(tokens.digests))
     problem = _checker(tokens, source.name, options.verify_key)
     try:
-        _fill(source.name, tokens, options, chosen, problem, console)
+        changed = _fill(tokens, options, chosen, console)
+        merge.check(tokens.slots(), changed, problem, lambda warning: console.warn(f"{source.name}: {warning}"))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.file if options.in_place else options.output
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _checker(tokens: TokenFile, name: str, arguments: Sequence[str]) -> Callable[[Slot], str] | None:
-    """Return what checks a slot with the keys of -p, if there are any."""
+    """Return a function that checks a slot with the keys of -p, if there are any."""
     if not arguments:
         return None
     from toktools.tokens import verify
@@ -93,26 +94,16 @@ def _checker(tokens: TokenFile, name: str, arguments: Sequence[str]) -> Callable
     return verify.checker(tokens, verify.VerifyKeys(arguments).keys(tokens, name))
 
 
-def _fill(  # noqa: PLR0913, PLR0917 - all that a merge is made of
-    name: str,
-    tokens: TokenFile,
-    options: argparse.Namespace,
-    chosen: Sequence[int],
-    problem: Callable[[Slot], str] | None,
-    console: Console,
-) -> None:
-    """Put all signatures into their slots, and check them. Raises ToktoolsError."""
+def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> list[int]:
+    """Put all signatures into their slots, and return the indices of the slots. Raises ToktoolsError."""
     from toktools.tokens import merge
 
     if options.approvals:
-        changed = merge.combine(tokens, options.signatures)
-    else:
-        signatures = merge.read_signatures(options.signatures, len(chosen))
-        if options.user:
-            changed = merge.approve(tokens, options.user, options.role, signatures[0], console.warn)
-        else:
-            changed = merge.put(tokens, chosen, signatures)
-    merge.check(tokens.slots(), changed, problem, lambda warning: console.warn(f"{name}: {warning}"))
+        return merge.combine(tokens, options.signatures)
+    signatures = merge.read_signatures(options.signatures, len(chosen))
+    if options.user:
+        return merge.approve(tokens, options.user, options.role, signatures[0], console.warn)
+    return merge.put(tokens, chosen, signatures)
 
 
 def _refuse_what_does_not_fit(tokens: TokenFile, options: argparse.Namespace) -> None:

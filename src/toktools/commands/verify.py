@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             raise error.at(source.name) from None
         if options.json:
             facts = _facts(source, tokens, results)
-            files.write_stdout(jsonfile.dump_ascii(facts, None if len(options.files) > 1 else 2))
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
         else:
             files.write_lines(_lines(source.name, results, quiet=options.quiet))
         status = max(status, any(problem for _, problem in results))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 16
 """The size of the largest key file: an RSA-4096 key with a long chain of certificates has some 20,000 bytes."""
 
+_NO_PRIVATE_KEY = "no private key that can be read"
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _OPENSSH_LINE = re.compile(rb"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+[ \t]")
 _OPENSSH = b"openssh-key-v1\0"
@@ -85,12 +86,13 @@ def open_signer(path: str, source: Source, warn: Warn) -> Signer:
     Raises ToktoolsError.
     """
     file = _read(path)
-    is_pkcs12 = _PKCS12.match(file.content) is not None  # which may be encrypted with an empty pass phrase
-    ask = partial(source.read, file.name, "pass phrase", allow_empty=is_pkcs12)
-    key = (_load_pkcs12 if is_pkcs12 else _load_private)(file.content, file.name, ask)
+    if _PKCS12.match(file.content):
+        key = _load_pkcs12(file.content, file.name, partial(source.read, file.name, "pass phrase", allow_empty=True))
+    else:
+        key = _load_private(file.content, file.name, partial(source.read, file.name, "pass phrase"))
     if key is None:
         is_public = _load_public(file.content, file.name) is not None
-        reason = "a public key, but the private key is needed" if is_public else "no private key that can be read"
+        reason = "a public key, but the private key is needed" if is_public else _NO_PRIVATE_KEY
         raise _not_found(file.content, file.name, reason)
     if not isinstance(key, RSAPrivateKey):
         raise _not_rsa(file.content, file.name, key)
@@ -143,45 +145,47 @@ def _read(path: str) -> files.Snapshot:
 def _load_private(content: bytes, name: str, ask: Callable[[], bytes]) -> object:
     """Return the private key in *content*, of whatever kind, or None; *ask* returns the pass phrase."""
     text, der = _find(content, b"PRIVATE KEY")
-    _refuse_pss(name, der)
-    is_encrypted = False
+    if _PSS_ONLY.match(der):
+        raise _not_for_pkcs1(name)
     load: Callable[[bytes | None], object]
     if der.startswith(_OPENSSH):
         load = partial(serialization.load_ssh_private_key, text)
-        is_encrypted = not der.startswith(_OPENSSH_NOT_ENCRYPTED)  # TypeError says so since cryptography 44
-        if is_encrypted and not find_spec("bcrypt"):
-            hint = "the extra toktools[ssh] installs it; see tok-sign(1)"
-            raise ToktoolsError(f"{name}: an encrypted key in OpenSSH's format needs the package bcrypt", hint)
     else:
         # The test of the primes takes 35 ms; the verification of each signature makes it needless.
         is_pem = text.startswith(b"-----")
         loader = serialization.load_pem_private_key if is_pem else serialization.load_der_private_key
         load = partial(loader, text, unsafe_skip_rsa_key_validation=True)
-    if not is_encrypted:
+    # For an encrypted key the library raises TypeError, but cryptography 43 for OpenSSH's format does not.
+    if not der.startswith(_OPENSSH) or der.startswith(_OPENSSH_NOT_ENCRYPTED):
         try:
             return _call(load, None)
         except TypeError:
-            pass  # it is encrypted
+            pass
         except _NOT_READ:
             return None
+    elif not find_spec("bcrypt"):
+        hint = "the extra toktools[ssh] installs it; see tok-sign(1)"
+        raise ToktoolsError(f"{name}: an encrypted key in OpenSSH's format needs the package bcrypt", hint)
+    return _decrypt(load, name, ask)
+
+
+def _load_pkcs12(content: bytes, name: str, ask: Callable[[], bytes]) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of BER
+        key, *_ = _decrypt(partial(load_key_and_certificates, content), name, ask)
+    if key is None:
+        raise ToktoolsError(f"{name}: holds no private key")
+    return key
+
+
+def _decrypt(load: Callable[[bytes], T], name: str, ask: Callable[[], bytes]) -> T:
     phrase = ask()
     try:
         return _call(load, phrase)
     except _NOT_READ as error:
-        raise _not_decrypted(name, error) from None
-
-
-def _load_pkcs12(content: bytes, name: str, ask: Callable[[], bytes]) -> object:
-    phrase = ask()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of BER
-            key, *_ = _call(load_key_and_certificates, content, phrase)
-    except _NOT_READ as error:
-        raise _not_decrypted(name, error) from None
-    if key is None:
-        raise ToktoolsError(f"{name}: holds no private key")
-    return key
+        hint = _settings_hint()
+        is_unreadable = hint or isinstance(error, _UnreadableError)
+        raise ToktoolsError(f"{name}: {_NO_PRIVATE_KEY if is_unreadable else 'wrong pass phrase'}", hint) from None
 
 
 def _load_public(content: bytes, name: str) -> object | None:
@@ -192,7 +196,8 @@ def _load_public(content: bytes, name: str) -> object | None:
             return _call(serialization.load_ssh_public_key, line)
         return None
     _, der = _find(content, b"PUBLIC KEY")
-    _refuse_pss(name, der)
+    if _PSS_ONLY.match(der):
+        raise _not_for_pkcs1(name)
     with suppress(*_NOT_READ):
         return _call(serialization.load_der_public_key, der)
     _, der = _find(content, b"CERTIFICATE")
@@ -200,7 +205,7 @@ def _load_public(content: bytes, name: str) -> object | None:
         warnings.simplefilter("ignore")  # of a serial number of 0, and the like
         certificate = _call(x509.load_der_x509_certificate, der)
         if certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS:
-            raise _pss_only(name)
+            raise _not_for_pkcs1(name)
         return _call(certificate.public_key)
     return None
 
@@ -231,17 +236,12 @@ def _call(function: Callable[..., T], *arguments: object) -> T:
         raise
 
 
-def _refuse_pss(name: str, der: bytes) -> None:
-    if _PSS_ONLY.match(der):
-        raise _pss_only(name)
-
-
 def _refuse_to_ask(name: str) -> bytes:
     hint = "openssl rsa -in KEY -pubout writes the public key of a private one"
     raise ToktoolsError(f"{name}: an encrypted private key, but only the public key is needed", hint)
 
 
-def _pss_only(name: str) -> ToktoolsError:
+def _not_for_pkcs1(name: str) -> ToktoolsError:
     return ToktoolsError(f"{name}: the key is only for RSASSA-PSS, but CloudHSM takes RSASSA-PKCS1-v1_5")
 
 
@@ -259,13 +259,6 @@ def _not_found(content: bytes, name: str, reason: str) -> ToktoolsError:
     from toktools import mistaken  # its patterns take longer to compile than a key to load
 
     return mistaken.refuse(name, content, reason)
-
-
-def _not_decrypted(name: str, error: Exception) -> ToktoolsError:
-    if hint := _settings_hint():
-        return ToktoolsError(f"{name}: not a key that can be read with these settings of OpenSSL", hint)
-    reason = "not a key that can be read" if isinstance(error, _UnreadableError) else "wrong pass phrase"
-    return ToktoolsError(f"{name}: {reason}")
 
 
 def _settings_hint() -> str:

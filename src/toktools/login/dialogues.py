@@ -5,141 +5,131 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from toktools import prompts
-from toktools.errors import ToktoolsError, quoted
-from toktools.login.driver import MAX_LINE, plain, refuse_controls
+from toktools.errors import ToktoolsError
+from toktools.login.driver import MAX_LINE, refuse_controls
+from toktools.login.host import NEW_KEY
 from toktools.system import files
 from toktools.system.atomic import write_atomically
+from toktools.system.prompt import Source
 from toktools.tokens import tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli
-    from toktools.login.place import File, Here
-    from toktools.system.prompt import Source
+    from toktools.login.host import LocalHost
 
-_PASSWORD_SIZES = range(7, 32 + 1)
-"""Characters, as AWS documents them now (8 to 32), or did (7 to 32)."""
-_MOST_HSMS = 28
-"""In a cluster, as AWS documents it ("AWS CloudHSM quotas")."""
-_LATE = 3.0
-"""Seconds that the token file may come after the question for it."""
-_LOOK_UP = 0.01
-_SET_UP = "set-up.json"
-_NEW_KEY = "new-key.pub"
-_LEAVE = (["quit"], ["exit"])
-"""The commands that end the CLI, and have no answer."""
-_BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
-"""A string of JSON, which stays, or white space between."""
+_PASSWORD_SIZES = range(7, 32 + 1)  # characters, as AWS documents them now (8 to 32), or did (7 to 32)
+_MAX_HSMS = 28  # in a cluster ("AWS CloudHSM quotas")
+_LATE_SECONDS = 3.0  # that the token file may come after the question for it
+_LOOK_SECONDS = 0.01
+_LEAVE = (["quit"], ["exit"])  # the commands that end the CLI, and have no response
+_STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')  # in JSON
+_UNSAFE = re.compile(r"[^\n\x20-\x7e\xa0-\U0010ffff]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that act on a terminal, or change the order of what it shows."""
 
 
 class User:
-    """Who logs in: the name, the role, and where the password comes from when it is asked for.
+    """A CloudHSM user: name, role, and where the password comes from when it is asked for.
 
-    Raises ToktoolsError where it cannot come from there.
+    Raises ToktoolsError if it cannot come from there.
     """
 
     def __init__(self, name: str, role: str, password: Source) -> None:
         password.check(name, "password")
         self.name = name
         self.role = role
-        self._password = password
-        self._known: bytes | None = None
+        self._source = password
+        self._password: bytes | None = None
 
     def password(self) -> bytes:
-        """Return the password as it is typed: 7 to 32 characters. Raises ToktoolsError for any other.
-
-        Nobody is asked twice.
-        """
-        if self._known is None:
-            self._known = self._fetched()
-        return self._known
-
-    def _fetched(self) -> bytes:
-        secret = self._password.read(self.name, "password")
-        if len(secret.decode(errors="replace")) not in _PASSWORD_SIZES:
-            # The HSM would count it as a wrong one.
-            sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
-            raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
-        refuse_controls(secret, "the password")
-        return secret
+        """Return the password, which is fetched once. Raises ToktoolsError if it is not one, so nobody types it."""
+        if self._password is None:
+            password = self._source.read(self.name, "password")
+            if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
+                # The HSM would count it as a wrong one.
+                sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
+                raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
+            refuse_controls(password, "the password")
+            self._password = password
+        return self._password
 
 
-def log_in(cli: Cli, user: User, tokens: File, signer: Signer | None) -> None:
-    """Log in with a second factor, for which the CLI writes the token file; or, with no signer, without.
+def log_in(cli: Cli, user: User, host: LocalHost, tokens: str, signer: Signer | None) -> None:
+    """Log in with a second factor, for which the CLI writes the file *tokens*; or, with no signer, without.
 
-    Raises ToktoolsError, with the status 1 where the CLI refuses.
+    Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
-    cli.wait_for(prompts.READY)
-    second = f" mfa-token-sign --token {tokens.path}" if signer else ""
+    cli.expect(prompts.READY)
+    second = f" mfa-token-sign --token {host.path(tokens)}" if signer else ""
     cli.type(f"login --username {user.name} --role {user.role}{second}".encode())
-    cli.wait_for(prompts.PASSWORD)
-    secret = cli.meanwhile(user.password)
-    cli.wait_for(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
+    cli.expect(prompts.PASSWORD)
+    password = user.password()
+    cli.expect(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
     cli.knows(user.name)
-    cli.type_secret(secret)
+    cli.type_secret(password)
     if signer:
-        cli.wait_for(prompts.SIGNED_FILE)
-        sign(cli, tokens, signer)
+        cli.expect(prompts.SIGNED_FILE)
+        sign(cli, host, tokens, signer)
         cli.type(b"")
-    cli.accept(cli.answer())
+    cli.accept(cli.response())
 
 
-def begin_change(cli: Cli, user: User, place: Here, signer: Signer | None, *, quorum: bool) -> None:
-    """Begin to give the second factor of who is logged in a new key, or, with no signer, to take the factor away.
+def begin_change(cli: Cli, user: User, host: LocalHost, signer: Signer | None, *, quorum: bool) -> None:
+    """Begin to give the user who is logged in another key for the second factor, or, with no signer, to remove it.
 
-    All is answered but the last question, so nothing is changed yet. The password is set to what it is. With quorum,
-    the key of the approver goes with it. Raises ToktoolsError, with the status 1 where the CLI refuses.
+    Every question is answered but the last, so nothing is changed yet. The password stays what it is. With *quorum*,
+    the key for approvals changes too. Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
-    tokens = place.file(_SET_UP)
-    what = f"--token {tokens.path}" if signer else "--deregister"
+    tokens = "set-up.json"
+    what = f"--token {host.path(tokens)}" if signer else "--deregister"
     more = " --change-quorum" if quorum else ""
     cli.type(f"user change-mfa token-sign {what} --username {user.name} --role {user.role}{more}".encode())
-    cli.wait_for(prompts.PASSWORD)
+    cli.expect(prompts.PASSWORD)
     cli.type_secret(user.password())
-    cli.wait_for(prompts.PASSWORD_AGAIN)
+    cli.expect(prompts.PASSWORD_AGAIN)
     if signer:
         from toktools.keys.files import pem
 
         cli.type_secret(user.password())
-        cli.wait_for(prompts.SIGNED_FILE)
-        sign(cli, tokens, signer)
-        place.file(_NEW_KEY).write(pem(signer.public_key).encode())  # type: ignore[arg-type] # session.signer() knows it
+        cli.expect(prompts.SIGNED_FILE)
+        sign(cli, host, tokens, signer)
+        host.write(NEW_KEY, pem(signer.public_key).encode())  # type: ignore[arg-type] # options.open_signer() knows it
         cli.type(b"")
-        cli.wait_for(prompts.PUBLIC_KEY)
+        cli.expect(prompts.PUBLIC_KEY)
 
 
-def end_change(cli: Cli, user: User, place: Here, signer: Signer | None) -> None:
+def end_change(cli: Cli, user: User, host: LocalHost, signer: Signer | None) -> None:
     """Answer the last question, and make sure that the change is accepted. Raises as begin_change() does."""
     if signer:
-        cli.type(place.file(_NEW_KEY).path.encode())
+        cli.type(host.path(NEW_KEY).encode())
     else:
         cli.type_secret(user.password())
-    cli.accept(cli.answer())
+    cli.accept(cli.response())
 
 
 def log_out(cli: Cli) -> None:
-    """Log out. Raises ToktoolsError, with the status 1 where the CLI refuses."""
+    """Log out. Raises ToktoolsError, with the status 1 if the CLI refuses."""
     cli.type(b"logout")
-    cli.accept(cli.answer())
+    cli.accept(cli.response())
 
 
-def sign(cli: Cli, file: File, signer: Signer) -> None:
+def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place.
 
-    Raises ToktoolsError before the first where the file is not that of a login: it would be an oracle. With the status
-    1 where a signature does not verify.
+    Raises ToktoolsError before the first if the file is not that of a login: this would be an oracle. With the status
+    1 if a signature does not verify.
     """
-    source, tokens = _token_file(cli, file)
+    source, tokens = _token_file(cli, host, name)
     if tokens.kind.name != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file for {tokens.kind.name}, not for a login")
     digests = tokens.digests
-    if len(digests) > _MOST_HSMS:
-        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MOST_HSMS} HSMs")
+    if len(digests) > _MAX_HSMS:
+        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MAX_HSMS} HSMs")
     if len({*digests}) < len(digests):
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
@@ -147,70 +137,67 @@ def sign(cli: Cli, file: File, signer: Signer) -> None:
             tokens.put(index, signer.sign(digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
-    write_atomically({file.local: tokens.dump()}, seen=source)
-    file.send()
+    write_atomically({host.local(name): tokens.dump()}, seen=source)
+    host.send(name)
 
 
-def _token_file(cli: Cli, file: File) -> tuple[files.Snapshot, tokenfile.TokenFile]:
-    deadline = time.monotonic() + _LATE
+def _token_file(cli: Cli, host: LocalHost, name: str) -> tuple[files.Snapshot, tokenfile.TokenFile]:
+    deadline = time.monotonic() + _LATE_SECONDS
     while True:
         try:
-            file.fetch()
-            files.refuse_irregular(file.local)
-            return tokenfile.read(file.local)
+            host.fetch(name)
+            files.refuse_irregular(host.local(name))
+            return tokenfile.read(host.local(name))
         except ToktoolsError:
             if time.monotonic() > deadline:
                 raise
-        cli.watch(_LOOK_UP)
+        cli.watch(_LOOK_SECONDS)
 
 
 class Commands:
-    """How commands are run: what answers their questions, and in what shape their answers are written.
+    """Run commands in the CLI, and write each response and a line feed: JSON as it came, or in one line.
 
-    What the user should know about the answers is told by warn. Raises ToktoolsError where an answer cannot come from
-    its source.
+    *new_password* is for the commands that ask for one; without it, the person at the terminal is asked.
+    Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
 
-    def __init__(
-        self, replies: Mapping[str, Source], warn: Callable[[str], None], *, compact: bool, text: bool
-    ) -> None:
-        for question, secret in replies.items():
-            secret.check(question, "answer")
-            secret.warn_of_exposure(warn)
-        self._replies = {plain(question): secret for question, secret in replies.items()}
-        self._unasked = [*self._replies]
-        self._warn = warn
+    def __init__(self, new_password: Source | None, write: Callable[[bytes], None], *, compact: bool) -> None:
+        self._source = new_password
+        self._password = b""
+        self._write = write
         self._compact = compact
-        self._text = text
 
-    def run(self, cli: Cli, commands: Sequence[str | None], write: Callable[[bytes], None]) -> None:
-        """Have the CLI run commands and leave; write each answer and a line feed: JSON as it came, or in one line.
+    def run(self, cli: Cli, commands: Sequence[str | None]) -> None:
+        """Run commands, and leave; None stands for the lines of standard input.
 
-        None stands for the lines of standard input. What stands after quit or exit is not run. Raises ToktoolsError,
-        with the status 1 where the CLI refuses, which says of several commands which one it was.
+        What stands after quit or exit is not run. An error says of several commands which one it was.
         """
-        try:
-            for where, line in _each(cli, commands):
-                if line.split() in _LEAVE:
-                    break
-                self._run(cli, where, line, write)
-        finally:
-            for question in self._unasked:
-                self._warn(f"--answer: no command asked {quoted(question)}")
-        leave(cli)
-
-    def _run(self, cli: Cli, place: str, command: str, write: Callable[[bytes], None]) -> None:
-        replies = dict(self._replies)
-        try:
+        for place, command in _each(cli, commands):
+            if command.split() in _LEAVE:
+                break
             with _at(place):
                 cli.type(command.encode())
-                answer = cli.answer(replies, text=self._text)
-        finally:
-            self._unasked = [question for question in self._unasked if question in replies]
-        shown = _BETWEEN.sub(r"\1", answer) if self._compact and answer.startswith("{") else answer
-        write(f"{shown}\n".encode())
-        with _at(place):
-            cli.accept(answer)
+                response = cli.response(self._new_password)
+            self._write(self._shown(response).encode())
+            with _at(place):
+                cli.accept(response)
+        cli.quit()
+
+    def _new_password(self, question: str) -> bytes:
+        """Return the answer to a question for a new password. A person is asked each time, a source once."""
+        if self._source is None:
+            what = "new password" if question == prompts.PASSWORD else "new password again"
+            password = Source.ask("--new-password").read("the command", what)
+        else:
+            password = self._password = self._password or self._source.read("the command", "new password")
+        refuse_controls(password, "the new password")
+        return password
+
+    def _shown(self, response: str) -> str:
+        text = _STRING_OR_SPACE.sub(r"\1", response) if self._compact else response
+        if os.isatty(files.STDOUT):
+            text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return f"{text}\n"
 
 
 @contextmanager
@@ -222,7 +209,7 @@ def _at(place: str) -> Iterator[None]:
 
 
 def refuse_command(command: str) -> None:
-    """Raise ToktoolsError where a command is not one line of text that can be typed."""
+    """Raise ToktoolsError if a command is not one line of text that can be typed."""
     if not command.strip() or not command.isprintable() or command.endswith("\\"):
         raise ToktoolsError("a command for the CLI must be one line of text")
     if len(command.encode(errors="replace")) > MAX_LINE:
@@ -230,7 +217,7 @@ def refuse_command(command: str) -> None:
 
 
 def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]:
-    """Yield commands, with their places where there are several; None stands for the lines of standard input."""
+    """Yield commands, each with its place if there are several; None stands for the lines of standard input."""
     for number, command in enumerate(commands, 1):
         if command is None:
             yield from _lines(cli)
@@ -248,7 +235,8 @@ def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
     more = True
     while more or ahead:
         while more and b"\n" not in ahead and len(ahead) <= MAX_LINE:
-            chunk = cli.meanwhile(lambda: os.read(files.STDIN, MAX_LINE))
+            cli.watch_until_readable(files.STDIN)
+            chunk = os.read(files.STDIN, MAX_LINE)
             ahead += chunk
             more = bool(chunk)
         line, _, ahead = ahead.partition(b"\n")
@@ -259,9 +247,3 @@ def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
             with _at(place):
                 refuse_command(command)
             yield place, command
-
-
-def leave(cli: Cli) -> None:
-    """Have the CLI end, and make sure that it ends well. Raises ToktoolsError."""
-    cli.type(b"quit")
-    cli.end()

@@ -1,4 +1,4 @@
-"""What the commands that log in share: their options, the signer, and a CLI that is started and, in any case, ended."""
+"""The options of the commands that log in, and what they open: the signer, the host and the CLI."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.dialogues import User
     from toktools.login.driver import Cli
-    from toktools.login.place import Here
+    from toktools.login.host import LocalHost
 
 _MAX_DIGITS = 6
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
@@ -55,6 +55,14 @@ def _seconds(text: str) -> float:
     if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text)):
         raise ToktoolsError("--timeout: expected a number of seconds from 1 to 99999")
     return float(text)
+
+
+def _token_dir(text: str) -> str:
+    from toktools.login import host
+
+    if not text.startswith("/") or not host.is_plain(text):
+        raise ToktoolsError("--token-dir: expected an absolute path of letters, digits, '/', '.', '_' and '-'")
+    return text
 
 
 def _cluster(text: str) -> str:
@@ -105,17 +113,23 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ssh", metavar="COMMAND", type=partial(_words, "--ssh"), default=["ssh"], help="run this in place of ssh"
     )
+    parser.add_argument(
+        "--token-dir",
+        metavar="DIR",
+        type=_token_dir,
+        help="where the token files get their directory; the default is TMPDIR or /tmp",
+    )
     parser.add_argument("--cluster-id", metavar="ID", type=_cluster, help="the cluster, if several are configured")
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
         default=60.0,
-        help="how long the CLI may be silent; the default is 60",
+        help="how long each step may take; the default is 60",
     )
 
 
-def signer(options: argparse.Namespace, console: Console) -> Signer:
+def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.key is not None:
         refuse_given(options, "goes with --signer, not with -k", "-p", "-b")
@@ -132,25 +146,34 @@ def signer(options: argparse.Namespace, console: Console) -> Signer:
 @contextmanager
 def started(
     options: argparse.Namespace, signers: Sequence[Signer], console: Console
-) -> Iterator[tuple[Cli, User, Here]]:
-    """Start the CLI, and yield it with who logs in, and its place; after the block it has ended, and no file is left.
+) -> Iterator[tuple[Cli, User, LocalHost]]:
+    """Start the CLI, and yield it with the user and the host; after the block it has ended, and no file is left.
 
-    After a signal too, which stops the signers as well. What the CLI has started in turn is the CLI's own business.
-    Raises ToktoolsError.
+    After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.
     """
-    from toktools.login import dialogues, driver, place
+    from toktools.login import dialogues, driver, host
 
     options.password.warn_of_exposure(console.warn)
     user = dialogues.User(options.username, options.role, options.password)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
-    undo = ExitStack()
-    with process.unwind_on_signals(), undo:
-        for each in signers:
-            undo.callback(each.stop)
-        where = place.There(options.ssh, options.host, options.timeout) if options.host else place.Here()
-        undo.callback(where.close)
-        where.reach()
-        argv = where.argv([*options.cli, "interactive", *cluster])
-        cli = driver.Cli(argv, options.cli[0], console.say, options.timeout)
-        undo.callback(cli.close)
-        yield cli, user, where
+    where = (
+        host.SshHost(options.host, options.ssh, options.token_dir, console.say, options.timeout)
+        if options.host
+        else host.LocalHost(options.token_dir)
+    )
+    cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
+    cleanup = ExitStack()
+    for close in (*(signer.close for signer in signers), where.close, cli.close):
+        cleanup.callback(close)
+    with process.unwind_on_signals():
+        try:
+            where.open()
+            cli.start(where.argv([*options.cli, "interactive", *cluster]))
+            try:
+                yield cli, user, where
+            except ToktoolsError:
+                cli.leave()
+                raise
+        finally:
+            with process.held():
+                cleanup.close()

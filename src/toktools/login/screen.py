@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 import unicodedata
 
 _PIECE = re.compile(
@@ -23,6 +24,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST = 256
 """Characters of a sequence that is still waited for."""
 _TAB = 8
+_MAX_COMBINED = 16  # characters in a cell
+_ROW_BYTES = 17  # of a row that is kept, besides its text: two places in lists
 _MAX_DIGITS = 7
 """Of a number in a sequence: a longer one is none."""
 _MOST_ANSWERS = 256
@@ -41,11 +44,14 @@ class Screen:
         """Where the next character goes; the width itself where that is the next row's first."""
         self._height = height
         self._width = width
+        self._above: list[str] = []
+        """The text of each row above the window."""
         self._rows: list[list[str]] = [[]]
-        """The cells: a character with those that combine with it, or nothing in the right half of a wide one."""
+        """The window's cells: a character and what combines with it, or nothing in the right half of a wide one."""
         self._goes_on = [False]
-        """Whether a row continues the one above it."""
-        self._top = 0
+        """Whether a row continues the one above it, for each since forget()."""
+        self.size = 0
+        """Bytes that the rows above the window take."""
         self._saved = (0, 0)
         self._wraps = True
         self._homed = False
@@ -54,6 +60,11 @@ class Screen:
         self._unfinished = ""
         self._in_string = False
         self._answers = bytearray()
+
+    @property
+    def _top(self) -> int:
+        """The number of the window's first row."""
+        return len(self._above)
 
     @property
     def column(self) -> int:
@@ -87,7 +98,7 @@ class Screen:
     def line(self, since: int = 0) -> str:
         """Return the cursor's row from a column on, up to the cursor, with the row that it continues."""
         text = _CONTROLS.sub("", "".join(self._cells()[since : self._column]).ljust(self.column - since))
-        return text if since or not self._goes_on[self.row] else "".join(self._rows[self.row - 1]) + text
+        return text if since or not self._goes_on[self.row] else self._text(self.row - 1) + text
 
     def lines(self, first: int) -> list[str]:
         """Return what is shown from a row on up to the cursor, as lines; a row that continues another is joined to it.
@@ -96,22 +107,21 @@ class Screen:
         """
         found: list[list[str]] = []
         for number in range(first, self.row + 1):
-            cells = self._rows[number]
-            if number == self.row:
-                cells = self._cells()[: self._column]
+            text = self._text(number) if number < self.row else "".join(self._cells()[: self._column])
             if not self._goes_on[number]:
-                found.append([*cells])
+                found.append([text])
             elif found:
-                found[-1] += cells
-        return ["".join(cells).rstrip(" ") for cells in found]
+                found[-1].append(text)
+        return ["".join(texts).rstrip(" ") for texts in found]
 
     def forget(self) -> None:
         """Forget what is above the cursor's row, which becomes number 0 where it is at the window's top."""
-        del self._rows[: self._top], self._goes_on[: self._top]
+        del self._goes_on[: self._top]
         self._goes_on[0] = False  # what it would continue is gone
         self.row -= self._top
         self._saved = (max(0, self._saved[0] - self._top), self._saved[1])
-        self._top = 0
+        self._above.clear()
+        self.size = 0
 
     def _show(self, piece: re.Match[str]) -> None:
         kind = piece.lastgroup
@@ -161,15 +171,20 @@ class Screen:
             self._column += len(part)
 
     def _combine(self, char: str) -> None:
-        cells = self._rows[self.row]
+        cells = self._rows[self.row - self._top]
         if 0 < self._column <= len(cells):
             at = self._column - 1
             at -= not cells[at] and at > 0
-            cells[at] += char
+            if len(cells[at]) < _MAX_COMBINED:
+                cells[at] += char
+
+    def _text(self, row: int) -> str:
+        """Return the whole row of that number."""
+        return self._above[row] if row < self._top else "".join(self._rows[row - self._top])
 
     def _cells(self) -> list[str]:
         """Return the cursor's row, filled up to the cursor."""
-        cells = self._rows[self.row]
+        cells = self._rows[self.row - self._top]
         if len(cells) < self._column:
             cells += " " * (self._column - len(cells))
         return cells
@@ -193,8 +208,15 @@ class Screen:
     def _down(self) -> None:
         self.row += 1
         if self.row == self._top + self._height:
-            self._top += 1
+            self._scroll(1)
         self._reach(self.row)
+
+    def _scroll(self, count: int) -> None:
+        """Move the window down by so many rows, which are there."""
+        texts = ["".join(cells) for cells in self._rows[:count]]
+        del self._rows[:count]
+        self._above += texts
+        self.size += sum(map(sys.getsizeof, texts)) + _ROW_BYTES * count
 
     def _up(self) -> None:
         if self.row > self._top:
@@ -203,7 +225,7 @@ class Screen:
             self._insert(1)
 
     def _reach(self, row: int) -> None:
-        while len(self._rows) <= row:
+        while self._top + len(self._rows) <= row:
             self._rows.append([])
             self._goes_on.append(False)
 
@@ -280,11 +302,11 @@ class Screen:
         elif final == "L":
             self._insert(count)
         elif final == "M":
-            self._delete(self.row, count)
+            self._delete(count)
         elif final == "S":
             for _ in range(min(count, self._height)):
                 self._reach(self._top + self._height)
-                self._top += 1
+                self._scroll(1)
                 self.row += 1
         elif final in {"@", "P", "X", "b"}:
             self._edit_row(final, min(count, self._width))
@@ -303,20 +325,19 @@ class Screen:
             self._put(cells[self._column - 1] * count)
 
     def _clear(self, what: int) -> None:
+        at = self.row - self._top
         if what == 1:
-            for row in range(self._top, self.row):
-                self._rows[row] = []
+            self._rows[:at] = [[] for _ in range(at)]
             self._clear_row(1)
-        elif what == 2 or (what == 0 and self._is_home() and any(map(_is_seen, self._rows[self._top + 1 :]))):  # noqa: PLR2004 - ECMA-48's
+        elif what == 2 or (what == 0 and self._is_home() and any(map(_is_seen, self._rows[1:]))):  # noqa: PLR2004 - ECMA-48's
             # All of it scrolls away, so that the numbers of rows only grow and nothing is lost.
-            below = self.row - self._top
-            while len(self._rows) > self._top and not _is_seen(self._rows[-1]):
+            while self._rows and not _is_seen(self._rows[-1]):
                 del self._rows[-1], self._goes_on[-1]
-            self._top = max(self._top, len(self._rows))
-            self.row = self._top + below
+            self._scroll(len(self._rows))
+            self.row = self._top + at
             self._reach(self.row)
         elif what == 0:
-            del self._rows[self.row + 1 :], self._goes_on[self.row + 1 :]
+            del self._rows[at + 1 :], self._goes_on[self.row + 1 :]
             self._clear_row(0)
 
     def _is_home(self) -> bool:
@@ -336,13 +357,14 @@ class Screen:
 
     def _insert(self, count: int) -> None:
         for _ in range(min(count, self._height)):
-            self._rows.insert(self.row, [])
+            self._rows.insert(self.row - self._top, [])
             self._goes_on.insert(self.row, False)
-        del self._rows[self._top + self._height :], self._goes_on[self._top + self._height :]
+        del self._rows[self._height :], self._goes_on[self._top + self._height :]
 
-    def _delete(self, row: int, count: int) -> None:
-        del self._rows[row : row + count], self._goes_on[row : row + count]
-        self._reach(row)
+    def _delete(self, count: int) -> None:
+        at = self.row - self._top
+        del self._rows[at : at + count], self._goes_on[self.row : self.row + count]
+        self._reach(self.row)
 
 
 def _is_seen(cells: list[str]) -> bool:

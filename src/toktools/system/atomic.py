@@ -38,6 +38,7 @@ def write_atomically(
     """
     kept = _found([files.STDIN, *inputs])
     staged: list[_Staged] = []
+    before = len(files.written)
     with process.held():
         try:
             for path, content in contents.items():
@@ -52,7 +53,7 @@ def write_atomically(
             for file in staged:
                 file.sync_directory()
         except ToktoolsError as error:
-            raise files.after_writing(error) from None
+            raise (files.after_writing(error) if len(files.written) > before else error) from None
         finally:
             for file in staged:
                 file.discard()
@@ -266,5 +267,8 @@ def _lock(directory: int) -> None:
 def _close(fd: int) -> int:
     """Close a descriptor that nothing was written to, if it is open; return that of none."""
     if fd >= 0:
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError:
+            pass
     return -1

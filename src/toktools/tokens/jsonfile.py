@@ -13,7 +13,7 @@ from toktools.errors import ToktoolsError, shown
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SMALL_SIZE = 1 << 20
 MAX_DEPTH = 100
@@ -55,9 +55,16 @@ def dumps(value: object, *, like: bytes) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | (0 if is_cut else orjson.OPT_APPEND_NEWLINE))
 
 
-def dump_ascii(value: object, indent: int | None = 2) -> bytes:
-    """Return *value* as JSON in ASCII with a last line feed, so that no text in it moves the cursor."""
-    return f"{json.dumps(value, indent=indent)}\n".encode()
+def dump_ascii(value: object) -> bytes:
+    """Return *value* as indented JSON in ASCII with a last line feed, so that no text in it moves the cursor."""
+    return b"".join(iterate_ascii(value, 2))
+
+
+def iterate_ascii(value: object, indent: int | None) -> Iterator[bytes]:
+    """Yield the same in pieces, on one line if *indent* is None."""
+    for piece in json.JSONEncoder(indent=indent).iterencode(value):
+        yield piece.encode()
+    yield b"\n"
 
 
 def _read_small(text: bytes) -> object:

@@ -176,9 +176,8 @@ def parse(text: bytes) -> TokenFile:
 
 
 def is_token_file(content: bytes) -> bool:
-    """Say whether *content* is a token file."""
+    """Say whether *content* is a token file of a size that is read."""
     try:
-        parse(content)
+        return len(content) <= MAX_SIZE and bool(parse(content))
     except ToktoolsError:
         return False
-    return True

@@ -1,0 +1,338 @@
+"""The host of the CLI and of its token files: this machine, or one that OpenSSH reaches.
+
+All that comes from another host is hostile. Of its output, only the content between two random markers is read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from tempfile import mkdtemp
+
+from toktools.errors import ToktoolsError, shown
+from toktools.system import files, process
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import IO
+
+TOKEN_FILES = ("unsigned-tokens.json", "login.json", "set-up.json", "proof.json")
+NEW_KEY = "new-key.pub"
+MAX_TOKEN_FILE = 1 << 16  # bytes; that of 28 HSMs has 13,000
+_MAX_OUTPUT = 2 * MAX_TOKEN_FILE  # bytes from one command on the host: a token file, and what a login shell prints
+_MAX_SHOWN = 300  # characters of a host's standard error in a message
+_PLAIN = str.maketrans("/._-", "xxxx")
+_CANNOT_CREATE = 73  # sysexits.h
+_CANNOT_RUN = (126, 127)  # sh(1)
+_LOST = 255  # ssh(1)
+_PERSIST_SECONDS = 10  # a connection is kept without a command
+_REMOVE_SECONDS = 10.0
+_GRACE_SECONDS = 0.3
+_POLL_SECONDS = 0.05
+
+
+class LocalHost:
+    """The machine that this runs on: a private directory for token files, in *token_dir* or else in TMPDIR or /tmp.
+
+    Nothing is there before open(), and nothing after close().
+    """
+
+    def __init__(self, token_dir: str | None) -> None:
+        self._token_dir = token_dir
+        self._directory = ""
+
+    def open(self) -> None:
+        """Create the directory. Raises ToktoolsError if the CLI might misread its name."""
+        with (
+            files.trouble_at(f"a directory for the token file, in {self._token_dir or 'TMPDIR or /tmp'}"),
+            process.held(),
+        ):
+            self._directory = mkdtemp(prefix="toktools-", dir=self._token_dir or files.temporary())
+        if not is_plain(self._directory):  # how the CLI would want it quoted is not documented
+            raise ToktoolsError(
+                f"{shown(self._directory)}: the CLI may misread this name",
+                "set TMPDIR to a directory with a plain name: letters, digits, '.', '_' and '-'",
+            )
+
+    def argv(self, cli: Sequence[str]) -> list[str]:
+        """Return the command that starts the CLI."""
+        return list(cli)
+
+    def local(self, name: str) -> str:
+        """Return the path here of the file of that name, or of its copy."""
+        return os.path.join(self._directory, name)
+
+    def path(self, name: str) -> str:
+        """Return the path of that file as the CLI names it."""
+        return self.local(name)
+
+    def fetch(self, name: str) -> None:
+        """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
+
+    def send(self, name: str) -> None:
+        """Copy a file from here to the CLI's host. Raises ToktoolsError."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create or replace a file on both sides. Raises ToktoolsError."""
+        self._put(name, content)
+        self.send(name)
+
+    def exit_text(self, status: int) -> str:
+        """Say how the CLI ended: its exit status, or a signal's number below zero."""
+        return process.exit_text(status)
+
+    def exit_hint(self, status: int) -> str:
+        """Return what to do about such an end, if that is known."""
+        return "name the CLI with --cli" if status in _CANNOT_RUN else ""
+
+    def is_lost(self, status: int) -> bool:
+        """Return whether such an end is that of the connection, not of the CLI."""
+        del status
+        return False
+
+    def clear(self) -> None:
+        """Remove the directory, which only a login needs. More than once does no harm."""
+        directory, self._directory = self._directory, ""
+        if directory:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.clear()
+
+    def _put(self, name: str, content: bytes) -> None:
+        fd = os.open(self.local(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
+
+
+class SshHost(LocalHost):
+    """A host behind one connection that serves every command. ssh asks its questions on the terminal.
+
+    Copies of the files are in a private directory here, and what ssh prints goes to *say*. The directory there gets a
+    random name, so nothing is read from the host to find it. The shell that starts the CLI creates it, and a shell
+    beside that one removes it when the CLI ends, also if the connection is lost.
+    """
+
+    def __init__(
+        self, host: str, ssh: Sequence[str], token_dir: str | None, say: Callable[[str], None], seconds: float
+    ) -> None:
+        super().__init__(None)
+        self._host = host
+        self._name = shown(host)
+        self._ssh = list(ssh)
+        self._say = say
+        self._seconds = seconds
+        parent = (token_dir or "/tmp").rstrip("/")  # noqa: S108 - a new directory there is its owner's alone
+        self._there = f"{parent}/toktools-{secrets.token_hex(8)}"
+        self._is_there = False
+        self._control = ""
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> None:
+        """Connect, and make sure that commands arrive as they were sent. Raises ToktoolsError."""
+        super().open()
+        with process.held():
+            self._control = mkdtemp(prefix="toktools-", dir="/tmp")  # the path of a socket is short (unix(7))
+        marker = secrets.token_hex(16)
+        if marker.encode() not in self._run(f"echo {marker}", connects=True):
+            raise ToktoolsError(
+                f"{self._name}: a command did not arrive there as it was sent",
+                "--ssh must pass the host and the command on to ssh as they are",
+            )
+
+    def argv(self, cli: Sequence[str]) -> list[str]:
+        """Return the command that starts the CLI there. Raises ToktoolsError if a login shell might misread it."""
+        if any(char in word for word in cli for char in "\\!\n"):
+            raise ToktoolsError("--cli: a word with a backslash, '!' or a line end cannot be sent to every login shell")
+        self._is_there = True
+        remove = f"while kill -0 $$; do sleep 1 || exit; done; {self._remove()}"
+        # The CLI takes the shell's place, so that it gets the signal when the connection is lost. Until the other shell
+        # runs, no signal does.
+        script = (
+            f'trap "" HUP INT QUIT TERM; mkdir -m 700 {self._there} || exit {_CANNOT_CREATE}; '
+            f"({remove}) </dev/null >/dev/null 2>&1 & trap - HUP INT QUIT TERM; exec {' '.join(map(_quoted, cli))}"
+        )
+        return [*self._command(), "-q", "-tt", "--", self._host, _in_shell(script)]
+
+    def path(self, name: str) -> str:
+        """Return the path of that file as the CLI names it."""
+        return f"{self._there}/{name}"
+
+    def fetch(self, name: str) -> None:
+        """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
+        path = self.path(name)
+        begin, end = secrets.token_hex(16), secrets.token_hex(16)
+        output = self._run(f"if [ -f {path} ]; then echo {begin}; cat {path}; echo {end}; fi")
+        content, end_found, _ = output.rpartition(end.encode())
+        _, begin_found, content = content.rpartition(f"{begin}\n".encode())
+        if not begin_found or not end_found:
+            raise ToktoolsError(f"{path}: no such file or directory")
+        if len(content) > MAX_TOKEN_FILE:
+            raise ToktoolsError(f"{path}: larger than {MAX_TOKEN_FILE} bytes")
+        self._put(name, content)
+
+    def send(self, name: str) -> None:
+        """Copy a file from here to the CLI's host. Raises ToktoolsError."""
+        self._run(f"cat >{self.path(name)}", stdin=self.local(name))
+
+    def exit_text(self, status: int) -> str:
+        """Say how the CLI ended: its exit status, or a signal's number below zero."""
+        special = {
+            _LOST: f"the connection to {self._name} was lost",
+            _CANNOT_CREATE: f"cannot create the directory {self._there} on {self._name}",
+            **dict.fromkeys(_CANNOT_RUN, f"not found on {self._name}, or not executable"),
+        }
+        return special.get(status) or super().exit_text(status)
+
+    def exit_hint(self, status: int) -> str:
+        """Return what to do about such an end, if that is known."""
+        return "name another directory with --token-dir" if status == _CANNOT_CREATE else super().exit_hint(status)
+
+    def is_lost(self, status: int) -> bool:
+        """Return whether such an end is that of the connection, not of the CLI."""
+        return status == _LOST
+
+    def clear(self, seconds: float = _REMOVE_SECONDS) -> None:
+        """Remove the directory there and here."""
+        if self._is_there:
+            self._is_there = False
+            try:
+                self._run(self._remove(), seconds=seconds)
+            except ToktoolsError:
+                pass  # it was told already, or the host removes the directory by itself
+        super().clear()
+
+    def close(self) -> None:
+        """Leave nothing behind, in a second, not even the connection."""
+        self._stop()
+        self.clear(_GRACE_SECONDS)
+        try:
+            argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", "exit", "--", self._host]
+            subprocess.run(argv, check=False, timeout=_GRACE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        if self._control:
+            shutil.rmtree(self._control, ignore_errors=True)
+
+    def _remove(self) -> str:
+        paths = " ".join(self.path(name) for name in (*TOKEN_FILES, NEW_KEY))
+        return f"rm -f {paths}; rmdir {self._there}"
+
+    def _command(self, *, connects: bool = False) -> list[str]:
+        """Return ssh with its options: first the user's, which therefore count."""
+        # The host gets nothing of ours: neither an agent nor a forwarded port. A later command opens no connection.
+        own = ["ForwardAgent=no", "ForwardX11=no", "ClearAllForwardings=yes", f"ControlPath={self._control}/s"]
+        if connects:
+            own += ["ControlMaster=yes", f"ControlPersist={_PERSIST_SECONDS}"]
+        else:
+            own += ["ControlMaster=no", "ProxyCommand=false"]
+        return [*self._ssh, *(word for option in own for word in ("-o", option))]
+
+    def _run(
+        self, script: str, *, stdin: str = os.devnull, connects: bool = False, seconds: float | None = None
+    ) -> bytes:
+        """Run a shell's commands there, and return their output. Raises ToktoolsError."""
+        argv = [*self._command(connects=connects), "-T", "--", self._host, _in_shell(script)]
+        pipe = subprocess.PIPE
+        try:
+            with open(stdin, "rb") as source, process.held():
+                self._child = subprocess.Popen(  # noqa: S603 - the user names it
+                    argv,
+                    stdin=source,
+                    stdout=pipe,
+                    stderr=pipe,
+                    preexec_fn=process.release,  # noqa: PLW1509 - this program has no threads
+                )
+        except OSError:
+            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
+        try:
+            output, errors, status = self._collect(self._child, seconds, connects=connects)
+        finally:
+            self._stop()
+        if status == _LOST:
+            what = "ssh failed" if connects else f"the connection to {self._name} was lost"
+            raise ToktoolsError(f"{self._name}: {what}" if connects else what)
+        if status:
+            said = " / ".join(errors.decode(errors="replace").split("\n")).strip(" /\r")[-_MAX_SHOWN:]
+            raise ToktoolsError(f"{self._name}: {process.exit_text(status)}" + (f": {shown(said)}" if said else ""))
+        return output
+
+    def _collect(
+        self, child: subprocess.Popen[bytes], seconds: float | None, *, connects: bool
+    ) -> tuple[bytes, bytes, int]:
+        """Return what a command writes to standard output and standard error, and its exit status.
+
+        Raises ToktoolsError if it takes too long or writes too much. While ssh connects, it may ask a person, so that
+        counts from the time when there is a connection. A background process of ssh may hold its standard error open.
+        """
+        patience = self._seconds if seconds is None else seconds
+        deadline = inf if connects else time.monotonic() + patience
+        output = errors = b""
+        while True:
+            has_ended = child.poll() is not None
+            new_errors = _available(child.stderr)
+            output += _available(child.stdout)
+            errors += new_errors
+            if connects:
+                for line in new_errors.decode(errors="replace").splitlines():
+                    self._say(f"{self._name}: {shown(line)}")
+            if len(output) + len(errors) > _MAX_OUTPUT:
+                raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
+            if has_ended:
+                return output, errors, child.returncode
+            if deadline == inf and os.path.exists(f"{self._control}/s"):
+                deadline = time.monotonic() + patience
+            if time.monotonic() > deadline:
+                raise ToktoolsError(f"{self._name}: no answer in {patience:g} seconds")
+            try:
+                child.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+
+    def _stop(self) -> None:
+        """End the ssh that runs, if one does: by SIGTERM first, since it may have turned the terminal's echo off."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        for stream in (child.stdout, child.stderr):
+            if stream:
+                stream.close()
+
+
+def is_plain(path: str) -> bool:
+    """Return whether a path consists of characters that the CLI and every shell take as they are."""
+    return path.isascii() and path.translate(_PLAIN).isalnum()
+
+
+def _available(stream: IO[bytes] | None) -> bytes:
+    """Return what is there to read, without waiting for more."""
+    if stream is None:
+        return b""
+    os.set_blocking(stream.fileno(), False)
+    return stream.read(_MAX_OUTPUT + 1) or b""
+
+
+def _quoted(word: str) -> str:
+    """Return *word* for sh(1) without single quotes, which stand around the whole script."""
+    if is_plain(word):
+        return word
+    return '"' + "".join(f"\\{char}" if char in '"$`' else char for char in word) + '"'
+
+
+def _in_shell(script: str) -> str:
+    """Return a command for the login shell there, which may be csh(1) or fish(1) too: sh(1) with the script."""
+    return f"exec sh -c {shlex.quote(script)}"

@@ -1,0 +1,212 @@
+"""A program in a pseudo-terminal, whose other end is ours or, in the end, the user's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+
+from toktools.errors import ToktoolsError
+from toktools.system import files, process, terminal
+
+_CHUNK = 1 << 16
+_POLL_SECONDS = 0.5  # another process may hold the terminal open after the program's end
+_GRACE_SECONDS = 0.3  # between SIGHUP, SIGTERM and SIGKILL
+_REDRAW_SECONDS = 0.15  # a line editor draws its prompt, and the terminal answers what it asks for that
+_SUSPEND = b"\x1a"  # Ctrl-Z
+_ESCAPE = b"\x1b"  # begins a terminal's own answers
+
+
+class Pty:
+    """A pseudo-terminal with a program in it, once start() has been called."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._size = rows, columns
+        self._fd = -1
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, argv: Sequence[str]) -> None:
+        """Start the program. Raises OSError or ValueError if that is not possible."""
+        with process.held():
+            self._fd, line = os.openpty()
+            try:
+                self._resize(*self._size)
+                os.set_blocking(self._fd, False)
+                self._process = subprocess.Popen(  # noqa: S603 - the user names it
+                    list(argv),
+                    stdin=line,
+                    stdout=line,
+                    stderr=line,
+                    start_new_session=True,
+                    preexec_fn=_take_terminal,  # noqa: PLW1509 - this program has no threads
+                )
+            finally:
+                os.close(line)
+
+    def fileno(self) -> int:
+        """Return the descriptor of our end."""
+        return self._fd
+
+    def read(self, seconds: float) -> bytes | None:
+        """Return the program's next output, nothing if none comes within *seconds*, or None at its end."""
+        if not terminal.wait([self._fd], [], max(0.0, min(seconds, _POLL_SECONDS)))[0]:
+            gone = self.has_ended() and not terminal.wait([self._fd], [], 0)[0]
+            return None if gone else b""
+        try:
+            return os.read(self._fd, _CHUNK) or None
+        except BlockingIOError:
+            return b""
+        except OSError:  # nobody has the other end open any more
+            return None
+
+    def write(self, keys: bytes, seconds: float = 0.0) -> bool:
+        """Type *keys*, and return whether there was room for all of them within *seconds*."""
+        deadline = time.monotonic() + seconds
+        while keys:
+            try:
+                keys = keys[os.write(self._fd, keys) :]
+            except BlockingIOError:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                terminal.wait([], [self._fd], left)
+            except OSError:
+                break  # it has ended, which the next read() shows
+        return True
+
+    def mode(self) -> tuple[bool, bool]:
+        """Return whether the terminal gathers lines, and whether it shows what is typed."""
+        try:
+            flags = termios.tcgetattr(self._fd)[3]
+        except termios.error:
+            return True, True
+        return bool(flags & termios.ICANON), bool(flags & termios.ECHO)
+
+    def has_ended(self) -> bool:
+        """Return whether the program has ended."""
+        return self._process is None or self._process.poll() is not None
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the program's end, then end it, and return its exit status, or a signal's number below zero."""
+        if self._process is None:
+            return 0
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.close()
+        return self._process.returncode
+
+    def close(self) -> None:
+        """End the program, if it has not ended, by SIGHUP, SIGTERM or at last SIGKILL."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
+            if self._process is None or self._process.poll() is not None:
+                break
+            self._process.send_signal(number)
+            try:
+                self._process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+
+    def connect(self, *, enter: bool = True, until: Callable[[bytes], bool] = lambda _: False) -> None:
+        """Connect the terminal of standard input and output until the program ends, or *until* accepts its output.
+
+        The program gets an Enter first, so that it draws its prompt there, and learns of each new size. Ctrl-Z stops
+        this program, as a shell's job.
+        """
+
+        def fit(*_: object) -> None:
+            columns, rows = os.get_terminal_size(files.STDIN)
+            self._resize(rows, columns)
+
+        before = signal.signal(signal.SIGWINCH, fit)
+        try:
+            with terminal.raw(files.STDIN, again=fit):
+                typed = b"\r" if enter else b""
+                if enter and not self.mode()[0]:
+                    # A line editor draws its prompt for the new size first, and may ask the terminal for the place of
+                    # the cursor. Then it draws the prompt that comes after the Enter.
+                    typed = self._pass_on(b"", until, _REDRAW_SECONDS)
+                    typed += self._pass_on(b"\r", until, _REDRAW_SECONDS)
+                self._pass_on(typed, until)
+        except (OSError, termios.error):
+            raise ToktoolsError("the terminal is gone") from None
+        finally:
+            signal.signal(signal.SIGWINCH, before)
+
+    def _resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def _pass_on(self, typed: bytes, until: Callable[[bytes], bool], seconds: float = inf) -> bytes:
+        """Pass on the program's output and the user's keys, *typed* first, until its end, or until *until* says so.
+
+        Or for some seconds, in which only the terminal's own answers are typed; the other keys are returned.
+        """
+        deadline = time.monotonic() + seconds
+        later = b""
+        while (left := deadline - time.monotonic()) > 0:
+            keys = [files.STDIN] if len(typed) + len(later) < _CHUNK else []
+            room = [self._fd] if typed else []
+            ready, writable = terminal.wait([self._fd, *keys], room, min(left, _POLL_SECONDS))
+            if self._fd in ready:
+                output = self._available()
+                files.write_stdout(output or b"")
+                if output is None or until(output):
+                    break
+            elif self.has_ended():
+                break
+            if writable:
+                try:
+                    typed = typed[os.write(self._fd, typed) :]
+                except BlockingIOError:
+                    pass
+                except OSError:  # nobody has the other end open any more
+                    break
+            if files.STDIN in ready:
+                new = _read_keys()
+                if seconds == inf or new.startswith(_ESCAPE):
+                    typed += new
+                else:
+                    later += new
+        return typed + later
+
+    def _available(self) -> bytes | None:
+        """Return the output that is there, in one piece, but no more than a chunk; None at the program's end."""
+        output = b""
+        while len(output) < _CHUNK:
+            chunk = self.read(0)  # Linux gives 4 KiB at a time
+            if not chunk:
+                return output or chunk
+            output += chunk
+        return output
+
+
+def discard_typed_ahead() -> None:
+    """Forget the keys that wait at the terminal of standard input."""
+    try:
+        termios.tcflush(files.STDIN, termios.TCIFLUSH)
+    except termios.error:
+        pass  # not a terminal
+
+
+def _read_keys() -> bytes:
+    """Return the keys that are typed at the user's terminal. Ctrl-Z stops the whole job, as the terminal would."""
+    keys = os.read(files.STDIN, _CHUNK)
+    if not keys:
+        raise OSError  # the terminal is gone, and SIGHUP is ignored
+    if _SUSPEND in keys:
+        os.kill(0, signal.SIGTSTP)
+    return keys.replace(_SUSPEND, b"")
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(files.STDIN, termios.TIOCSCTTY, 0)
+    process.release()

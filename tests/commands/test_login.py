@@ -1,0 +1,878 @@
+"""tok-login: at a terminal and without one, with the stand-in and with CLIs that do not do what they should."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from cli_desk import ASKS_PASSWORD, FOREVER, READY, USER, Desk, Seat, answers, assert_refused, desk, seat
+from conftest import PASS_PHRASE, Done, alive, wait_until
+from rehearsing import PASSWORD
+
+__all__ = ["desk"]  # a fixture
+
+# At a terminal.
+
+
+def test_the_terminal_is_the_users(desk: Desk) -> None:
+    """After the password, which nobody sees, commands are typed and answered until quit, and the mode is as before."""
+    with seat(desk) as person:
+        person.log_in()
+        person.type("user list")
+        person.wait_for('"error_code": 0', '"username": "officer1"', READY)
+        person.type("user create --username alice --role crypto-user")
+        person.wait_for("\nEnter password:")
+        person.type("alices-own")
+        person.wait_for("Confirm password:")
+        person.type("alices-own")
+        person.wait_for('"username": "alice"', READY)
+        person.type("quit")
+        shown = person.end(0)
+    assert "alices-own" not in shown
+    assert shown.count("quit\r\n") == 1
+    assert shown.count("aws-cloudhsm > ") == 3
+    assert desk.failures() == 0
+
+
+SIZES = """
+def tell(*_):
+    size = os.get_terminal_size(0)
+    show(f"size {size.lines}x{size.columns}\\n")
+signal.signal(signal.SIGWINCH, tell)
+signal.signal(signal.SIGINT, lambda *_: show("still here\\n"))
+"""
+
+
+def test_the_size_of_the_window(desk: Desk) -> None:
+    """The CLI learns of the window's size when it gets the terminal, and of every new one."""
+    desk.fake(SIZES)
+    with seat(desk) as person:
+        person.log_in()
+        # The size comes before the prompt that is drawn for it; an earlier prompt may come between.
+        assert re.search(rb"size 40x100\r\n(?:[^\n]*\n)?aws-cloudhsm > $", person.log.getvalue())
+        for rows, columns in [(50, 132), (24, 80)]:
+            person.screen.setwinsize(rows, columns)
+            person.wait_for(f"size {rows}x{columns}\r\n")
+        person.type("quit")
+        person.end(0)
+
+
+def test_keys_that_are_not_text(desk: Desk) -> None:
+    """Ctrl-C interrupts the CLI, not tok-login; Ctrl-] is a key like any other, and Ctrl-D is the CLI's end."""
+    desk.fake(SIZES)
+    with seat(desk) as person:
+        person.log_in()
+        for _ in range(2):
+            person.screen.send(b"\x03")
+            person.wait_for("still here\r\n")
+        person.type("one\x1dtwo")
+        person.wait_for('"data": "one\\u001dtwo"', READY)
+        person.screen.send(b"\x04")
+        person.end(0)
+
+
+def test_the_last_words(desk: Desk) -> None:
+    """All that the CLI shows before it ends is on the screen."""
+    desk.fake('def end():\n    show("word\\n" * 600 + "the last of them\\n")\n    os._exit(0)')
+    with seat(desk) as person:
+        person.log_in()
+        person.type("quit")
+        shown = person.end(0)
+    assert "the last of them\r\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", 137, "tok-login: ./cli: killed by signal 9 ("),
+        ("os._exit(3)", 3, ""),
+        ("os._exit(1)", 1, ""),
+    ],
+)
+def test_a_cli_that_dies(desk: Desk, step: str, status: int, said: str) -> None:
+    """Where the CLI ends while the user has the terminal, its exit status is tok-login's, and a signal is said."""
+    desk.fake(f"def run(line):\n    {step}")
+    with seat(desk) as person:
+        person.log_in()
+        person.type("user list")
+        assert said in person.end(status)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_while_the_terminal_is_the_users(desk: Desk, number: signal.Signals) -> None:
+    """A signal ends tok-login and the CLI, though that ignores it, and the terminal is as it was."""
+    desk.fake("signal.signal(signal.SIGHUP, signal.SIG_IGN)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    with seat(desk) as person:
+        person.log_in()
+        person.type("user list")
+        person.wait_for('"data": "user list"', READY)
+        os.kill(desk.pids()[1], number)
+        person.end(128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_at_the_question(desk: Desk, number: signal.Signals) -> None:
+    """A signal at the password question ends all, and the echo is on again."""
+    desk.fake()
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        if number == signal.SIGINT:
+            person.screen.send(b"\x03")
+        else:
+            os.kill(desk.pids()[1], number)
+        # A shell that runs a script ends with its child at Ctrl-C.
+        person.screen.expect([f"ended: {128 + number}\r\n".encode(), pexpect.EOF])
+    desk.assert_tidy(person.log.getvalue().decode())
+    assert desk.heard() == 0
+
+
+@pytest.mark.parametrize("step", ["the question", "the user"])
+@pytest.mark.parametrize("trap", [":", "trap '' HUP"])
+def test_the_terminal_goes_away(desk: Desk, step: str, trap: str) -> None:
+    """Where the window is closed, tok-login ends by SIGHUP, or where it ignores that in one line, and the CLI too."""
+    desk.fake()
+    script = ["-c", f'{trap}; exec "$@" 2>messages', "sh", *desk.words()]
+    screen: Any = pexpect.spawn("/bin/sh", script, cwd=desk.cwd, env=desk.env, timeout=120)
+    screen.expect_exact(ASKS_PASSWORD)
+    if step == "the user":
+        screen.send(f"{PASSWORD}\r")
+        screen.expect_exact(READY)
+        screen.send(b"user list\r")
+        screen.expect_exact(READY)
+    screen.ptyproc.fileobj.close()
+    wait_until(lambda: not screen.isalive())
+    assert (screen.signalstatus, screen.exitstatus) == ((signal.SIGHUP, None) if trap == ":" else (None, 2))
+    said = desk.read("messages").decode()
+    logged_in = "tok-login: logged in as officer1 (admin)\n" if step == "the user" else ""
+    assert said.startswith(logged_in)
+    assert said.removeprefix(logged_in).count("\n") == (0 if trap == ":" else 1)
+    desk.assert_tidy(said)
+
+
+def test_no_answer_at_the_question(desk: Desk) -> None:
+    """Ctrl-D at the password question is no password: nothing is typed."""
+    desk.fake()
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        person.screen.send(b"\x04")
+        assert "tok-login: officer1: the password is empty\r\n" in person.end(2)
+    assert len(desk.lines("heard")) == 1
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        'show("Timed out.\\n" + READY)',
+        "show(PASSWORD + '\\n' + READY)",
+        "pass",
+        "raise SystemExit",
+    ],
+)
+def test_the_user_takes_too_long(desk: Desk, then: str) -> None:
+    """A password that comes when the CLI waits for it no more, or would show it, is not typed."""
+    desk.fake(f"""
+import select
+def ask_password():
+    show(PASSWORD)
+    echo(False)
+    while not os.path.exists("timeout"):
+        time.sleep(0.01)
+    echo(True)
+    note("over", "")
+    {then}
+    hear()
+""")
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        desk.write("timeout", b"")
+        wait_until(lambda: bool(desk.lines("over")))
+        if then == "raise SystemExit":
+            person.wait_for("./cli: it ended (exit status 0); it shows: Enter password:")
+        else:
+            person.type(PASSWORD)
+        person.end(2)
+    assert desk.heard() == 0
+
+
+@pytest.mark.parametrize("redirected", ["</dev/null", ">out", "</dev/null >out"])
+def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
+    """Without commands, standard input and output must be a terminal, or nothing is started."""
+    words = ["sh", "-c", f'"$@" {redirected}', "sh", *desk.words("--password", "file:password")]
+    taken = Seat(desk, words)
+    with closing(taken.screen):
+        assert (
+            "tok-login: standard input and output are not a terminal\r\ntok-login: hint: give a command" in taken.end(2)
+        )
+    assert desk.pids() == []
+
+
+# The command line.
+
+
+@pytest.mark.parametrize("more", [[], ["--cluster-id", "cluster-1a2b"]])
+def test_what_the_cli_is_started_with(desk: Desk, more: list[str]) -> None:
+    """The CLI is started in its interactive mode, with the cluster if one is named."""
+    desk.fake()
+    desk.login(*more).check(0)
+    assert desk.lines("words") == [json.dumps(["interactive", *more])]
+
+
+def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
+    """The end of the CLI is seen where the parent does not care for its children: trap '' CHLD."""
+    words = shlex.join([*desk.words("--password", "file:password"), "--", "user list"])
+    done = desk.sh(f"trap '' CHLD; {words}; exit $?", shell="bash", env=desk.env, start_new_session=True)
+    desk.assert_tidy(done.out.decode() + done.check(0).err)
+    assert len(answers(done.out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--role", "admin", "-k", "k", "--", "x"], "--username"),
+        ([*USER, "--", "x"], "-k KEY, --signer COMMAND or --no-mfa is missing\n"),
+        ([*USER, "-k", "", "--", "x"], "'': no such file or directory\n"),
+        ([*USER, "-k", "k", "--signer", "x", "--", "x"], "-k and --signer cannot be used together\n"),
+        ([*USER, "-k", "k", "-p", "x", "--", "x"], "-p goes with --signer, not with -k\n"),
+        ([*USER, "--signer", "x", "--", "x"], "--signer needs -p PUB: the HSM counts a wrong signature"),
+        (
+            [*USER, "--signer", "x", "-p", "k", "--passin", "env:X", "--", "x"],
+            "--passin cannot be used with --signer\n",
+        ),
+        ([*USER, "--no-mfa", "--base64", "--", "x"], "-b cannot be used with --no-mfa\n"),
+        (["--username", "o r", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
+        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: "),
+        ([*USER, "-k", "k", "--cluster-id", "a b", "--", "x"], "--cluster-id: "),
+        ([*USER, "-k", "k", "--host=-oProxyCommand=x", "--", "x"], "--host: expected [USER@]HOST"),
+        ([*USER, "-k", "k", "--host", "a b", "--", "x"], "--host: expected [USER@]HOST"),
+        ([*USER, "-k", "k", "--token-dir", "tmp", "--", "x"], "--token-dir: expected an absolute path"),
+        ([*USER, "-k", "k", "--token-dir", "/a b", "--", "x"], "--token-dir: expected an absolute path"),
+        ([*USER, "-k", "k", "--timeout", "0", "--", "x"], "--timeout: expected a number of seconds"),
+        ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
+        ([*USER, "-k", "k", "--new-password", "hunter22", "--", "x"], "--new-password: "),
+        ([*USER, "-k", "k", "--new-password", "env:X"], "--new-password goes with a command for the CLI\n"),
+        ([*USER, "-k", "k", "-c", "x", "--", "x"], "-c and COMMAND cannot be used together\n"),
+        ([*USER, "-k", "k", "--cli", "'./cli", "--", "x"], "--cli: no closing quotation\n"),
+        ([*USER, "-k", "k", "--cli", " ", "--", "x"], "--cli: the command is empty\n"),
+        ([*USER, "-k", "k", "--", "  "], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "-c", "user list", "-c", "a\nquit"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "a\\"], "a command for the CLI must be one line of text\n"),
+        ([*USER, "-k", "k", "--", "x" * 901], "must not have more than 900 bytes\n"),
+    ],
+)
+def test_usage_errors(desk: Desk, words: list[str], said: str) -> None:
+    """What is wrong with the command line is said before anything is started, and no secret is repeated."""
+    done = desk.run("tok-login", *([] if "--cli" in words else ["--cli", "./cli"]), *words, start_new_session=True)
+    assert_refused(done, 2, said)
+    assert "hunter22" not in done.err
+    assert desk.pids() == []
+
+
+@pytest.mark.parametrize(
+    ("cli", "said"),
+    [
+        ("./missing", "./missing: not found, or not executable\n"),
+        ("./password", "./password: not found, or not executable\n"),
+        ("''", "'': not found, or not executable\n"),
+        ("./lost", "./lost: "),
+    ],
+)
+def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
+    """What cannot be started is named in one line."""
+    desk.write("lost", b"#!/no/interpreter\n").chmod(0o700)
+    assert_refused(desk.login(cli=cli), 2, said)
+
+
+def test_the_cli_is_split_as_a_shell_does(desk: Desk) -> None:
+    """Quotes and backslashes keep words together, and nothing else of a shell is done."""
+    (desk.cwd / "the folder").mkdir()
+    desk.fake(name="the folder/c l i")
+    desk.login(cli="'the folder/c l i' \"it's\" \\$HOME '*' '' ';'").check(0)
+    assert desk.lines("words")[0] == json.dumps(["it's", "$HOME", "*", "", ";", "interactive"])
+
+
+def test_another_directory_for_the_token_file(desk: Desk) -> None:
+    """The token file is where --token-dir says, and gone with its directory after the login."""
+    desk.fake('def write_tokens(path, old=write_tokens):\n    note("path", path)\n    old(path)')
+    (desk.cwd / "other").mkdir()
+    desk.login("--token-dir", str(desk.cwd / "other")).check(0)
+    assert [str(Path(path).parent.parent) for path in desk.lines("path")] == [str(desk.cwd / "other")]
+    assert list((desk.cwd / "other").iterdir()) == []
+
+
+# Keys and passwords.
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n", "officer1: the password is empty\n"),
+        (b"for\x7fpractice\n", "the password has a control character, which cannot be typed\n"),
+        (b"x" * 2000, "officer1: the password is longer than 1024 bytes\n"),
+        (b"x" * 6, "a CloudHSM password has 7 to 32 characters; nothing typed\n"),
+        (b"x" * 33, "a CloudHSM password has 7 to 32 characters; nothing typed\n"),
+    ],
+)
+def test_a_password_that_cannot_be_right(desk: Desk, content: bytes, said: str) -> None:
+    """A password that a terminal would take for something else, or that the HSM would count, is not typed."""
+    desk.fake()
+    desk.write("password", content)
+    assert_refused(desk.login(), 2, said)
+    assert desk.lines("heard")[1:] == ["quit"] * (len(desk.lines("heard")) - 1)
+
+
+@pytest.mark.parametrize("option", ["--password", "--new-password"])
+def test_a_source_that_is_not_there(desk: Desk, option: str) -> None:
+    """A secret that cannot be fetched is told before anything is started."""
+    words = ["--password", "file:password"] if option != "--password" else []
+    done = desk.run(*desk.words(*words, option, "file:missing", "--", "user list"), start_new_session=True)
+    assert_refused(done, 2, f"tok-login: {option}: missing: no such file or directory\n")
+    assert desk.pids() == []
+
+
+def test_the_pass_phrase_is_asked_for_first(desk: Desk) -> None:
+    """The terminal is asked for the key's pass phrase before the CLI is started, and neither secret is shown."""
+    with seat(desk, key=desk.key.with_name("pbes2.pem")) as person:
+        person.wait_for("Enter pass phrase for ", "pbes2.pem: ")
+        assert desk.pids() == []
+        person.type(PASS_PHRASE)
+        person.log_in()
+        person.type("quit")
+        person.end(0)
+
+
+@pytest.mark.parametrize("source", ["env:SECRET", "file:password", "fd:3"])
+def test_where_the_password_is(desk: Desk, source: str) -> None:
+    """The password comes from a variable, a file or a descriptor, and is typed once."""
+    desk.fake()
+    words = desk.words("--password", source, "--", "user list")
+    env = {**desk.env, "SECRET": PASSWORD}
+    done = desk.run("sh", "-c", '"$@" 3<password', "sh", *words, env=env, start_new_session=True).check(0)
+    assert answers(done.out) == [{"error_code": 0, "data": "user list"}]
+    assert desk.lines("heard")[1:] == [PASSWORD, "", "user list", "quit"]
+
+
+def test_a_password_that_is_not_ascii(desk: Desk) -> None:
+    """The bytes of a password are typed as they are."""
+    desk.fake()
+    desk.write("password", "für-übung\n".encode())
+    desk.login().check(0)
+    assert desk.heard("für-übung") == 1
+
+
+def test_nobody_to_ask(desk: Desk) -> None:
+    """Without a terminal and --password there is one line and a hint, and nothing is started."""
+    done = desk.run(*desk.words("--", "user list"), start_new_session=True)
+    assert_refused(done, 2, "officer1: there is no terminal to ask for the password\n", "hint: use --password")
+    assert desk.pids() == []
+    desk.assert_tidy(done.err)
+
+
+# Commands.
+
+
+def test_answers_and_nothing_else(desk: Desk) -> None:
+    """Standard output has the answers, one after the other, and standard error what the CLI showed at its start."""
+    done = desk.login(commands=("user list", "quorum token-sign list-quorum-values", "logout"))
+    users, values, logout = answers(done.check(0).out)
+    assert [user["username"] for user in users["data"]["users"]] == ["admin", "officer1", "app_user"]
+    assert values["data"] == {"user": 1, "quorum": 1, "cluster": 1}
+    assert logout == {"error_code": 0, "data": "Logout successful"}
+    compact = (json.dumps(answer, separators=(",", ":")) for answer in (users, values, logout))
+    assert done.out == b"".join(f"{answer}\n".encode() for answer in compact)
+    alone = desk.login(commands=("user list",)).check(0)
+    assert alone.out == f"{json.dumps(users, indent=2)}\n".encode()
+    assert done.err.startswith("tok-login: tok-rehearse: a rehearsal: ")
+    assert done.err.count("\n") == 1
+
+
+def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
+    """A command that is refused ends it with 1, and those behind it are not run."""
+    delete = "user delete --username nobody --role admin"
+    done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
+    done.check(1, "tok-login: command 2: ./cli: refused: tok-rehearse: there is no such user\n")
+    assert len(answers(done.out)) == 1 + done.out.count(b'"error_code":1')
+    assert b'"users"' not in done.out
+
+
+@pytest.mark.parametrize(
+    "command", ["user change-password --username officer1 --role admin", "no such command", "help"]
+)
+def test_a_command_without_an_answer(desk: Desk, command: str) -> None:
+    """A command that asks a question, or answers with something else than JSON, ends it with 2."""
+    done = desk.login(commands=(command, "user list"))
+    assert_refused(Done(done.status, done.out, "".join(done.err.splitlines(keepends=True)[1:])), 2, "; it shows: ")
+
+
+def test_commands_on_standard_input(desk: Desk) -> None:
+    """Each line is a command, answered in a line before the next is written, in one session."""
+    desk.fake("def run(line):\n    reply({'line': line, 'a \\\\ \\\" b': [1.0, 1e5]})")
+    words = desk.words("--password", "file:password", "-c", "-")
+    pipe = subprocess.PIPE
+    with desk.start(*words, stdin=pipe, stdout=pipe, start_new_session=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for line in (b"one\n", b"\ntwo\r\n"):
+            child.stdin.write(line)
+            child.stdin.flush()
+            answer = child.stdout.readline()
+            assert answer == b'{"error_code":0,"data":{"line":"%s","a \\\\ \\" b":[1.0,100000.0]}}\n' % line.strip()
+        child.stdin.write(b"three")
+        child.stdin.close()
+        assert json.loads(child.stdout.read())["data"]["line"] == "three"
+    assert child.returncode == 0
+    desk.assert_tidy("")
+    assert desk.lines("heard")[-4:] == ["one", "two", "three", "quit"]
+
+
+def test_a_bad_line_on_standard_input(desk: Desk) -> None:
+    """A line that cannot be typed is named, and what was answered before it stays."""
+    desk.fake()
+    words = desk.words("--password", "file:password", "-c", "-")
+    done = desk.run(*words, stdin=b"one\ntwo\x03\nthree\n", start_new_session=True, env=desk.env)
+    done.check(2, "standard input: line 2: a command for the CLI must be one line of text\n")
+    assert done.out == b'{"error_code":0,"data":"one"}\n'
+
+
+@pytest.mark.parametrize("word", ["quit", "exit", " exit "])
+def test_quit_among_the_commands(desk: Desk, word: str) -> None:
+    """It ends the session well, and what stands behind it is not run."""
+    desk.fake()
+    done = desk.login(commands=("one", word, "two")).check(0)
+    assert (done.out, done.err) == (b'{"error_code":0,"data":"one"}\n', "")
+    assert desk.lines("heard")[3:] == ["one", "quit"]
+    words = desk.words("--password", "file:password", "-c", "-")
+    typed = f"one\n{word}\ntwo\n".encode()
+    done = desk.run(*words, stdin=typed, start_new_session=True, env=desk.env).check(0)
+    assert (done.out, done.err) == (b'{"error_code":0,"data":"one"}\n', "")
+
+
+def test_the_cli_ends_while_commands_are_waited_for(desk: Desk) -> None:
+    """The end of the CLI is noticed though the next command does not come."""
+    desk.fake("def run(line):\n    reply(line)\n    show(READY)\n    raise SystemExit")
+    words = desk.words("--password", "file:password", "-c", "-")
+    pipe = subprocess.PIPE
+    with desk.start(*words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write(b"one\n")
+        child.stdin.flush()
+        assert b"./cli: it ended (exit status 0)" in child.stderr.read()
+    assert child.returncode == 2
+
+
+ASKS = """
+def run(line):
+    for question in ({}):
+        show(question)
+        hear_hidden()
+    reply(line)
+"""
+
+
+def test_a_new_password(desk: Desk) -> None:
+    """A command's questions for a password get the new one, once each, whichever command asks."""
+    desk.fake(ASKS.format("PASSWORD, 'Confirm password:'"))
+    desk.write("new", b"new-secret\n").chmod(0o644)
+    done = desk.login("--new-password", "file:new", commands=("one", "two")).check(0)
+    assert [answer["data"] for answer in answers(done.out)] == ["one", "two"]
+    assert desk.lines("heard")[3:] == ["one", *["new-secret"] * 2, "two", *["new-secret"] * 2, "quit"]
+    assert done.err.count("warning: new: others can read this secret") == 1
+
+
+@pytest.mark.parametrize(
+    ("questions", "typed"), [("PASSWORD, PASSWORD", 1), ("'Really? '", 0), ("'Enter PIN:'", 0), ("FILE", 0)]
+)
+def test_a_question_that_is_not_answered(desk: Desk, questions: str, typed: int) -> None:
+    """A question that comes again, or is another, is shown, and ends it."""
+    desk.fake(ASKS.format(f"{questions},"))
+    desk.write("new", b"new-secret\n")
+    done = desk.login("--new-password", "file:new")
+    assert_refused(done, 2, "tok-login: ./cli: ", "it shows: ")
+    assert desk.heard("new-secret") == typed
+    assert "new-secret" not in done.err
+
+
+def test_a_new_password_that_would_be_shown(desk: Desk) -> None:
+    """It is not typed while the echo is on."""
+    desk.fake("def run(line):\n    show(PASSWORD)\n    hear()")
+    desk.write("new", b"new-secret\n")
+    done = desk.login("--new-password", "file:new")
+    assert_refused(done, 2, "it asks for a password but would show it; nothing typed\n")
+    assert desk.heard("new-secret") == 0
+
+
+def test_nobody_knows_the_new_password(desk: Desk) -> None:
+    """Without a source and a terminal, nothing is typed, and the option is named."""
+    desk.fake(ASKS.format("PASSWORD,"))
+    done = desk.login(commands=("one", "two"))
+    assert_refused(
+        done, 2, "command 1: the command: there is no terminal to ask for the new password\n", "--new-password"
+    )
+    assert desk.lines("heard")[3:] == ["one"]
+
+
+def test_a_person_knows_the_new_password(desk: Desk) -> None:
+    """Whoever is at the terminal is asked for it, each time, and nobody sees it."""
+    desk.fake(ASKS.format("PASSWORD, 'Confirm password:'"))
+    with seat(desk, "--password", "file:password", "-c", "user list") as person:
+        person.wait_for("Enter new password for the command: ")
+        assert not person.screen.getecho()
+        person.type("new-secret")
+        person.wait_for("Enter new password again for the command: ")
+        person.type("new-secret")
+        assert "new-secret" not in person.end(0)
+    assert desk.lines("heard")[3:] == ["user list", "new-secret", "new-secret", "quit"]
+
+
+def test_a_response_on_a_terminal(desk: Desk) -> None:
+    """Characters that act on a terminal, or turn its text around, are escaped there, as JSON has them."""
+    desk.fake('def run(line):\n    show(\'{"error_code": 0, "data": "a\\u202eb"}\\n\')')
+    with seat(desk, "--password", "file:password", "-c", "x") as person:
+        assert '"a\\u202eb"' in person.end(0)
+    assert "\u202e" in desk.login(commands=("x",)).check(0).out.decode()
+
+
+# Signers of the user's own.
+
+SIGNING = "sh -c 'echo $$ >signing; {}'"
+
+
+def sign_by(desk: Desk, signer: str, *more: str) -> list[str]:
+    """Return the command line of a login that a command signs."""
+    words = ["tok-login", "--signer", signer, "-p", str(desk.key), *USER, "--cli", "./cli"]
+    return [*words, "--password", "file:password", *more, "--", "user list"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("script", ["exec sleep 300", "trap : TERM; sleep 300 & wait; sleep 300 & wait"])
+def test_a_signal_while_the_signer_works(desk: Desk, number: signal.Signals, script: str) -> None:
+    """It ends the signer, whatever that does about it, and the login, within two seconds."""
+    desk.fake()
+    with desk.start(*sign_by(desk, SIGNING.format(script)), start_new_session=True, env=desk.env) as child:
+        wait_until(lambda: bool(desk.lines("signing")))
+        began = time.monotonic()
+        child.send_signal(number)
+        assert child.wait(60) == -number
+        assert time.monotonic() - began < 2
+    assert not alive(int(desk.lines("signing")[0]))
+    desk.assert_tidy("")
+
+
+def test_the_children_of_the_cli_are_its_own(desk: Desk) -> None:
+    """A signer has nothing to do with them: a helper lives on, and the end of the CLI is told as it was."""
+    desk.fake("""
+def start():
+    if not os.fork():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.setsid()
+        note("helper", str(os.getpid()))
+        os.execvp("sleep", ["sleep", "60"])
+def run(line):
+    os.kill(os.getpid(), 9)
+""")
+    openssl = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
+    done = desk.run(*sign_by(desk, openssl), env=desk.env, start_new_session=True)
+    done.check(2, "./cli: it ended (killed by signal 9 (Killed)); it shows: nothing\n")
+    helper = int(desk.lines("helper")[0])
+    assert alive(helper)
+    os.kill(helper, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("base64", [False, True])
+def test_a_signer(desk: Desk, base64: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A command signs, as for tok-exec."""
+    openssl = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
+    signer = f"sh -c '{openssl} | base64 -w0'" if base64 else openssl
+    words = ["tok-login", "--signer", signer, *(["-b"] if base64 else []), "-p", str(desk.key), *USER]
+    words += ["--cli", "./cli", "--password", "file:password", "--", "user list"]
+    done = desk.run(*words, env=desk.env, start_new_session=True).check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+
+
+def test_a_signer_with_another_key(desk: Desk) -> None:
+    """A signature that does not verify is not given to the CLI, and counts as no wrong login."""
+    signer = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
+    words = ["tok-login", "--signer", signer, "-p", str(desk.key.with_name("other.pem")), *USER, "--cli", "./cli"]
+    done = desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True)
+    done.check(1, "tok-login: token 1: openssl: not made by the given key\n")
+    assert desk.failures() == 0
+
+
+def test_without_a_second_factor(desk: Desk) -> None:
+    """A user who has none logs in with the password alone, once."""
+    words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
+    done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
+    assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
+    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa cannot be used with -k or --signer\n")
+
+
+# CLIs that are not as they should be.
+
+QUORUM = """
+def document():
+    token = {"approval_data": text(b"x"), "token": text(hashlib.sha256(b"x").digest()), "signatures": []}
+    return {"version": "2.0", "service": "user-management", **token}
+"""
+TWICE = """
+def document():
+    return {"version": "2.0", "tokens": [{"unsigned": text(DIGEST), "signed": ""}] * 2}
+"""
+MANY = """
+def document():
+    return {"version": "2.0", "tokens": [{"unsigned": text(bytes([n]) * 32), "signed": ""} for n in range(29)]}
+"""
+LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "said", "passwords"),
+    [
+        ("def hear_hidden():\n    hear()", 2, "it asks for a password but would show it; nothing typed\n", 0),
+        (
+            "def ask_password():\n    for _ in range(3):\n        show(PASSWORD)\n        hear_hidden()",
+            2,
+            "(press enter if same as the unsigned token file):' was expected; it shows: Enter password:\n",
+            1,
+        ),
+        (
+            'def ask_password():\n    show("Confirm password:")\n    hear_hidden()',
+            2,
+            "'Enter password:' was expected; it shows: Confirm password:\n",
+            0,
+        ),
+        ("def ask_password():\n    show(READY)\n    hear()", 2, "'Enter password:' was expected; it shows: aws-", 0),
+        (f"def ask_password():\n    {LOGIN_OF_NOBODY}", 1, "./cli: refused: User does not exist\n", 0),
+        (f"def write_tokens(path):\n    {LOGIN_OF_NOBODY}", 1, "./cli: refused: User does not exist\n", 1),
+        ('def answer(path):\n    reply({"why": "a\\x1b[2J"}, 7)', 1, "./cli: refused: ", 1),
+        (
+            'def answer(path):\n    show("Login successful\\n")',
+            2,
+            "a response in JSON was expected; it shows: Login successful\n",
+            1,
+        ),
+        ("def answer(path):\n    pass", 2, "a response in JSON was expected; it shows: nothing\n", 1),
+        (
+            'def answer(path):\n    show(\'{"error_code": "0"}\\n\')',
+            2,
+            "a response in JSON was expected; it shows: ",
+            1,
+        ),
+        ("def answer(path):\n    reply(0)\n    reply(0)", 2, "a response in JSON was expected; it shows: ", 1),
+        ("def answer(path):\n    show('{' * 100000 + '\\n')", 2, "a response in JSON was expected; it shows: {{{", 1),
+        ("def write_tokens(path):\n    pass", 2, "/unsigned-tokens.json: no such file or directory\n", 1),
+        ("def write_tokens(path):\n    os.mkfifo(path)", 2, "/unsigned-tokens.json: not a regular file\n", 1),
+        ("def write_tokens(path):\n    open(path, 'w')", 2, "/unsigned-tokens.json: an empty file", 1),
+        (QUORUM, 2, "not for a login\n", 1),
+        (TWICE, 2, "the CLI wrote the same token twice, but each HSM makes its own\n", 1),
+        (MANY, 2, "the CLI wrote 29 tokens, but a cluster has 1 to 28 HSMs\n", 1),
+        (
+            'def start():\n    show("Segmentation fault\\n")\n    os._exit(3)',
+            2,
+            "./cli: it ended (exit status 3); it shows: Segmentation",
+            0,
+        ),
+        ("def write_tokens(path):\n    os.kill(os.getpid(), 9)", 2, "./cli: it ended (killed by signal 9 (", 1),
+        ("def run(line):\n    raise SystemExit", 2, "./cli: it ended (exit status 0); it shows: nothing\n", 1),
+    ],
+)
+def test_a_cli_that_is_not_as_documented(desk: Desk, steps: str, status: int, said: str, passwords: int) -> None:
+    """What is not expected is shown in one line and ends it, and the password is typed once, or not at all."""
+    desk.fake(steps)
+    assert_refused(desk.login(), status, said)
+    assert desk.heard() == passwords
+    assert "user list" not in desk.lines("heard") or "def run" in steps
+
+
+def test_it_leaves_as_a_person_would(desk: Desk) -> None:
+    """At a prompt it quits after a refusal, so that the session ends; at a question it types nothing."""
+    desk.fake("def answer(path):\n    reply('no', 1)")
+    desk.login().check(1)
+    assert desk.lines("heard")[-1] == "quit"
+    desk.fake("def write_tokens(path):\n    pass")
+    desk.login().check(2)
+    assert desk.lines("heard")[-1] == PASSWORD
+
+
+@pytest.mark.parametrize("quoting", ["{}", "json.dumps", "repr", "ascii"])
+@pytest.mark.parametrize("password", ["for-practice", "für\\übung/"])
+def test_the_password_is_in_no_message(desk: Desk, password: str, quoting: str) -> None:
+    """A CLI that repeats the password, as it is or quoted, is not repeated."""
+    desk.write("password", f"{password}\n".encode())
+    said = "heard" if quoting == "{}" else f"{quoting}(heard)"
+    desk.fake(f"""
+def ask_password():
+    global heard
+    show(PASSWORD)
+    heard = hear_hidden()
+def answer(path):
+    show("not " + {said} + " again\\n")
+    reply({said}, 1)
+""")
+    done = desk.login().check(1)
+    for spelling in {password, json.dumps(password)[1:-1], repr(password)[1:-1], ascii(password)[1:-1]}:
+        assert spelling not in done.err
+    assert done.err.count("(the password)") == 2
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "def answer(path):\n    time.sleep(2)\n    reply(0)",
+        "def ask_password():\n    show(PASSWORD)\n    time.sleep(1)\n    hear_hidden()",
+        "def ask_file(path):\n    show(FILE[:20])\n    time.sleep(0.5)\n    show(FILE[20:])\n    hear()",
+        "def answer(path):\n    os.unlink(path)\n    reply(0)",
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+    ],
+    ids=["a late response", "the echo goes late", "a prompt in two pieces", "removes the token file", "ignores SIGHUP"],
+)
+def test_a_cli_that_is_a_little_different(desk: Desk, steps: str) -> None:
+    """What is no business of tok-login's does not disturb it."""
+    desk.fake(steps)
+    assert desk.login() == Done(0, b'{\n  "error_code": 0,\n  "data": "user list"\n}\n', "")
+    assert desk.heard() == 1
+
+
+@pytest.mark.parametrize("end", ["os._exit(4)", "os.kill(os.getpid(), 9)"])
+def test_a_cli_that_does_not_end_well(desk: Desk, end: str) -> None:
+    """Where the CLI ends badly after quit, that is trouble, though all was answered."""
+    desk.fake(f"def end():\n    {end}")
+    said = "./cli: exit status 4\n" if "exit" in end else "./cli: killed by signal 9 ("
+    assert_refused(desk.login(), 2, said, out=b'{\n  "error_code": 0,\n  "data": "user list"\n}\n')
+
+
+def test_the_token_file_is_private(desk: Desk) -> None:
+    """The token file is in a folder that is the user's alone, is signed there, and gone after the login."""
+    desk.fake(r"""
+def answer(path):
+    note("told", path)
+    note("told", oct(os.stat(os.path.dirname(path)).st_mode))
+    note("told", open(path).read().replace("\n", ""))
+    reply(0)
+def run(line):
+    reply(os.path.exists(os.path.dirname(open("told").readline())))
+""")
+    done = desk.login().check(0)
+    path, mode, content = desk.lines("told")
+    assert Path(path).parent.parent == desk.tmp
+    assert mode == oct(0o40700)
+    assert len(json.loads(content)["tokens"][0]["signed"]) == 344
+    assert answers(done.out) == [{"error_code": 0, "data": False}]
+
+
+def test_a_banner(desk: Desk) -> None:
+    """What the CLI shows before its first prompt is told on standard error, without its escape sequences."""
+    desk.fake(r"""
+def start():
+    show("\x1b[1mWelcome\x1b[0m\n\nto \x07it\n")
+""")
+    assert desk.login() == Done(
+        0,
+        b'{\n  "error_code": 0,\n  "data": "user list"\n}\n',
+        "tok-login: Welcome\ntok-login: \ntok-login: to \\x07it\n",
+    )
+
+
+"""The screen takes seconds of work to draw the four megabytes of a real login."""
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("start", signal.SIGTERM),
+        ("ask_password", signal.SIGINT),
+        ("write_tokens", signal.SIGHUP),
+        ("answer", signal.SIGTERM),
+        ("run", signal.SIGINT),
+        ("end", signal.SIGTERM),
+    ],
+)
+def test_a_signal_while_the_cli_works(desk: Desk, step: str, number: signal.Signals) -> None:
+    """A signal ends tok-login, with the CLI, whatever that is about, and nothing is left behind."""
+    steps = f"""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def {step}(*_):
+    {"original(*_)" if step == "write_tokens" else "pass"}
+    os.kill(PARENT, signal.{number.name})
+    {FOREVER}
+"""
+    desk.fake(f"original = {step}\n{steps}")
+    done = desk.login()
+    assert (done.status, done.err) == (-number, "")
+
+
+def test_a_signal_while_the_cli_starts(desk: Desk) -> None:
+    """The CLI does not outlive tok-login, however early the signal comes."""
+    desk.script("trap '' HUP; echo $$ $PPID >>pid; kill -TERM $PPID; exec sleep 300")
+    for _ in range(5):
+        assert desk.login().status == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_pipe(desk: Desk, stream: str) -> None:
+    """Where nobody reads the answers or the messages, it ends as cat(1) does, and nothing is left behind."""
+    desk.fake('signal.signal(signal.SIGHUP, signal.SIG_IGN)\ndef start():\n    show("Welcome\\n")')
+    words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
+    with desk.start(*words, start_new_session=True, **streams) as child:
+        os.close(writing)
+        assert child.wait(120) == -signal.SIGPIPE
+    desk.assert_tidy("")
+
+
+def test_a_full_disk(desk: Desk) -> None:
+    """Where the answers cannot be written, that is not success."""
+    desk.fake()
+    with Path("/dev/full").open("wb") as full:
+        words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
+        done = desk.run(*words, stdout=full)
+    assert (done.status, done.err) == (2, "tok-login: standard output: no space left on device\n")
+    desk.assert_tidy("")
+
+
+# A lockout, and where the token file is.
+
+
+@pytest.mark.parametrize(
+    ("key", "password", "said"),
+    [
+        ("pkcs8.pem", "env:PHRASE", "./cli: refused: tok-rehearse: wrong user name, role or password\n"),
+        ("other.pem", "file:password", "./cli: refused: tok-rehearse: "),
+    ],
+)
+def test_a_wrong_login_counts_once(desk: Desk, key: str, password: str, said: str) -> None:
+    """A failing run is one wrong login, whatever was wrong, and a right one sets the count back."""
+    desk.login(key=desk.key.with_name(key), password=password).check(1, said)
+    assert desk.failures() == 1
+    desk.login().check(0)
+    assert desk.failures() == 0
+
+
+@pytest.mark.parametrize("name", ["a blank", "über", "quo'te"])
+def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
+    """Where TMPDIR has a character that the CLI may not take for one, nothing is typed."""
+    desk.fake()
+    folder = desk.tmp / name
+    folder.mkdir()
+    done = desk.run(*desk.words("--password", "file:password", "--", "one"), env={**desk.env, "TMPDIR": str(folder)})
+    assert_refused(
+        done,
+        2,
+        "the CLI may misread this name\n",
+        "tok-login: hint: set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'\n",
+    )
+    assert desk.lines("heard") == []
+    folder.rmdir()
+    desk.assert_tidy(done.err)

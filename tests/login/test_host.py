@@ -1,0 +1,330 @@
+"""tok-login --host: the CLI behind a real sshd on loopback, with another home directory there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_desk import USER, Desk, answers, assert_refused, desk, seat
+from conftest import ROOT, Done, alive, need, wait_until
+from rehearsing import PASSWORD
+from servers import SSHD, configure_sshd
+from servers import answers as answers_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["desk"]  # a fixture
+
+AT_HOME = """export HOME={home} PATH="{bin}:$PATH"
+cd && [ ! -e lost ] && """
+RUN = 'eval "$SSH_ORIGINAL_COMMAND"\n'
+
+
+class Host:
+    """A host, and the ssh that reaches it."""
+
+    def __init__(self, desk: Desk, home: Path) -> None:
+        self.desk = desk
+        self.home = home
+        self.tmp = home / "tmp"
+        self.tmp.mkdir()
+        self.behaves()
+
+    def behaves(self, before: str = "", run: str = RUN) -> None:
+        """Have the host do something *before* it runs what it is sent, or *run* that in another way."""
+        at_home = AT_HOME.format(home=self.home, bin=self.desk.bin)
+        self.desk.write("at_home", f"#!/bin/sh\n{before}\n{at_home}{run}".encode()).chmod(0o755)
+
+    def fake(self, steps: str = "") -> None:
+        """Have a fake as the CLI there."""
+        self.desk.fake(steps)
+        for name in ("cli", "fake.py"):
+            shutil.move(self.desk.cwd / name, self.home / name)
+
+    def words(self, *more: str, ssh: str = "ssh") -> list[str]:
+        words = ["tok-login", "-k", str(self.desk.key), *USER, "--cli", "./cli", "--password", "file:password"]
+        ssh = f"{ssh} -F {self.desk.cwd}/ssh_config"
+        return [*words, "--host", "hsm", "--ssh", ssh, "--token-dir", str(self.tmp), *more]
+
+    def run(self, *words: str) -> Done:
+        done = self.desk.run(*words, env=self.desk.env, start_new_session=True)
+        wait_until(lambda: not list(self.tmp.iterdir()))
+        self.desk.assert_tidy(done.out.decode() + done.err)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.err)
+        return done
+
+    def login(self, *more: str, ssh: str = "ssh") -> Done:
+        """Log in there, and run a command."""
+        return self.run(*self.words(*more, ssh=ssh), "--", "user list")
+
+    def heard(self) -> list[str]:
+        path = self.home / "heard"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+LOSE = """
+def {}:
+    ancestor = os.getpid()
+    while "sshd" not in open(f"/proc/{{ancestor}}/comm").read():
+        ancestor = int(open(f"/proc/{{ancestor}}/stat").read().rpartition(")")[2].split()[1])
+    note("lost", "")
+    os.kill(ancestor, signal.SIGKILL)
+    time.sleep(300)
+"""
+"""A step of the CLI there: the connection is lost, and no other can be made."""
+
+
+@pytest.fixture
+def host(desk: Desk) -> Iterator[Host]:
+    """An sshd whose users are at home in a directory of their own, where the CLI is."""
+    need("ssh", "ssh-keygen")
+    if not SSHD:
+        pytest.skip("there is no sshd")
+    home = desk.cwd / "home"
+    home.mkdir()
+    port, arguments = configure_sshd(desk.cwd, "hsm", "")
+    there = Host(desk, home)
+    shutil.move(desk.cwd / "state.sqlite", home / "state.sqlite")
+    shutil.move(desk.cwd / "cli", home / "cli")
+    with subprocess.Popen([SSHD, *arguments], stderr=subprocess.DEVNULL) as server:
+        wait_until(lambda: answers_at(port))
+        yield there
+        server.terminate()
+
+
+def test_the_cli_on_a_host(host: Host) -> None:
+    """The login is done there with the key that is here, and nothing is left on either side."""
+    done = host.login().check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+    assert done.err.count("\n") == 1  # the stand-in's own
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox sh", "tcsh", "fish", "zsh"])
+def test_login_shells(host: Host, shell: str) -> None:
+    """Any login shell will do, and a CLI of words that it might take for something else."""
+    need(shell.split(maxsplit=1)[0])
+    host.fake()
+    host.behaves(run=f'exec {shell} -c "$SSH_ORIGINAL_COMMAND"\n')
+    cli = "./cli 'a b' '$HOME' '*' \"it's\" '\"q\"' '`id`' ''"
+    words = [word if word != "./cli" else cli for word in host.words()]
+    done = host.run(*words, "--", "user list").check(0)
+    assert answers(done.out)[0]["data"] == "user list"
+    assert (host.home / "words").read_text() == '["a b", "$HOME", "*", "it\'s", "\\"q\\"", "`id`", "", "interactive"]\n'
+
+
+@pytest.mark.parametrize("word", ["a!", "a\\\\b"])
+def test_words_that_a_login_shell_may_misread(host: Host, word: str) -> None:
+    """They are refused."""
+    words = [f"./cli '{word}'" if each == "./cli" else each for each in host.words()]
+    assert_refused(host.run(*words, "--", "x"), 2, "--cli: a word with a backslash, '!' or a line end cannot be sent")
+
+
+def test_the_token_file_there_is_private(host: Host) -> None:
+    """The directory there is its owner's alone, its name is random, and it is gone when a command runs."""
+    host.fake(
+        f"""
+def answer(path):
+    note("told", oct(os.stat(os.path.dirname(path)).st_mode) + " " + path)
+    reply(0)
+def run(line):
+    reply(os.listdir("{host.tmp}"))
+"""
+    )
+    done = host.login().check(0)
+    mode, path = (host.home / "told").read_text().split()
+    assert mode == oct(stat.S_IFDIR | 0o700)
+    assert re.fullmatch(f"{host.tmp}/toktools-[0-9a-f]{{16}}/unsigned-tokens.json", path)
+    assert answers(done.out) == [{"error_code": 0, "data": []}]
+    assert PASSWORD in host.heard()
+
+
+def test_what_a_host_prints(host: Host) -> None:
+    """Nothing of a dotfile is believed, not even a marker that it repeats, and its escapes are shown as such."""
+    host.behaves(
+        'printf "toktools:/tmp/x\\n%s\\n" "$SSH_ORIGINAL_COMMAND"; printf "\\033[8mEnter pass phrase: \\n%s" x >&2'
+    )
+    done = host.login().check(0)
+    assert [answer["error_code"] for answer in answers(done.out)] == [0]
+    assert "tok-login: hsm: \\x1b[8mEnter pass phrase: \n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("cat", "said"),
+    [
+        ("exec /bin/cat /dev/zero", "tok-login: hsm: more than 131072 bytes of output\n"),
+        ("yes >&2", "tok-login: hsm: more than 131072 bytes of output\n"),
+        ('head -c 65537 /dev/zero | tr "\\0" x', ": larger than 65536 bytes\n"),
+        ("printf '\\033[2J' >&2; exit 3", "tok-login: hsm: exit status 3: \\x1b[2J\n"),
+    ],
+)
+def test_a_hostile_cat(host: Host, cat: str, said: str) -> None:
+    """Its output is bounded and escaped."""
+    host.fake()
+    (host.home / "cat").write_text(f"#!/bin/sh\n{cat}\n")
+    (host.home / "cat").chmod(0o755)
+    host.behaves(run=f'PATH="$HOME:$PATH"; {RUN}')
+    assert_refused(host.login(), 2, said)
+
+
+def test_nothing_of_ours_is_lent(host: Host) -> None:
+    """The agent is not forwarded, whatever ssh_config says; with ssh -A it is."""
+    agent = need("ssh-agent")
+    socket = host.desk.cwd / "agent"
+    config = host.desk.cwd / "ssh_config"
+    config.write_text("ForwardAgent yes\n" + config.read_text())
+    host.behaves('echo "<$SSH_AUTH_SOCK>" >>' + f"{host.home}/lent")
+    with subprocess.Popen([agent, "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as running:
+        wait_until(socket.exists)
+        env = {**host.desk.env, "SSH_AUTH_SOCK": str(socket)}
+        for ssh, is_lent in (("ssh", False), ("ssh -A", True)):
+            host.desk.run(*host.words(ssh=ssh), "--", "user list", env=env, start_new_session=True).check(0)
+            lent = {*(host.home / "lent").read_text().splitlines()} - {"<>"}
+            assert bool(lent) == is_lent
+        running.terminate()
+
+
+@pytest.mark.parametrize("step", ["start()", "ask_password()", "write_tokens(path)", "answer(path)", "run(line)"])
+def test_the_connection_is_lost(host: Host, step: str) -> None:
+    """Wherever the connection ends, that is said in a line, and the host removes the directory by itself."""
+    host.fake(LOSE.format(step))
+    done = host.run(*host.words(), "--", "x").check(2, "the connection to hsm was lost")
+    assert done.err.count("\n") == 1
+
+
+def test_the_connection_is_lost_while_it_connects(host: Host) -> None:
+    """Nothing more is sent, and no directory is left."""
+    host.behaves("kill -9 $PPID; sleep 1")
+    done = host.login().check(2)
+    assert "tok-login: hsm: ssh failed\n" in done.err
+
+
+def test_the_connection_is_lost_at_the_prompt(host: Host) -> None:
+    """A person is told, and the exit status says so."""
+    host.fake(LOSE.format("run(line)"))
+    with seat(host.desk, *host.words()[9:]) as person:
+        person.wait_for("logged in as officer1 (admin)", "aws-cloudhsm > ")
+        person.type("user list")
+        assert "tok-login: ./cli: the connection to hsm was lost\r\n" in person.end(2)
+
+
+def test_what_the_host_needs(host: Host) -> None:
+    """With the commands that the page names, and no others, the host removes the directory by itself."""
+    page = (ROOT / "man" / "tok-login.1").read_text()
+    named = re.findall(r"\.Xr (\w+) 1", page.partition("The host needs only")[2].partition(" .\n")[0])
+    assert "cat" in named
+    few = host.home / "few"
+    few.mkdir()
+    for name in named:
+        (few / name).symlink_to(str(shutil.which(name)))
+    host.fake(LOSE.format("answer(path)"))
+    host.behaves(run=f"export PATH={few}; {RUN}")
+    host.run(*host.words(), "--", "x").check(2, "the connection to hsm was lost")
+
+
+@pytest.mark.parametrize("step", ["start()", "write_tokens(path)"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal(host: Host, step: str, number: signal.Signals) -> None:
+    """A signal ends it within two seconds, and the connection, and the CLI there, and no directory is left."""
+    host.fake(f"def {step}:\n    note('here', str(os.getpid()))\n    time.sleep(300)")
+    with host.desk.start(*host.words(), "--", "x", start_new_session=True, env=host.desk.env) as child:
+        wait_until(lambda: (host.home / "here").exists() and (host.home / "here").read_text().endswith("\n"))
+        began = time.monotonic()
+        child.send_signal(number)
+        assert child.wait(60) == -number
+        assert time.monotonic() - began < 2
+    wait_until(lambda: not list(host.tmp.iterdir()))
+    host.desk.assert_tidy("")
+    there = int((host.home / "here").read_text())
+    wait_until(lambda: not alive(there))
+
+
+@pytest.mark.parametrize("when", ["echo", "cat"])
+def test_a_host_that_is_silent(host: Host, when: str) -> None:
+    """Once there is a connection, a command there takes no longer than --timeout says; a signal does not wait."""
+    host.fake()
+    host.behaves(f'case $SSH_ORIGINAL_COMMAND in *{when}*) echo >{host.home}/silent; trap "" TERM; sleep 300 ;; esac')
+    words = host.words("--timeout", "1")
+    done = host.desk.run(*words, "--", "x", env=host.desk.env, start_new_session=True)
+    done.check(2, "tok-login: hsm: no answer in 1 seconds\n")
+    (host.home / "silent").unlink()
+    with host.desk.start(*host.words(), "--", "x", start_new_session=True, env=host.desk.env) as child:
+        wait_until((host.home / "silent").exists)
+        began = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == -signal.SIGTERM
+        assert time.monotonic() - began < 2
+    host.desk.assert_tidy("")
+
+
+@pytest.mark.parametrize("trap", [":", "trap '' TERM"])
+def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
+    """A signal does not wait for ssh, which is ended too, though it ignores that."""
+    desk.script(f'case "$*" in *" -O exit "*) exit ;; esac; {trap}; echo $$ >here; exec sleep 300', "ssh")
+    words = desk.words("--password", "file:password", "--host", "hsm", "--ssh", "./ssh", "--", "x")
+    with desk.start(*words, env=desk.env, start_new_session=True) as child:
+        wait_until(lambda: bool(desk.lines("here")))
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(120) == -signal.SIGTERM
+    (connecting,) = map(int, desk.lines("here"))
+    wait_until(lambda: not alive(connecting))
+    desk.assert_tidy("")
+
+
+def test_a_token_file_that_comes_late(host: Host) -> None:
+    """A token file that is not there yet is waited for, and nothing is said about that."""
+    host.fake(
+        """
+original = write_tokens
+def write_tokens(path):
+    pass
+def ask_file(path):
+    show(FILE)
+    time.sleep(0.5)
+    original(path)
+    hear()
+"""
+    )
+    assert host.login().check(0).err == ""
+
+
+def test_no_cli_there(host: Host) -> None:
+    """What is not there is named, and the option that names another."""
+    (host.home / "cli").unlink()
+    done = host.login()
+    assert_refused(done, 2, "./cli: it ended (not found on hsm, or not executable); it shows: ", "hint: name the CLI")
+
+
+def test_no_directory_there(host: Host) -> None:
+    """Where no directory can be made, that is said."""
+    words = [f"{host.home}/none" if word == str(host.tmp) else word for word in host.words()]
+    done = host.run(*words, "--", "x")
+    assert_refused(done, 2, f"cannot create the directory {host.home}/none/toktools-", "hint: name another directory")
+    assert not (host.home / "pid").exists()
+
+
+def test_an_unknown_host_key(host: Host) -> None:
+    """What ssh does not trust is not used; what ssh says is shown."""
+    host.desk.write("known_hosts", b"")
+    done = host.login().check(2, "tok-login: hsm: Host key verification failed.\n")
+    assert done.err.endswith("tok-login: hsm: ssh failed\n")
+    assert not (host.home / "pid").exists()
+
+
+def test_an_ssh_that_loses_the_quotes(host: Host) -> None:
+    """Another program in the place of ssh must pass the command on as it is."""
+    host.desk.script('for last; do :; done; eval "set -- $last"; exec sh -c "$*"', "no-quotes")
+    done = host.run(*host.desk.words("--password", "file:password", "--host", "h", "--ssh", "./no-quotes", "--", "x"))
+    done.check(2, "h: a command did not arrive there as it was sent", "hint: --ssh must pass")
+
+
+def test_no_ssh(desk: Desk) -> None:
+    """Where there is no ssh, that is said."""
+    assert_refused(desk.login("--host", "hsm", "--ssh", "./no-ssh"), 2, "./no-ssh: not found, or not executable\n")
