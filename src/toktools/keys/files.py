@@ -258,7 +258,7 @@ def _not_found(content: bytes, name: str, reason: str) -> ToktoolsError:
         return ToktoolsError(f"{name}: {reason}", hint)
     from toktools import hints  # its patterns take longer to compile than a key to load
 
-    return hints.refuse(name, content, reason)
+    return hints.not_key(name, content, reason)
 
 
 def _settings_hint() -> str:
