@@ -77,9 +77,8 @@ def _open_file(path: str, source: Source, warn: Warn) -> Signer:
     try:
         return files.open_signer(path, source, warn)
     except ToktoolsError as error:
+        if os.path.exists(path):
+            raise
         from toktools import hints
 
-        hint = hints.mistyped_key(path)
-        if hint and not os.path.exists(path):
-            raise ToktoolsError(error.message, hint) from None
-        raise
+        raise ToktoolsError(error.message, error.hint or hints.mistyped_key(path)) from None
