@@ -226,7 +226,7 @@ def test_reader_does_not_wait_for_the_end_of_the_process(shell: Shell) -> None:
     script = "import atexit, sys; atexit.register(sys.stdin.read); from toktools.cli import run; run('extract')"
     pipe = subprocess.PIPE
     command = (shell.bin / "python", "-c", script, "f.json")
-    with shell.start(*command, stdin=pipe, stdout=pipe, env=shell.unmeasured, own=True) as process:
+    with shell.start(*command, stdin=pipe, stdout=pipe, env=shell.unmeasured) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.read().count(b"\n") == 3

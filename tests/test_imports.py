@@ -24,7 +24,7 @@ RUNS: dict[str, set[str]] = {
     f"extract {SIGNED}": set(),
     f"inspect {SIGNED}": set(),
     f"merge {SIGNED}": set(),
-    f"verify -p {OFFICER1_PUB} {SIGNED}": {"cryptography", "typing"},
+    f"verify -p {OFFICER1_PUB} {SIGNED}": {"cryptography", "dataclasses", "inspect", "typing"},
 }
 PROGRAM = """
 import atexit, sys
