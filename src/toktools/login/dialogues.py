@@ -12,6 +12,7 @@ from itertools import takewhile
 
 from toktools import prompts
 from toktools.errors import ToktoolsError
+from toktools.keys import stream
 from toktools.login.driver import MAX_LINE, refuse_controls
 from toktools.login.host import NEW_KEY
 from toktools.system import files
@@ -136,7 +137,7 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
         try:
-            tokens.put(index, signer.sign(digest))
+            tokens.put(index, stream.sign_apart(signer.sign, digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
     write_atomically({host.local(name): tokens.dump()}, seen=source)
