@@ -1,4 +1,4 @@
-"""Every stage swapped with the real tools, and what the tools say of the mistakes that openssl lets people make."""
+"""Every stage swapped with the real tools, and the mistakes that openssl lets people make."""
 
 from __future__ import annotations
 
@@ -93,21 +93,18 @@ def test_raw_through_openssl(desk: Desk) -> None:
     assert desk.sh('tok-extract -n 2 -r f.json | tok-sign -r -k "$KEY"') == signatures[1]
 
 
+# One group of lines for each of the three tokens, as AWS documents them.
 AWS_STEPS = {
-    "as documented": """
-        echo "$(jq -r .tokens[0].unsigned f.json)" > token1.b64
-        echo "$(jq -r .tokens[1].unsigned f.json)" > token2.b64
-        echo "$(jq -r .tokens[2].unsigned f.json)" > token3.b64
-        base64 -d token1.b64 > token1.bin
-        base64 -d token2.b64 > token2.bin
-        base64 -d token3.b64 > token3.bin
-        openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha256 -keyform PEM -in token1.bin -out token1.sig.bin
-        openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha256 -keyform PEM -in token2.bin -out token2.sig.bin
-        openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha256 -keyform PEM -in token3.bin -out token3.sig.bin
-        base64 -w0 token1.sig.bin > token1.sig.b64
-        base64 -w0 token2.sig.bin > token2.sig.b64
-        base64 -w0 token3.sig.bin > token3.sig.b64
-    """,
+    "as documented": "\n".join(
+        f"""
+        echo "$(jq -r .tokens[{number - 1}].unsigned f.json)" > token{number}.b64
+        base64 -d token{number}.b64 > token{number}.bin
+        openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha256 -keyform PEM -in token{number}.bin \\
+            -out token{number}.sig.bin
+        base64 -w0 token{number}.sig.bin > token{number}.sig.b64
+        """
+        for number in (1, 2, 3)
+    ),
     "with tok-extract": f"""
         tok-extract -s token f.json
         for f in token*.bin; do {OPENSSL_SIGN} -in "$f" -out "${{f%.bin}}.sig.bin"; done
@@ -130,19 +127,11 @@ def test_step_by_step(desk: Desk, steps: str, form: str) -> None:
     assert desk.sh(f"tok-merge f.json token*.sig.{form}") == desk.golden()
 
 
-def test_wrapped_base64_gets_a_hint(desk: Desk) -> None:
-    """A signature that base64 without -w0 wrapped into lines is refused, with the remedy."""
-    desk.sh(AWS_STEPS["with tok-extract"] + "\nbase64 token1.sig.bin > token1.sig.b64")
-    merged = desk.shell.sh("tok-merge -i f.json token*.sig.b64")
-    merged.check(0)
-
-
 def test_the_files_are_those_of_base64(desk: Desk) -> None:
     """tok-extract -s writes what AWS's base64 -d writes, under the same names."""
     need("jq")
-    documented = [line for line in AWS_STEPS["as documented"].splitlines() if "openssl" not in line]
-    desk.sh("mkdir aws && cd aws && cp ../f.json .\n" + "\n".join(line for line in documented if ".sig" not in line))
-    desk.sh("tok-extract -s token f.json && for f in token*.bin; do cmp $f aws/$f; done && test -f token3.bin")
+    desk.sh(f"mkdir aws && cp f.json aws && (cd aws && {AWS_STEPS['as documented'].strip()}\n)")
+    desk.sh("tok-extract -s token f.json && for n in 1 2 3; do cmp token$n.bin aws/token$n.bin; done")
 
 
 @pytest.mark.parametrize("form", ["b64", "bin"])
@@ -191,32 +180,12 @@ WRONG_CALLS = {
         'tok-extract -n 2 f.json | openssl dgst -sha256 -sign "$KEY"',
         "the base64 text of the digest was hashed and signed, not the digest",
     ),
-    "dgst of the base64 text without a newline": (
-        'tok-extract -n 2 f.json | tr -d "\\n" | openssl dgst -sha256 -sign "$KEY"',
-        "the base64 text of the digest was hashed and signed, not the digest",
-    ),
-    "the base64 text as it is": (
-        'tok-extract -n 2 f.json | openssl pkeyutl -sign -inkey "$KEY"',
-        "the base64 text was signed, not the digest",
-    ),
     "dgst of the whole file": ('openssl dgst -sha256 -sign "$KEY" f.json', "the signature of another digest, "),
-    "the wrong hash": (
-        'head -c 20 token2.bin | openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha1',
-        "no SHA-256 DigestInfo was signed",
-    ),
     "PSS": (
         f"{OPENSSL_SIGN} -pkeyopt rsa_padding_mode:pss -in token2.bin",
         "made with PSS padding, not PKCS#1 v1.5",
     ),
-    "PSS with the salt of a digest": (
-        f"{OPENSSL_SIGN} -pkeyopt rsa_padding_mode:pss -pkeyopt rsa_pss_saltlen:digest -in token2.bin",
-        "made with PSS padding, not PKCS#1 v1.5",
-    ),
     "token 3's digest": (f"{OPENSSL_SIGN} -in token3.bin", "the signature of token 3, not of token 2"),
-    "token 3's digest hashed": (
-        'openssl dgst -sha256 -sign "$KEY" token3.bin',
-        "the signature of token 3, not of token 2, and the digest was hashed once more",
-    ),
     "another key": (
         'openssl pkeyutl -sign -inkey "$KEYS/other.pem" -pkeyopt digest:sha256 -in token2.bin',
         "not made by the given key",
@@ -251,25 +220,9 @@ def test_wrong_calls_are_named(desk: Desk, keys: Path, call: str, said: str) -> 
     assert not (desk.shell.cwd / "never.json").exists()
 
 
-def test_swapped_signatures_are_named(desk: Desk) -> None:
-    """Signatures in the wrong order are refused with the numbers of both tokens."""
-    desk.sh(AWS_STEPS["with tok-extract"])
-    desk.sh("tok-merge f.json token3.sig.b64 token2.sig.b64 token1.sig.b64 > swapped.json")
-    verified = desk.shell.run("tok-verify", "-p", desk.env["KEY"], "swapped.json").check(1)
-    assert verified.out.decode().splitlines() == [
-        "swapped.json: token 1: FAILED: the signature of token 3, not of token 1",
-        "swapped.json: token 2: OK",
-        "swapped.json: token 3: FAILED: the signature of token 1, not of token 3",
-    ]
-    merge = f"tok-merge -p '{desk.env['KEY']}' -o never.json f.json token3.sig.b64 token2.sig.b64 token1.sig.b64"
-    desk.shell.sh(merge).check(1, "f.json: token 1: the signature of token 3, not of token 1; nothing written")
-    assert not (desk.shell.cwd / "never.json").exists()
-
-
-@pytest.mark.parametrize("size", [31, 33, 44])
-def test_a_failing_openssl_is_caught(desk: Desk, size: int) -> None:
+def test_a_failing_openssl_is_caught(desk: Desk) -> None:
     """Where openssl refuses an input of the wrong length, tok-merge sees the empty line and writes nothing."""
-    loop = f"while read -r digest; do head -c {size} /dev/zero | {OPENSSL_SIGN} | base64 -w0; echo; done"
+    loop = f"while read -r digest; do head -c 31 /dev/zero | {OPENSSL_SIGN} | base64 -w0; echo; done"
     merged = desk.shell.sh(f"{EXTRACT} | {loop} | tok-merge -o never.json f.json", env=desk.env)
     merged.check(2, "invalid digest length", "tok-merge: f.json: standard input: line 1: empty; nothing written")
     assert not (desk.shell.cwd / "never.json").exists()
@@ -333,19 +286,12 @@ NAMES = [
     "a$(id>x)b`id>x`c",
     "$HOME",
     "-r",
-    "--help",
-    "-i",
     "it's a b",
     'quo"te',
     "a;id>x&id>x|id>x>x",
     "a#b",
-    "a,b@é",
-    "a%b",
-    "a:b",
     "*",
     "a\\b",
-    "~",
-    "!(b)${x",
 ]
 
 

@@ -12,7 +12,6 @@ import pytest
 from conftest import UNSIGNED, key_of, rsa_key
 
 from toktools.errors import ToktoolsError
-from toktools.keys import public
 from toktools.tokens import approvals, tokenfile, verify
 
 DATA = b"a quorum token"
@@ -80,11 +79,11 @@ def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     read: list[str] = []
 
-    def read_key(path: str) -> str:
+    def read_key(path: str, _warn: object) -> str:
         read.append(path)
         return path
 
-    monkeypatch.setattr(public, "read", read_key)
+    monkeypatch.setattr(verify, "read_public_key", read_key)
     keys: Any = verify.VerifyKeys(["Admin=k", "admin=l", "k", "a-b=c", "="])
     for _ in range(2):
         assert keys.keys(quorum(entry("a1")), "f") == {"admin": ["k", "l"], "": ["k", "a-b=c", "="]}

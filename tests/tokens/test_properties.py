@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
-from unittest import mock
 
 import pytest
-from conftest import OFFICER1_PUB, PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Done
+from conftest import OFFICER1_PUB, ROOT, SIGNED, UNSIGNED, Done, Shell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toktools import cli, encoding
+from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.keys import records
-from toktools.system import passphrases
 from toktools.tokens import kinds, tokenfile
 
 KINDS = (kinds.MFA, kinds.REGISTRATION, kinds.QUORUM_TOKEN)
@@ -29,40 +22,19 @@ quick = settings(max_examples=50, deadline=None)
 thorough = settings(max_examples=120, deadline=None)
 
 
-def run(command: str, *argv: str | Path, stdin: bytes = b"") -> Done:
-    """Run a command in this process, on descriptors of its own, and check what holds for every run.
+@pytest.fixture(scope="module")
+def desk(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A directory with f.json, which each try overwrites."""
+    return Shell(installed, tmp_path_factory.mktemp("properties"))
 
-    Starting a process each time would make a few hundred tries take minutes.
-    """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGPIPE)}
-    with ExitStack() as stack:
-        streams = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
-        streams[0].write(stdin)
-        streams[0].seek(0)
-        saved = [os.dup(fd) for fd in range(3)]
-        try:
-            for fd, stream in enumerate(streams):
-                os.dup2(stream.fileno(), fd)
-            status = cli.main(command, [str(word) for word in argv])
-        finally:
-            for fd, copy in enumerate(saved):
-                os.dup2(copy, fd)
-                os.close(copy)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        for stream in streams[1:]:
-            stream.seek(0)
-        done = Done(status, streams[1].read(), streams[2].read().decode())
+
+def run(desk: Shell, *words: str | Path, stdin: bytes = b"") -> Done:
+    """Run a command in this process, and check what holds for every run."""
+    done = desk.run(*words, stdin=stdin)
     assert done.status in (0, 1, 2)
     assert all(re.match("tok-[a-z]+: ", line) and line.isprintable() for line in done.err.splitlines()), done
     assert done.err or done.status < 2
     return done
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that each try overwrites."""
-    return tmp_path_factory.mktemp("properties") / "f.json"
 
 
 # --- texts of JSON, of token files and of things that are almost one
@@ -189,14 +161,14 @@ PUBLISHED = st.sampled_from(
 ANY_FILE = st.binary(max_size=100) | damaged(PUBLISHED) | damaged(token_files()) | ALMOST
 ANY_STREAM = st.binary(max_size=100) | damaged(
     st.lists(st.binary(min_size=30, max_size=34) | st.binary(min_size=256, max_size=256), max_size=4).map(
-        lambda contents: b"".join(map(records.line, contents))
+        lambda contents: b"".join(map(encoding.line, contents))
     )
 )
 
 
 def signature_lines(count: int) -> bytes:
     """Return as many well-formed signatures, all different."""
-    return b"".join(records.line(number.to_bytes(256, "big")) for number in range(1, count + 1))
+    return b"".join(encoding.line(number.to_bytes(256, "big")) for number in range(1, count + 1))
 
 
 # --- the properties
@@ -224,117 +196,84 @@ def test_signatures_are_the_only_difference(text: bytes) -> None:
 
 @given(text=token_files() | ANY_FILE)
 @thorough
-def test_what_extract_lists_merge_fills(path: Path, text: bytes) -> None:
-    """Where tok-extract lists n digests, tok-merge takes n signatures, no fewer and no more, and keeps the digests."""
-    path.write_bytes(text)
-    listed = run("extract", path)
+def test_what_extract_lists_merge_fills(desk: Shell, text: bytes) -> None:
+    """If tok-extract lists n digests, tok-merge takes n signatures, no fewer and no more, and keeps the digests."""
+    path = desk.write("f.json", text)
+    listed = run(desk, "tok-extract", "f.json")
     if listed.status:
-        # What the one refuses, the others refuse for the same reason.
-        for other in (run("merge", path), run("verify", "-p", OFFICER1_PUB, path)):
+        # Every command refuses the file for the same reason.
+        for other in (run(desk, "tok-merge", "f.json"), run(desk, "tok-verify", "-p", OFFICER1_PUB, "f.json")):
             assert other.status == 2
             assert other.err.splitlines()[0].partition(": ")[2] == listed.err.splitlines()[0].partition(": ")[2]
         return
     count = len(listed.out.splitlines())
     approver = ["-u", "nobody_of_10_letters", "-R", "admin"] if tokenfile.parse(text).kind.has_approvals else []
-    merged = run("merge", *approver, path, stdin=signature_lines(count))
+    merged = run(desk, "tok-merge", *approver, "f.json", stdin=signature_lines(count))
     assert (merged.status, merged.err) == (0, "")
-    assert run("extract", stdin=merged.out).out == listed.out
+    assert run(desk, "tok-extract", stdin=merged.out).out == listed.out
     for wrong in (0, count - 1, count + 1, count + 5):
-        refused = run("merge", *approver, path, stdin=signature_lines(wrong))
+        refused = run(desk, "tok-merge", *approver, "f.json", stdin=signature_lines(wrong))
         assert (refused.status, refused.out) == (2, b"")
     assert path.read_bytes() == text
 
 
-@given(
-    text=token_files([kinds.MFA, kinds.REGISTRATION]),
-    chosen=st.lists(st.integers(1, 4), min_size=1, max_size=4),
-)
+@given(text=token_files([kinds.MFA, kinds.REGISTRATION]), chosen=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 @quick
-def test_same_list_names_the_same_tokens(path: Path, text: bytes, chosen: list[int]) -> None:
+def test_same_list_names_the_same_tokens(desk: Shell, text: bytes, chosen: list[int]) -> None:
     """With one list -n, tok-merge fills the slots whose digests tok-extract lists."""
     tokens = tokenfile.parse(text)
     for index in range(len(tokens.digests)):
         tokens.put(index, b"")  # else one text in two slots outside the list is refused
-    path.write_bytes(tokens.dump())
+    desk.write("f.json", tokens.dump())
     numbers = ",".join(map(str, chosen))
-    listed = run("extract", "-n", numbers, path)
+    listed = run(desk, "tok-extract", "-n", numbers, "f.json")
     if max(chosen) > len(tokens.digests):
         assert listed.status == 2
         return
     indices = sorted({number - 1 for number in chosen})
-    assert listed.out == b"".join(records.line(tokens.digests[index]) for index in indices)
-    merged = run("merge", "-n", numbers, path, stdin=signature_lines(len(indices)))
-    filled = tokenfile.parse(merged.out)
+    assert listed.out == b"".join(encoding.line(tokens.digests[index]) for index in indices)
+    merged = run(desk, "tok-merge", "-n", numbers, "f.json", stdin=signature_lines(len(indices)))
     for number, index in enumerate(indices, start=1):
         tokens.put(index, number.to_bytes(256, "big"))
-    assert filled.dump() == tokens.dump()
+    assert merged.out == tokens.dump()
 
 
 @given(content=ANY_FILE, stream=ANY_STREAM)
 @thorough
-def test_any_bytes_for_a_token_file(path: Path, content: bytes, stream: bytes) -> None:
+def test_any_bytes_for_a_token_file(desk: Shell, content: bytes, stream: bytes) -> None:
     """Whatever a token file and the stream hold, the tools answer 0, 1 or 2, in messages of one line."""
-    path.write_bytes(content)
-    assert run("extract", path).status in (0, 2)
-    assert run("extract", "-r", "-n", "1", stdin=content).status in (0, 2)
-    assert run("merge", path, stdin=stream).status in (0, 2)
-    assert run("merge", "-u", "admin2", path, stdin=stream).status in (0, 2)
-    assert run("merge", "--approvals", path, path).status in (0, 2)
-    assert run("merge", "-p", OFFICER1_PUB, "-", path, stdin=content).status in (1, 2)
-    verified = run("verify", "-p", OFFICER1_PUB, path)
+    desk.write("f.json", content)
+    assert run(desk, "tok-extract", "f.json").status in (0, 2)
+    assert run(desk, "tok-extract", "-r", "-n", "1", stdin=content).status in (0, 2)
+    assert run(desk, "tok-merge", "f.json", stdin=stream).status in (0, 2)
+    assert run(desk, "tok-merge", "-u", "admin2", "f.json", stdin=stream).status in (0, 2)
+    assert run(desk, "tok-merge", "--approvals", "f.json", "f.json").status in (0, 2)
+    assert run(desk, "tok-merge", "-p", OFFICER1_PUB, "-", "f.json", stdin=content).status in (1, 2)
+    verified = run(desk, "tok-verify", "-p", OFFICER1_PUB, "f.json")
     assert (verified.status == 0) == (verified.out.count(b": OK\n") == len(verified.out.splitlines()) > 0)
-    shown = run("inspect", "--hex", path)
-    assert all(line.isprintable() for line in (verified.out + shown.out).decode().splitlines())
-    as_json = run("inspect", "--json", path)
-    assert (as_json.status, as_json.err) == (shown.status, shown.err)
+    described = run(desk, "tok-inspect", "--hex", "f.json")
+    assert all(line.isprintable() for line in (verified.out + described.out).decode().splitlines())
+    as_json = run(desk, "tok-inspect", "--json", "f.json")
+    assert (as_json.status, as_json.err) == (described.status, described.err)
     assert bool(json.loads(as_json.out or b"{}")) == (as_json.status == 0)
 
 
 @given(stream=ANY_STREAM)
 @quick
-def test_any_bytes_for_the_stream(keys: Path, stream: bytes) -> None:
+def test_any_bytes_for_the_stream(desk: Shell, keys: Path, stream: bytes) -> None:
     """Whatever the stream of digests holds, tok-sign answers 0 or 2, and signs each digest before the trouble."""
-    done = run("sign", "-k", keys / "pkcs8.pem", stdin=stream)
+    done = run(desk, "tok-sign", "-k", keys / "pkcs8.pem", stdin=stream)
     assert done.status in (0, 2)
-    lines = [line.removesuffix(b"\r") for line in stream.split(b"\n")]
     good = 0
-    for line in lines:
+    for line in stream.split(b"\n"):
         try:
-            encoding.digest(line)
+            encoding.digest(line.removesuffix(b"\r"))
         except ToktoolsError:
             break
         good += 1
     assert len(done.out.splitlines()) == good
-    raw = run("sign", "-r", "-k", keys / "pkcs8.pem", stdin=stream)
+    raw = run(desk, "tok-sign", "-r", "-k", keys / "pkcs8.pem", stdin=stream)
     assert (raw.status == 0) == (len(stream) == 32) == (len(raw.out) == 256)
-
-
-@pytest.mark.parametrize(
-    "name", ["pkcs8.pem", "pkcs8.der", "pkcs1.pem", "pkcs1.der", "old-encrypted.pem", "ec.pem", "ed25519.pem"]
-)
-@given(choose=st.data())
-@quick
-def test_any_bytes_for_a_private_key(keys: Path, path: Path, name: str, choose: st.DataObject) -> None:
-    """Whatever the file of a private key holds, tok-sign answers 0 or 2, and what it signs verifies."""
-    path.write_bytes(choose.draw(damaged(st.just((keys / name).read_bytes()))))
-    digest = bytes(32)
-    with mock.patch.dict(os.environ, {"PASS_PHRASE": PASS_PHRASE}):
-        done = run("sign", "--passin", "env:PASS_PHRASE", "-k", path, stdin=records.line(digest))
-    assert done.status in (0, 2)
-    assert len(done.out.splitlines()) == (done.status == 0)
-
-
-@pytest.mark.parametrize(
-    "name", ["spki.pem", "spki.der", "pkcs1.pub", "cert.pem", "cert.der", "pkcs8.pem", "pkcs1.der", "old-encrypted.pem"]
-)
-@given(choose=st.data())
-@quick
-def test_any_bytes_for_a_public_key(keys: Path, path: Path, name: str, choose: st.DataObject) -> None:
-    """Whatever the file of a public key holds, tok-verify answers 1 or 2, for AWS's file is not by this key."""
-    path.write_bytes(choose.draw(damaged(st.just((keys / name).read_bytes()))))
-    with mock.patch.object(passphrases, "prompt", return_value=PASS_PHRASE.encode()):
-        done = run("verify", "-p", path, SIGNED)
-    assert done.status in (1, 2)
 
 
 @given(content=st.binary(min_size=1))

@@ -27,14 +27,6 @@ _SCHEMES = {
 }
 """By the scheme of a URI: the module that opens the signer, where the key is, the package it needs, and the extra."""
 
-_MISTYPED = (
-    ("arn:", "for a key in AWS KMS, write awskms:///ARN"),
-    ("alias/", "for a key in AWS KMS, write awskms:///alias/NAME"),
-    ("file:", "-k takes only the path, without file:"),
-    ("~", "the shell replaces ~ with your home directory only if it is not quoted"),
-)
-"""Beginnings of what is no path, with a hint."""
-
 
 def open_signer(key: str, source: Source, warn: Warn) -> Signer:
     """Open the RSA private key *key*: a file, or a URI of one of the schemes.
@@ -85,7 +77,8 @@ def _open_file(path: str, source: Source, warn: Warn) -> Signer:
     try:
         return files.open_signer(path, source, warn)
     except ToktoolsError as error:
-        hint = next((hint for begin, hint in _MISTYPED if path.startswith(begin)), "")
-        if hint and not os.path.exists(path):
-            raise ToktoolsError(error.message, hint) from None
-        raise
+        if os.path.exists(path):
+            raise
+        from toktools import hints
+
+        raise ToktoolsError(error.message, error.hint or hints.mistyped_key(path)) from None

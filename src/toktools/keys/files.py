@@ -256,9 +256,9 @@ def _not_found(content: bytes, name: str, reason: str) -> ToktoolsError:
     """Return the error for content without the key that is needed, with a hint if it is something else."""
     if hint := _settings_hint():
         return ToktoolsError(f"{name}: {reason}", hint)
-    from toktools import mistaken  # its patterns take longer to compile than a key to load
+    from toktools import hints  # its patterns take longer to compile than a key to load
 
-    return mistaken.refuse(name, content, reason)
+    return hints.not_key(name, content, reason)
 
 
 def _settings_hint() -> str:

@@ -13,7 +13,7 @@ from toktools.errors import ToktoolsError
 from toktools.system import files, process
 from toktools.system.files import Snapshot, display, trouble_at
 
-_MAX_OLD = 1 << 21  # bytes that *may_replace* is asked about; neither token files nor keys have so many
+_MAX_OLD = (16 << 20) + 1  # bytes that *may_replace* is asked about: one more than the largest token file has
 _KEPT = ("user.", "security.", "system.")
 """The name spaces of extended attributes; access control lists are in the last."""
 _OF_THE_CONTENT = {"security.capability", "security.evm", "security.ima"}

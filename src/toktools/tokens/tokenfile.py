@@ -163,9 +163,9 @@ def parse(text: bytes) -> TokenFile:
     except jsonfile.NotJsonError as error:
         if error.hint:
             raise
-        from toktools import mistaken
+        from toktools import hints
 
-        found = mistaken.not_token_file(text)
+        found = hints.not_token_file(text)
         raise (jsonfile.NotJsonError(found.message, found.hint) if found else error) from None
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
