@@ -81,6 +81,13 @@ def number(flag: str, text: str, *, high: int) -> int:
     return int(text)
 
 
+def cluster_id(text: str) -> str:
+    """Return the argument of --cluster-id."""
+    if not (text.isascii() and text.replace("-", "").isalnum()) or text.startswith("-"):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
+
+
 def refuse_given(options: argparse.Namespace, reason: str, *flags: str) -> None:
     """Raise ToktoolsError for this reason if one of these options was given: it would have no effect."""
     for flag in flags:
