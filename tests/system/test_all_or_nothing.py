@@ -388,14 +388,6 @@ def test_two_at_the_same_moment(shell: Shell) -> None:
 # What is no file to write.
 
 
-def test_a_hard_link_is_another_file(shell: Shell) -> None:
-    """-o with another hard link of FILE gives that name the new content, and FILE keeps the old."""
-    os.link(shell.cwd / "f.json", shell.cwd / "hard.json")
-    before, expected = shell.read("f.json"), merged(shell)
-    shell.run("tok-merge", "-o", "hard.json", "f.json", stdin=STREAM).check(0)
-    assert contents(shell.cwd) == {"f.json": before, "hard.json": expected}
-
-
 @pytest.mark.parametrize(
     ("made_by", "options", "said"),
     [
@@ -435,32 +427,3 @@ def test_digest_files_are_all_written_or_none(shell: Shell) -> None:
     before = contents(shell.cwd)
     shell.run("tok-extract", "-s", "token", "f.json").check(2, "tok-extract: token3.bin: not a regular file")
     assert contents(shell.cwd) == before
-
-
-@pytest.mark.parametrize("made_by", ["mv f.json t2.bin", "ln -s f.json t2.bin"])
-def test_digest_files_do_not_overwrite_the_token_file(shell: Shell, made_by: str) -> None:
-    """tok-extract -s refuses to replace the token file that it reads by one of its digests."""
-    shell.sh(made_by).check(0)
-    before = contents(shell.cwd)
-    shell.run("tok-extract", "-s", "t", "t2.bin").check(2, "t2.bin: ")
-    assert contents(shell.cwd) == before
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "tok-merge -p public.pem -o public.pem signed.json < stream",
-        "tok-merge -n 1 -o one.sig f.json one.sig",
-        "tok-merge -o stream f.json < stream",
-        "ln one.sig link; tok-merge -n 1 -o link f.json one.sig",
-    ],
-)
-def test_what_is_read_is_not_lost(shell: Shell, command: str) -> None:
-    """OUT is none of the files that the signatures or the keys come from."""
-    shell.write("stream", STREAM)
-    shell.write("one.sig", SIGNATURES[0])
-    shell.write("public.pem", OFFICER1_PUB.read_bytes())
-    shell.write("signed.json", SIGNED.read_bytes())
-    shell.sh(command).check(2, ": this file is also an input, and would be overwritten")
-    assert (shell.read("stream"), shell.read("one.sig")) == (STREAM, SIGNATURES[0])
-    assert shell.read("public.pem") == OFFICER1_PUB.read_bytes()

@@ -53,14 +53,9 @@ def prompts(process: Popen[bytes], _: Path) -> None:
 # A tool that may hold a secret, and what it does by the moment when it may have one.
 SECRETIVE = {
     "tok-sign, key": ("tok-sign -k fifo", reads_fifo),
-    "tok-sign, pass phrase": ("tok-sign -k encrypted.pem --passin file:fifo", reads_fifo),
-    "tok-exec, key": ("tok-exec -p fifo -- cat", reads_fifo),
     "tok-sign, signing": ("tok-sign -k key.pem", signs),
     "tok-login": ("tok-login -k fifo --username officer1 --role admin --cli 'sleep 60' -- 'user list'", reads_fifo),
-    "tok-enroll": ("tok-enroll -k fifo --username officer1 --role admin --cli 'sleep 60'", reads_fifo),
     "tok-rehearse": ("tok-rehearse --state cluster.sqlite interactive", prompts),
-    "tok-verify": ("tok-verify -p fifo f.json", reads_fifo),
-    "tok-merge": ("tok-merge -p fifo f.json f.json", reads_fifo),
 }
 
 
@@ -71,7 +66,6 @@ def waiting(
     """A command at a certain moment, where a core dump would be as large as it likes."""
     os.mkfifo(shell.cwd / "fifo")
     shutil.copy(keys / "pkcs8.pem", shell.cwd / "key.pem")
-    shutil.copy(keys / "pbes2.pem", shell.cwd / "encrypted.pem")
     process = Popen(
         ["sh", "-c", f"ulimit -S -c $(ulimit -H -c); exec {words}"],
         cwd=shell.cwd,
