@@ -217,7 +217,28 @@ def test_a_file_that_changed(here: Path, change: Callable[[Path], None], name: s
     write_atomically({"new": b"new"}, seen=seen)
 
 
-@pytest.mark.parametrize("call", ["fsync", "fchmod", "open", "write", "replace"])
+def test_it_is_swapped_while_it_is_opened(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is in its place for that moment lends the new one no owner and no mode."""
+    for name in ("f", "other"):
+        (here / name).write_bytes(name.encode())
+    opened = os.open
+
+    def swapped(path: Any, *words: Any, **more: Any) -> int:
+        if path != "f":
+            return opened(path, *words, **more)
+        (here / "f").rename(here / "away")
+        (here / "other").rename(here / "f")
+        fd = opened(path, *words, **more)
+        (here / "f").rename(here / "other")
+        (here / "away").rename(here / "f")
+        return fd
+
+    monkeypatch.setattr(os, "open", swapped)
+    refused(f"f: {CHANGED}", {"f": b"new"})
+    assert (here / "f").read_bytes() == b"f"
+
+
+@pytest.mark.parametrize("call", ["fsync", "open", "write", "replace"])
 def test_what_the_system_refuses(here: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Each step that fails leaves the old file, and says where."""
     (here / "f").write_bytes(b"old")

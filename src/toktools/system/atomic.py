@@ -132,7 +132,8 @@ class _Staged:
             except FileNotFoundError:  # or its name leads nowhere, such as /dev/fd/3 of a file that was deleted
                 raise ToktoolsError(f"{self.name}: {_CHANGED}") from None
             self._status = os.fstat(self._old)
-        if not self._is_still(status):
+        is_meant = status is None or (self._status is not None and os.path.samestat(self._status, status))
+        if not (is_meant and self._is_still(status)):
             raise ToktoolsError(f"{self.name}: {_CHANGED}")
 
     def _openat(self, name: str, flags: int, mode: int = 0) -> int:
