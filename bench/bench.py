@@ -84,7 +84,7 @@ print(jobs * each / (time.perf_counter() - began))
 PEAK_MEMORY = """
 import re, sys
 from toktools import cli
-from toktools.keys.file import KeyInMemory
+from toktools.keys.files import KeyInMemory
 KeyInMemory.sign = lambda key, digest: 8 * digest
 if cli.main("sign", ["-k", "officer1.key"]):
     raise SystemExit(2)

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from rehearsing import enrol
 
-from toktools.keys.file import KeyInMemory
+from toktools import cli
+from toktools.keys.files import KeyInMemory
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS_MFA = ROOT / "examples" / "aws-mfa"
@@ -213,7 +213,6 @@ def _fits_in(words: Sequence[str], env: Mapping[str, str]) -> bool:
 
 def _run_here(words: Sequence[str], stdin: bytes, cwd: Path, env: Mapping[str, str]) -> Done:
     """Run a filter in this process, with its own standard streams, directory and environment."""
-    main = import_module(f"toktools.commands.{words[0].removeprefix('tok-')}").main
     before = os.getcwd(), dict(os.environ)
     pipes = [os.pipe() for _ in range(3)]
     ends = [pipes[0][0], pipes[1][1], pipes[2][1]]
@@ -228,7 +227,7 @@ def _run_here(words: Sequence[str], stdin: bytes, cwd: Path, env: Mapping[str, s
             os.chdir(cwd)
             os.environ.clear()
             os.environ.update(env)
-            status = main(words[1:])
+            status = cli.main(words[0].removeprefix("tok-"), words[1:])
         finally:
             for fd, copy in enumerate(saved):
                 os.dup2(copy, fd)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from toktools.encoding import encode
-from toktools.keys import open_signer, public
+from toktools.keys import open_signer
+from toktools.keys.files import pem
 from toktools.rehearsal.cluster import ADMIN, Cluster, Session
 from toktools.rehearsal.state import State
 from toktools.system.prompt import Source
-from toktools.tokens import tokenfile
+from toktools.tokens import jsonfile, tokenfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,17 +20,12 @@ if TYPE_CHECKING:
 PASSWORD = "for-practice"
 
 
-def cheap_hash(password: str, salt: bytes) -> tuple[bytes, bytes]:
-    """What to have in the place of scrypt, which for each of some thousand logins would take minutes."""
-    return sha256(b"1" + salt + password.encode()).digest(), sha256(b"2" + salt + password.encode()).digest()
-
-
 def signed(digests: list[bytes], signer: Signer) -> tokenfile.TokenFile:
     """The file of an MFA login or set-up with every digest signed."""
     tokens = [
         {"unsigned": encode(digest).decode(), "signed": encode(signer.sign(digest)).decode()} for digest in digests
     ]
-    return tokenfile.parse(tokenfile.dump_json({"version": "2.0", "tokens": tokens}))
+    return tokenfile.parse(jsonfile.dump_ascii({"version": "2.0", "tokens": tokens}))
 
 
 def enrol(state: Path, username: str, key_file: Path) -> None:
@@ -44,10 +39,10 @@ def enrol(state: Path, username: str, key_file: Path) -> None:
 
 def enrol_in(cluster: Cluster, username: str, signer: Signer) -> None:
     """The same in a cluster in memory."""
-    assert signer.public is not None
+    assert signer.public_key is not None
     session, name = Session(), (username, ADMIN)
     cluster.login(session, ("admin", ADMIN), PASSWORD)
     cluster.create(session, name, PASSWORD)
     digests = cluster.begin_mfa_change(session, name, PASSWORD)
-    cluster.end_mfa_change(session, signed(list(digests), signer), public.pem(signer.public), change_quorum=False)
+    cluster.end_mfa_change(session, signed(list(digests), signer), pem(signer.public_key), change_quorum=False)
     cluster.logout(session)

@@ -70,7 +70,7 @@ def test_usage_error(run: Run, command: str) -> None:
 @pytest.mark.parametrize(
     ("library", "command"),
     [
-        ("orjson", ["tok-extract", "f.json"]),
+        ("json", ["tok-extract", "f.json"]),
         ("cryptography", ["tok-verify", "-p", str(OFFICER1_PUB), str(SIGNED)]),
         ("cryptography", ["tok-sign", "-k", "officer1.key"]),
     ],
@@ -159,7 +159,7 @@ run("verify")
 
 def test_collector(shell: Shell, run: Run) -> None:
     """A process does not look for cycles among what the libraries make; main() leaves the collector as it is."""
-    done = shell.run(shell.bin / "python", "-c", COLLECTOR, "-p", OFFICER1_PUB, SIGNED, fresh=True).check(0)
+    done = shell.run(shell.bin / "python", "-c", COLLECTOR, "-p", OFFICER1_PUB, SIGNED, own=True).check(0)
     threshold, frozen = map(int, done.err.split())
     assert threshold > frozen > 10_000
     before = gc.get_threshold(), gc.get_freeze_count()
@@ -169,7 +169,7 @@ def test_collector(shell: Shell, run: Run) -> None:
 
 def test_interrupted_while_it_loads(shell: Shell) -> None:
     """Ctrl-C while libraries are imported ends a command by the signal, without a traceback."""
-    shell.write("orjson.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    shell.write("argparse.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     env = {**shell.unmeasured, "PYTHONPATH": str(shell.cwd)}
     assert shell.run("tok-extract", "f.json", env=env) == Done(-signal.SIGINT, b"", "")
 
@@ -203,14 +203,13 @@ TROUBLES = {
     "OSError(5, 'Input/output error')": "nput/output error",
     "MemoryError()": "not enough memory",
     "SyntaxError('s\\x1b[2J')": "SyntaxError",
-    "KeyboardInterrupt()": "KeyboardInterrupt",
     "SystemExit(1)": "SystemExit",
     "type('PanicException', (BaseException,), {})('at lib.rs:1')": "PanicException",
 }
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-@pytest.mark.parametrize("module", ["orjson.py", "argparse.py", "signal.py"])
+@pytest.mark.parametrize("module", ["json.py", "argparse.py", "signal.py"])
 def test_trouble_while_loading(shell: Shell, module: str, trouble: str) -> None:
     """Whatever a module does when run() loads it: one line and exit 2, which is no answer."""
     shell.write(module, f"raise {trouble}\n".encode())
@@ -227,7 +226,7 @@ def test_reader_does_not_wait_for_the_end_of_the_process(shell: Shell) -> None:
     script = "import atexit, sys; atexit.register(sys.stdin.read); from toktools.cli import run; run('extract')"
     pipe = subprocess.PIPE
     command = (shell.bin / "python", "-c", script, "f.json")
-    with shell.start(*command, stdin=pipe, stdout=pipe, env=shell.unmeasured, fresh=True) as process:
+    with shell.start(*command, stdin=pipe, stdout=pipe, env=shell.unmeasured) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.read().count(b"\n") == 3

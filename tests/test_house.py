@@ -67,7 +67,7 @@ def synopsis(parser: Parser) -> str:
             continue
         text = " | ".join(f"{each.option_strings[0]} {each.metavar or ''}".strip() for each in members)
         more = "..." if isinstance(action.default, list) and not action.type else ""
-        parts.append(text if required else f"[{text}]{more}")
+        parts.append((text if required else f"[{text}]") + more)
     operands = [f"[{action.metavar}...]" if action.nargs else str(action.metavar) for action in parser.operands]
     return " ".join([*parts, *operands])
 

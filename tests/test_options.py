@@ -169,8 +169,12 @@ def test_options_of_a_command_for_the_cli() -> None:
         ("merge", ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
         ("merge", ["-u", "admin2", "-R", "owner", "f.json"], "-R: expected admin or crypto-user"),
         ("merge", ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals cannot be used together"),
+        ("verify", ["f.json"], "-p PUB is missing"),
         ("verify", ["-p"], "option -p requires an argument"),
-        *(("verify", [f"--need={number}"], "--need: not a number from 1 to 8") for number in ("0", "9", "01", "x")),
+        *(
+            ("verify", ["-p", "o.pub", f"--need={number}"], "--need: not a number from 1 to 8")
+            for number in ("0", "9", "01", "x")
+        ),
         ("sign", [], "-k KEY is missing"),
         *(
             ("sign", [*SIGN, f"-j{number}"], "-j: not a number from 1 to 1000")

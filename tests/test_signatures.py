@@ -1,4 +1,4 @@
-"""The primitive, held against AWS's published signatures and against RFC 8017 worked out by hand."""
+"""Signatures, compared with those that AWS published and with RFC 8017 worked out by hand."""
 
 import base64
 import re
@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 
 from toktools import signatures
 from toktools.errors import ToktoolsError
-from toktools.keys import public
-from toktools.keys.file import KeyInMemory
+from toktools.keys.files import KeyInMemory, read_public_key
 from toktools.tokens import tokenfile
 
 OFFICER = rsa_key()
@@ -47,36 +46,21 @@ def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
 
 def test_published_signatures() -> None:
     """AWS's three published signatures verify, and each of them for its own digest alone."""
-    officer1 = public.read(str(OFFICER1_PUB))
+    officer1 = read_public_key(str(OFFICER1_PUB))
     tokens = tokenfile.parse(SIGNED.read_bytes())
-    published = [base64.b64decode(tokens.signed(index)) for index in range(3)]
+    published = [base64.b64decode(tokens.signature(index)) for index in range(3)]
     good = [[signatures.verifies(officer1, digest, signature) for signature in published] for digest in tokens.digests]
     assert good == [[True, False, False], [False, True, False], [False, False, True]]
     assert [
-        signatures.Verifier([officer1], tokens.digests).fault(index, tokens.signed(index)) for index in range(3)
+        signatures.Verifier([officer1], tokens.digests).problem(index, tokens.signature(index)) for index in range(3)
     ] == [""] * 3
-
-
-@pytest.mark.parametrize("position", [0, 170, 341])
-def test_one_flipped_character(position: int) -> None:
-    """A published signature with one other character is not one any more."""
-    officer1 = public.read(str(OFFICER1_PUB))
-    tokens = tokenfile.parse(SIGNED.read_bytes())
-    text = tokens.signed(0)
-    other = text[:position] + ("A" if text[position] != "A" else "Q") + text[position + 1 :]
-    assert signatures.Verifier([officer1], tokens.digests).fault(0, other) in (
-        "not made by the given key",
-        "not canonical base64",
-    )
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), Prehashed(SHA256())), ""),
-        (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0]), ""),
         (lambda: KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature of token 2, not of token 1"),
-        (lambda: KeyInMemory(OFFICER).sign(DIGESTS[2]), "the signature of token 3, not of token 1"),
         (
             lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA256()),
             "the digest was hashed once more before it was signed",
@@ -98,7 +82,6 @@ def test_one_flipped_character(position: int) -> None:
             "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)",
         ),
         (lambda: sign_block(OFFICER, TEXT), "the base64 text was signed, not the digest"),
-        (lambda: sign_block(OFFICER, TEXT + b"\n"), "the base64 text was signed, not the digest"),
         (lambda: sign_block(OFFICER, b"anything"), "no SHA-256 DigestInfo was signed"),
         (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA512()), "no SHA-256 DigestInfo was signed"),
         (lambda: OFFICER.sign(bytes(20), PKCS1v15(), Prehashed(SHA1())), "no SHA-256 DigestInfo was signed"),
@@ -118,28 +101,22 @@ def test_one_flipped_character(position: int) -> None:
             lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.DIGEST_LENGTH), Prehashed(SHA256())),
             "made with PSS padding, not PKCS#1 v1.5",
         ),
-        (
-            lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.MAX_LENGTH), Prehashed(SHA256())),
-            "made with PSS padding, not PKCS#1 v1.5",
-        ),
         (lambda: KeyInMemory(STRANGER).sign(DIGESTS[0]), "not made by the given key"),
         (lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0], kind=2), "not made by the given key"),
         (lambda: bytes(256), "not made by the given key"),
-        (lambda: bytes(255) + b"\1", "not made by the given key"),
         (lambda: b"\xff" * 256, "not made by the given key"),
         (lambda: KeyInMemory(LARGER).sign(DIGESTS[0]), "wrong size: 384 bytes, but an RSA-2048 signature has 256"),
         (lambda: bytes(255), "wrong size: 255 bytes, but an RSA-2048 signature has 256"),
-        (lambda: DIGESTS[0], "wrong size: 32 bytes, but an RSA-2048 signature has 256"),
     ],
 )
-def test_fault_names_the_mistake(make: Callable[[], bytes], said: str) -> None:
-    """Each mistake of a signer is told from the others, and a good signature has no fault."""
+def test_problem_names_the_mistake(make: Callable[[], bytes], said: str) -> None:
+    """Each mistake of a signer is told from the others, and a good signature has no problem."""
     text = base64.b64encode(make()).decode()
-    assert signatures.Verifier([OFFICER.public_key()], DIGESTS).fault(0, text) == said
+    assert signatures.Verifier([OFFICER.public_key()], DIGESTS).problem(0, text) == said
     if not said.startswith(("wrong size", "not made")):
         # The mistake is named whichever of the keys made it.
         several = [STRANGER.public_key(), LARGER.public_key(), OFFICER.public_key()]
-        assert signatures.Verifier(several, DIGESTS).fault(0, text) == said
+        assert signatures.Verifier(several, DIGESTS).problem(0, text) == said
 
 
 @pytest.mark.parametrize(
@@ -152,24 +129,26 @@ def test_fault_names_the_mistake(make: Callable[[], bytes], said: str) -> None:
         (base64.encodebytes(bytes(256)).decode(), "white space in the base64"),
     ],
 )
-def test_fault_of_a_text(text: str, said: str) -> None:
+def test_problem_of_a_text(text: str, said: str) -> None:
     """What is not even canonical base64 is told as such, and an empty text as unsigned."""
-    assert signatures.Verifier([OFFICER.public_key()], DIGESTS).fault(0, text) == said
+    assert signatures.Verifier([OFFICER.public_key()], DIGESTS).problem(0, text) == said
 
 
-def test_fault_with_several_keys() -> None:
+def test_problem_with_several_keys() -> None:
     """A signature by any of the keys is good, and one by none of them is not blamed on one key."""
     both = [OFFICER.public_key(), LARGER.public_key()]
     made = [base64.b64encode(KeyInMemory(key).sign(DIGESTS[1])).decode() for key in (OFFICER, LARGER, STRANGER)]
-    faults = [signatures.Verifier(both, DIGESTS).fault(1, text) for text in made]
-    assert faults == ["", "", "not made by any of the given keys"]
+    problems = [signatures.Verifier(both, DIGESTS).problem(1, text) for text in made]
+    assert problems == ["", "", "not made by any of the given keys"]
     for keys in (both, both[::-1]):  # of a size that none of them has, the smallest is what was meant
-        fault = signatures.Verifier(keys, DIGESTS).fault(1, "AA==")
-        assert fault == "wrong size: 1 byte, but an RSA-2048 signature has 256"
+        problem = signatures.Verifier(keys, DIGESTS).problem(1, "AA==")
+        assert problem == "wrong size: 1 byte, but an RSA-2048 signature has 256"
 
 
 class BrokenKey:
     """A private key whose signing goes wrong, as after a fault in the processor or in the key's CRT numbers."""
+
+    key_size = 2048
 
     def __init__(self, signature: bytes) -> None:
         self._signature = signature
@@ -189,7 +168,7 @@ class BrokenKey:
         (bytes(256), "the signature that it made does not verify"),
         (KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature that it made does not verify"),
         (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the signature that it made does not verify"),
-        (b"", "the key cannot sign: reason"),
+        (b"", "the key cannot sign: broken, or refused by the library"),
     ],
     ids=["zeros", "of another digest", "of another key", "none"],  # else each worker has names of its own
 )
@@ -204,11 +183,3 @@ def test_digest_of_another_size(count: int) -> None:
     """What has not the size of a digest is not signed."""
     with pytest.raises(ToktoolsError, match="the key cannot sign"):
         KeyInMemory(OFFICER).sign(bytes(count))
-
-
-def test_a_wrong_size_for_keys_of_several() -> None:
-    """The shortest that would be right is named."""
-    verifier = signatures.Verifier([LARGER.public_key(), OFFICER.public_key()], DIGESTS)
-    for size in (255, 257, 320):
-        said = f"wrong size: {size} bytes, but an RSA-2048 signature has 256"
-        assert verifier.fault(0, base64.b64encode(bytes([255] * size)).decode()) == said

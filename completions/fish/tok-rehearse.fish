@@ -51,17 +51,15 @@ function _shtab_tok_rehearse_using
 end
 
 set -g _shtab_tok_rehearse_commands 
-set -g _shtab_tok_rehearse_opts_with_value --cluster-id --hsms --inconsistent --known-cluster --state
+set -g _shtab_tok_rehearse_opts_with_value --cluster-id --hsms --state
 
 complete -c tok-rehearse -e
 complete -c tok-rehearse -f
 
 complete -c tok-rehearse -n _shtab_tok_rehearse_using -l state -xka "(__fish_complete_path (commandline -ct))" -d 'the file that keeps the cluster'
 complete -c tok-rehearse -n _shtab_tok_rehearse_using -l hsms -x -d 'how many HSMs the cluster has; the default is 3'
-complete -c tok-rehearse -n _shtab_tok_rehearse_using -l cluster-id -x -d 'the cluster to use, of those configured'
-complete -c tok-rehearse -n _shtab_tok_rehearse_using -l known-cluster -x -d 'a configured cluster, a clone of the others'
-complete -c tok-rehearse -n _shtab_tok_rehearse_using -l inconsistent -x -d 'a user that some HSMs do not have'
-complete -c tok-rehearse -n _shtab_tok_rehearse_using -l prompt-after-login -d 'show user and cluster in the prompt, as CLI 5.15 does'
+complete -c tok-rehearse -n _shtab_tok_rehearse_using -l cluster-id -x -d 'the name of the cluster in the prompt'
+complete -c tok-rehearse -n _shtab_tok_rehearse_using -l prompt-after-login -d 'show user and cluster in the prompt after a login, as CLI 5.15 does'
 complete -c tok-rehearse -n _shtab_tok_rehearse_using -l registration-signatures -d 'write signatures in the file of a quorum registration, as CLI 5.18 does'
 complete -c tok-rehearse -n _shtab_tok_rehearse_using -s h -l help -d 'show this help'
 complete -c tok-rehearse -n _shtab_tok_rehearse_using -s V -l version -d 'show the version'

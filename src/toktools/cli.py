@@ -33,12 +33,15 @@ def run(name: str) -> NoReturn:
     status = 2
     fatal = None
     try:
+        from toktools.system import process
+
+        process.restore_default_signals()
+
         import gc
 
-        from toktools.system import files, process
+        from toktools.system import files
 
         gc.set_threshold(_NEW_OBJECTS)
-        process.restore_default_signals()
         _fill_closed_descriptors()
         if hasattr(_command(name), "SECRETS"):
             process.hide_memory()
@@ -51,6 +54,8 @@ def run(name: str) -> NoReturn:
         if fatal:
             process.end_by_signal(fatal)
         gc.freeze()  # the last search for cycles, when the process ends, finds nothing either
+    except KeyboardInterrupt:  # it came before restore_default_signals()
+        raise
     except BaseException as error:  # noqa: BLE001 - exit status 1 would be an answer
         status = console.report(error)
     raise SystemExit(status)

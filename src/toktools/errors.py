@@ -16,11 +16,11 @@ class ToktoolsError(Exception):
 
     def at(self, place: str) -> "ToktoolsError":
         """Return the same error with the place (a file, a line, a token) before its message."""
-        return ToktoolsError(f"{place}: {self.message}", self.hint, self.status)
+        return type(self)(f"{place}: {self.message}", self.hint, self.status)
 
     def also(self, remark: str) -> "ToktoolsError":
         """Return the same error with a remark after its message."""
-        return ToktoolsError(f"{self.message}; {remark}", self.hint, self.status)
+        return type(self)(f"{self.message}; {remark}", self.hint, self.status)
 
 
 def shown(text: str) -> str:

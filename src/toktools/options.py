@@ -42,7 +42,9 @@ def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:
     group.add_argument("-b", "--base64", action="store_true", help=f"the {signer} writes base64, not raw bytes")
 
 
-def add_verify_key_option(group: argparse._ActionsContainer, about: str, *, several: bool = False) -> None:
+def add_verify_key_option(
+    group: argparse._ActionsContainer, about: str, *, several: bool = False, required: bool = False
+) -> None:
     """Add -p."""
     group.add_argument(
         "-p",
@@ -50,6 +52,7 @@ def add_verify_key_option(group: argparse._ActionsContainer, about: str, *, seve
         metavar="PUB",
         action="append" if several else "store",
         default=[] if several else None,
+        required=required,
         help=about,
     )
 
@@ -76,6 +79,13 @@ def number(flag: str, text: str, *, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and 0 < int(text) <= high):
         raise ToktoolsError(f"{flag}: not a number from 1 to {high}")
     return int(text)
+
+
+def cluster_id(text: str) -> str:
+    """Return the argument of --cluster-id."""
+    if not (text.isascii() and text.replace("-", "").isalnum()) or text.startswith("-"):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
 
 
 def refuse_given(options: argparse.Namespace, reason: str, *flags: str) -> None:

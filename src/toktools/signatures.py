@@ -1,7 +1,8 @@
-"""The primitive: verify a signature, and say what is wrong with one."""
+"""Verify signatures, and say what is wrong with one."""
 
 from collections.abc import Sequence
 from functools import cached_property
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
@@ -13,10 +14,10 @@ from toktools import encoding
 from toktools.errors import ToktoolsError
 
 DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
-"""What stands before a SHA-256 digest in the signed block (RFC 8017 section 9.2, note 1)."""
+"""The bytes before a SHA-256 digest in the signed block (RFC 8017 section 9.2, note 1)."""
 
 PublicKey = RSAPublicKey
-"""An RSA public key, for rooms that do not import the library."""
+"""An RSA public key, for modules that do not import the library."""
 
 _PADDING = PKCS1v15()
 _FINISHED = Prehashed(SHA256())
@@ -32,15 +33,15 @@ def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
 
 
 class Verifier:
-    """The public keys that may have signed, and the digests that they should have signed."""
+    """Public keys, one of which should have signed each of the digests."""
 
     def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes]) -> None:
         self._keys = keys
         self._digests = digests
         self._sizes = sorted({key.key_size // 8 for key in keys})
 
-    def fault(self, index: int, text: str) -> str:
-        """Say why a text is not the base64 signature of digests[index] by any of the keys; an empty string where it is.
+    def problem(self, index: int, text: str) -> str:
+        """Return why a text is not the base64 signature of digests[index] by any of the keys; empty if it is.
 
         The block that a public key recovers from the signature tells the mistakes of common signers apart.
         """
@@ -67,29 +68,26 @@ class Verifier:
 
     def _mistake(self, block: bytes, index: int) -> str:
         """Name what was signed instead, by the right key and with the right padding."""
-        from hashlib import sha256
-
         digest = self._digests[index]
         text = encoding.encode(digest)
-        texts = (text, text + b"\n")
-        signed = block.removeprefix(DIGEST_INFO)
         if (DIGEST_INFO + digest).startswith(block):
             return f"the signer stopped reading too early: it signed {encoding.size(len(block))} of 51"
-        if signed == block:
-            if signed == digest:
-                return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
-            return (
-                "the base64 text was signed, not the digest" if signed in texts else "no SHA-256 DigestInfo was signed"
-            )
+        if block == digest:
+            return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
+        if block in {text, text + b"\n"}:
+            return "the base64 text was signed, not the digest"
+        if not block.startswith(DIGEST_INFO):
+            return "no SHA-256 DigestInfo was signed"
+        signed = block[len(DIGEST_INFO) :]
         if signed == sha256(digest).digest():
             return "the digest was hashed once more before it was signed"
-        if signed in [sha256(lines).digest() for lines in texts]:
+        if signed in {sha256(text).digest(), sha256(text + b"\n").digest()}:
             return "the base64 text of the digest was hashed and signed, not the digest"
-        hashed = signed in self._hashed_numbers
-        number = (self._hashed_numbers if hashed else self._numbers).get(signed)
-        if number is not None:
-            also = ", and the digest was hashed once more" if hashed else ""
-            return f"the signature of token {number}, not of token {index + 1}{also}"
+        if signed in self._numbers:
+            return f"the signature of token {self._numbers[signed]}, not of token {index + 1}"
+        if signed in self._hashed_numbers:
+            number = self._hashed_numbers[signed]
+            return f"the signature of token {number}, not of token {index + 1}, and the digest was hashed once more"
         if len(signed) == encoding.DIGEST_SIZE:
             return f"the signature of another digest, {encoding.encode(signed).decode()}"
         return "the signed DigestInfo is not that of a SHA-256 digest"
@@ -100,8 +98,6 @@ class Verifier:
 
     @cached_property
     def _hashed_numbers(self) -> dict[bytes, int]:
-        from hashlib import sha256
-
         return {sha256(digest).digest(): number for digest, number in self._numbers.items()}
 
 

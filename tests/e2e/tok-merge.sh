@@ -52,13 +52,21 @@ refuses "-n names token 4" tok-merge -n 4 f.json signature1.b64
 ends 0 "" tok-merge f.json -o out.json <signatures
 [ ! -s out ] || fail "-o writes to standard output as well"
 same signed.json <out.json
-echo old >target.json
+cp f.json target.json
 chmod 640 target.json
 ln -s target.json link.json
 tok-merge -o link.json f.json <signatures
 same signed.json <target.json
 [ -L link.json ] || fail "-o replaced the symbolic link"
 [ "$(ls -l target.json | cut -c 1-10)" = -rw-r----- ] || fail "-o changed the mode"
+: >empty.json
+tok-merge -o empty.json f.json <signatures
+same signed.json <empty.json
+for other in "$KEYS"/pkcs8.pem "$KEYS"/pkcs8.der "$KEYS"/cert.der signatures; do
+    cp "$other" other
+    refuses "other: " tok-merge -o other f.json <signatures
+    same "$other" <other
+done
 
 # -i: in place, the same way.
 cp f.json place.json
@@ -131,7 +139,7 @@ cp "$AWS/../aws-quorum/user-management.token" admin.token
 tok-extract admin.token | tok-sign -k "$KEYS/pkcs8.pem" >approval2
 tok-extract admin.token | tok-sign -k "$KEYS/other.pem" >approval3
 refuses "hint: name the approver with -u" tok-merge admin.token <approval2
-refuses "f.json: -u: this is an MFA login or set-up file" tok-merge -u admin2 f.json <signatures
+refuses "f.json: -u: only a quorum token has approvers" tok-merge -u admin2 f.json <signatures
 ends 1 "approver admin2: not made by the given key; nothing written" \
     tok-merge -u admin2 -R admin -p "$KEYS/spki.pem" -o never.json admin.token <approval3
 tok-merge -u admin2 -R admin -p "$KEYS/spki.pem" -o copy2.token admin.token <approval2
@@ -144,25 +152,16 @@ tok-merge -u ADMIN3 -R admin both.token approval3 | sed s/ADMIN3/admin3/ | same 
 refuses "have the same signature" tok-merge -u admin4 -R admin -o never.json copy2.token approval2
 tok-merge -u admin3 -R admin -o wrong.token admin.token approval2
 refuses "wrong.token: approver admin3 has two different entries" tok-merge --approvals both.token wrong.token
+sed 's/admin3/admin 3/' copy3.token >name.token
+refuses 'name.token: approver "admin 3": no CloudHSM user can have this name' \
+    tok-merge --approvals admin.token copy2.token name.token
 refuses "key-usage.token: this is a copy of another token" tok-merge --approvals admin.token "$AWS/../aws-quorum/key-usage.token"
 refuses "copy2.token: this file is also an input" tok-merge --approvals -o copy2.token admin.token copy2.token
 
-# authdata: four spaces a level, and the public key where the command needs it.
-cat >authdata.json <<EOF
-{
-    "Version": "1.0",
-    "PublicKey": "",
-    "Data": [
-        {
-            "HsmId": "hsm-lgavqitns2a",
-            "Digest": "$(tok-extract -n 1 signed.json)",
-            "Signature": ""
-        }
-    ]
-}
-EOF
-sed "s|\"Signature\": .*|\"Signature\": \"$(line 1)\"|" authdata.json >authdata.signed
-tok-merge authdata.json signature1.b64 | same authdata.signed
+# The layout of the CLI comes back; any other is written like it, with the same members.
+printf %s "$(cat f.json)" | tok-merge - signatures >cut.json
+printf %s "$(cat signed.json)" | same cut.json
+tr -d ' \n' <f.json | sed 's/$/\n/' | tok-merge - signatures | same signed.json
 
 # After all that: the file as it was, no file that was refused, no temporary file.
 same kept.json <f.json

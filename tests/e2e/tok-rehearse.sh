@@ -50,4 +50,4 @@ ends 1 "a rehearsal" tok-rehearse --state state user delete --username officer1 
 ends 0 "a rehearsal" env CLOUDHSM_ROLE=admin CLOUDHSM_PIN=admin:practice1 \
     tok-rehearse --state state user delete --username officer1 --role admin
 refuses "unrecognized subcommand" tok-rehearse --state state user rename
-refuses "file is not a database" tok-rehearse --state setup.json user list
+refuses "not a state file of tok-rehearse" tok-rehearse --state setup.json user list

@@ -60,7 +60,7 @@ ec.pem the key is
 ed25519.pem the key is Ed25519
 rsa1024.pem the key is RSA-1024
 ./empty.pem an empty file
-./nonsense.pem no private key in PEM or DER
+./nonsense.pem no private key that can be read
 ./missing.pem no such file or directory
 ./. is a directory
 EOF

@@ -79,6 +79,11 @@ sed 's/"token": "0/"token": "1/' admin.token >other.token
 refuses "do not sign it" tok-verify -p "$KEYS/spki.pem" other.token
 refuses "--need is for a quorum token" tok-verify -p "$pub" --need 2 signed.json
 
+sed 's/admin3/admin3 /' admin.token >name.token
+refuses 'name.token: approver "admin3 ": no CloudHSM user can have this name' \
+    tok-verify --need 2 -p "$KEYS/spki.pem" -p "$KEYS/other.pub" name.token
+refuses "-p PUB is missing" tok-verify signed.json
+
 # Exit status 2 where there is no answer.
 refuses "missing.json: no such file or directory" tok-verify -p "$pub" missing.json
 refuses "missing.pub: no such file or directory" tok-verify -p missing.pub signed.json

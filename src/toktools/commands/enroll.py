@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         refuse_given(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
     new = None if options.deregister else shared.open_signer(options, console)
     old = _old(options, console)
-    if new and old and new.public == old.public:
+    if new and old and new.public_key == old.public_key:
         raise ToktoolsError("the new key and the old key are the same", "to keep using a key, change nothing")
     from toktools.login import dialogues
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toktools import encoding
+from toktools import encoding, keys
 from toktools.errors import ToktoolsError
 from toktools.keys import stream
 from toktools.options import add_base64_option, add_jobs_option, add_verify_key_option
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     command = Command(
         [options.command, *options.arguments],
         base64=options.base64,
-        public_key=_public(options.verify_key),
+        public_key=_public(options.verify_key, console),
         approval_data=approval_data,
     )
     sign = command.sign if options.verify_key else _measured(command.sign, console)
@@ -67,15 +67,14 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
     from toktools.tokens import tokenfile
 
     source, tokens = tokenfile.read(path)
-    return dict(zip(tokens.digests, tokens.hashed(source.name)))
+    try:
+        return dict(zip(tokens.digests, tokens.approval_data))
+    except ToktoolsError as error:
+        raise error.at(source.name) from None
 
 
-def _public(path: str | None) -> PublicKey | None:
-    if path is None:
-        return None
-    from toktools.keys import public
-
-    return public.read(path)
+def _public(path: str | None, console: Console) -> PublicKey | None:
+    return None if path is None else keys.read_public_key(path, console.warn)
 
 
 def _measured(sign: Callable[[bytes], bytes], console: Console) -> Callable[[bytes], bytes]:

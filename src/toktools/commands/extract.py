@@ -42,12 +42,15 @@ def run(options: argparse.Namespace, console: Console) -> int:
     contents: list[bytes] = []
     chosen: list[int] = []
     for source, tokens in sources:
-        hashed = tokens.hashed(source.name) if options.approval_data else tokens.digests
         try:
-            chosen += [len(contents) + index for index in options.tokens.indices(len(hashed))]
+            found = tokens.approval_data if options.approval_data else tokens.digests
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
+        try:
+            chosen += [len(contents) + index for index in options.tokens.indices(len(found))]
         except ToktoolsError as error:
             raise error.at(source.name) if len(sources) > 1 else error from None
-        contents += hashed
+        contents += found
     if options.split is not None:
         from toktools.encoding import DIGEST_SIZE
         from toktools.system.atomic import write_atomically

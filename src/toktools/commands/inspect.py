@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Describe each file."""
-    from toktools.tokens import description, tokenfile
+    from toktools.tokens import describe, jsonfile, tokenfile
 
     for source, tokens in console.each(options.files, tokenfile.inspect):
         if options.json:
-            facts = {"file": source.path, **description.facts(tokens)}
-            files.write_stdout(tokenfile.dump_json(facts, None if len(options.files) > 1 else 2))
+            facts = {"file": source.path, **describe.facts(tokens)}
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
         else:
-            files.write_lines(description.lines(source.name, tokens, hexadecimal=options.hex))
+            files.write_lines(describe.lines(source.name, tokens, hexadecimal=options.hex))
     return 0

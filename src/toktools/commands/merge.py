@@ -7,16 +7,15 @@ from functools import partial
 from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option, add_verify_key_option
 from toktools.system import files
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from toktools.cli import Console
-    from toktools.tokens.merging import Judge
-    from toktools.tokens.tokenfile import TokenFile
+    from toktools.tokens.tokenfile import Slot, TokenFile
 
 PURPOSE = "Put signatures into a CloudHSM token file, all of them or none."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
@@ -35,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-u",
         "--user",
         metavar="USER",
-        type=partial(approvers.user, "-u"),
+        type=partial(approvals.user, "-u"),
         help="the approver who signed a quorum token",
     )
     group.add_argument("--approvals", action="store_true", help="the SIGNATURE files are copies of FILE with approvals")
     parser.add_argument(
-        "-R", "--role", metavar="ROLE", choices=approvers.ROLES, help="the approver's role, admin or crypto-user"
+        "-R", "--role", metavar="ROLE", choices=approvals.ROLES, help="the approver's role, admin or crypto-user"
     )
     parser.add_argument("file", metavar="FILE", help="the token file")
     parser.add_argument(
@@ -50,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Write the token file with the signatures in it."""
-    from toktools.tokens import merging, tokenfile
+    from toktools.tokens import merge, tokenfile
 
     if options.file == "-" and options.in_place:
         raise ToktoolsError("-i: standard input cannot be changed in place")
@@ -65,9 +64,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.tokens.indices(len(tokens.digests))
-    judges = merging.judges(tokens, source.name, options.verify_key)
+    problem = _checker(tokens, source.name, options.verify_key)
     try:
-        _fill(source.name, tokens, options, chosen, judges, console)
+        changed = _fill(tokens, options, chosen, console)
+        merge.check(tokens.slots(), changed, problem, lambda warning: console.warn(f"{source.name}: {warning}"))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.file if options.in_place else options.output
@@ -76,55 +76,46 @@ def run(options: argparse.Namespace, console: Console) -> int:
     else:
         from toktools.system.atomic import write_atomically
 
-        read = [*options.signatures, *options.verify_key]
-        write_atomically({out: tokens.dump()}, inputs=read, seen=source, may_replace=_may_replace)
+        write_atomically(
+            {out: tokens.dump()},
+            inputs=[*options.signatures, *options.verify_key],
+            seen=source,
+            may_replace=lambda old: not old or tokenfile.is_token_file(old),
+        )
     return 0
 
 
-def _may_replace(old: bytes) -> bool:
-    """Say whether -o may replace a file with this content: a token file, or none."""
-    from toktools.tokens import tokenfile
+def _checker(tokens: TokenFile, name: str, arguments: Sequence[str]) -> Callable[[Slot], str] | None:
+    """Return a function that checks a slot with the keys of -p, if there are any."""
+    if not arguments:
+        return None
+    from toktools.tokens import verify
 
-    try:
-        return not old or bool(tokenfile.parse(old))
-    except ToktoolsError:
-        return False
+    return verify.checker(tokens, verify.VerifyKeys(arguments).keys(tokens, name))
 
 
-def _fill(  # noqa: PLR0913, PLR0917 - all that a merge is made of
-    name: str,
-    tokens: TokenFile,
-    options: argparse.Namespace,
-    chosen: Sequence[int],
-    judges: list[Judge],
-    console: Console,
-) -> None:
-    """Put all signatures into the places that they are for, and verify them. Raises ToktoolsError."""
-    from toktools.tokens import merging
+def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> list[int]:
+    """Put all signatures into their slots, and return the indices of the slots. Raises ToktoolsError."""
+    from toktools.tokens import merge
 
     if options.approvals:
-        changed = merging.combine(tokens, options.signatures)
-    else:
-        signatures = merging.signatures(options.signatures, len(chosen))
-        if options.user:
-            changed = merging.approve(tokens, options.user, options.role, signatures[0], console.warn)
-        else:
-            changed = merging.put(tokens, chosen, signatures)
-    merging.check(tokens.places(), changed, judges, lambda warning: console.warn(f"{name}: {warning}"))
+        return merge.combine(tokens, options.signatures)
+    signatures = merge.read_signatures(options.signatures, len(chosen))
+    if options.user:
+        return merge.approve(tokens, options.user, options.role, signatures[0], console.warn)
+    return merge.put(tokens, chosen, signatures)
 
 
 def _refuse_what_does_not_fit(tokens: TokenFile, options: argparse.Namespace) -> None:
     """Refuse options that are for another kind of token file than this."""
-    shape = tokens.shape
-    for given, flag, fits in (
-        (options.user, "-u", shape.approvals),
-        (options.role, "-R", shape.approvals),
-        (options.approvals, "--approvals", shape.approvals),
-    ):
-        if given not in {None, False} and not fits:
-            raise ToktoolsError(f"{flag}: this is {shape.article} {shape.title} file, which has no place for that")
-    if shape.approvals and not (options.user or options.approvals):
-        raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+    if tokens.kind.has_approvals:
+        if not (options.user or options.approvals):
+            raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+    else:
+        for value, flag in ((options.user, "-u"), (options.role, "-R"), (options.approvals, "--approvals")):
+            if value:
+                title = tokens.kind.title
+                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is a file for {title}")
     if options.role and not options.user:
         raise ToktoolsError("-R needs -u, the approver")
     if options.approvals and not options.signatures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from toktools.encoding import count
-from toktools.options import number
+from toktools.options import cluster_id, number
 from toktools.parser import Parser
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -36,19 +36,11 @@ def _add_options(parser: Parser) -> None:
         type=partial(number, "--hsms", high=_MAX_HSMS),
         help="how many HSMs the cluster has; the default is 3",
     )
-    parser.add_argument("--cluster-id", metavar="ID", help="the cluster to use, of those configured")
-    parser.add_argument(
-        "--known-cluster",
-        metavar="ID",
-        action="append",
-        default=[],
-        help="a configured cluster, a clone of the others",
-    )
-    parser.add_argument("--inconsistent", metavar="USERNAME", help="a user that some HSMs do not have")
+    parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the name of the cluster in the prompt")
     parser.add_argument(
         "--prompt-after-login",
         action="store_true",
-        help="show user and cluster in the prompt, as CLI 5.15 does",
+        help="show user and cluster in the prompt after a login, as CLI 5.15 does",
     )
     parser.add_argument(
         "--registration-signatures",
@@ -61,28 +53,30 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Run a command of the CLI, or take commands."""
     words = [options.command, *options.arguments]
     interactive = words[0] == "interactive"
-    if interactive:  # what stands behind it wins
+    if interactive:  # an option behind it wins
         parser = Parser("tok-rehearse interactive", PURPOSE, EXAMPLE)
         _add_options(parser)
+        parser.add_help_options()
         later = parser.parse(words[1:])
-        vars(options).update({name: value for name, value in vars(later).items() if value})
-        options.state = options.state if later.state is None else later.state
-    hsms = options.hsms or 3
+        vars(options).update({name: text for name, text in vars(later).items() if text is not parser.get_default(name)})
 
-    from toktools.rehearsal.commands import COMMANDS, GROUPS
-    from toktools.rehearsal.dialogue import Dialogue, Start
+    from toktools.rehearsal.commands import parser as cli_parser
+    from toktools.rehearsal.shell import ONLY_CLUSTER, Shell
     from toktools.rehearsal.state import State
 
-    start = Start(
-        options.known_cluster, options.cluster_id or "", options.prompt_after_login, options.registration_signatures
-    )
-    start.check(single=not interactive)
+    hsms = options.hsms or 3
     state = State(options.state)
     console.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
-    dialogue = Dialogue(state, hsms, COMMANDS, console.complain, GROUPS, start)
-    if options.inconsistent:
-        dialogue.disturb(options.inconsistent.lower())
+    shell = Shell(
+        state,
+        hsms,
+        cli_parser(),
+        console.complain,
+        cluster_id=options.cluster_id or ONLY_CLUSTER,
+        prompt_after_login=options.prompt_after_login,
+        registration_signatures=options.registration_signatures,
+    )
     if not interactive:
-        return dialogue.run(words)
-    dialogue.interact()
+        return shell.run(words)
+    shell.interact()
     return 0

@@ -38,8 +38,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.raw:
         files.write_stdout(signer.sign(_raw_digest()))
     else:
-        at_once, quick = signer.pace(options.jobs)
-        stream.sign_stream(signer.sign, at_once, quick=quick, progress=console.progress("signed"))
+        jobs = signer.max_parallel(options.jobs)
+        stream.sign_stream(signer.sign, jobs, quick=signer.is_quick, progress=console.progress("signed"))
     signer.close()
     return 0
 

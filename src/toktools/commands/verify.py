@@ -8,7 +8,7 @@ from toktools.errors import ToktoolsError
 from toktools.options import add_verify_key_option, number
 from toktools.system import files, terminal
 from toktools.system.terminal import GREEN, RED
-from toktools.tokens import approvers
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from toktools.cli import Console
-    from toktools.tokens.owners import Faults, Keys
-    from toktools.tokens.tokenfile import Place, TokenFile
+    from toktools.tokens.tokenfile import Slot, TokenFile
+    from toktools.tokens.verify import Results
 
 PURPOSE = "Check every signature in a CloudHSM token file."
 EXAMPLE = "tok-verify -p officer1.pub signed-tokens.json"
@@ -26,14 +26,16 @@ SECRETS = True  # -p takes a private key too
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
-    add_verify_key_option(parser, "the key that should have signed; USER=PUB: that of USER", several=True)
+    add_verify_key_option(
+        parser, "the key that should have signed; USER=PUB: that of USER", several=True, required=True
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help="write only the lines that are not OK")
     group.add_argument("--json", action="store_true", help="write a JSON object for each file, for scripts")
     parser.add_argument(
         "--need",
         metavar="M",
-        type=partial(number, "--need", high=approvers.MAX_APPROVERS),
+        type=partial(number, "--need", high=approvals.MAX_APPROVERS),
         help="require the approvals of M approvers in a quorum token",
     )
     parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
@@ -41,53 +43,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Say of every token whether its signature is good."""
-    from toktools.tokens import owners, tokenfile
+    from toktools.tokens import jsonfile, tokenfile, verify
 
-    given = owners.Given(options.verify_key)
+    verify_keys = verify.VerifyKeys(options.verify_key)
 
-    def read(path: str | None) -> tuple[files.Snapshot, TokenFile, Keys, str]:
+    def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
-        if options.need and not tokens.shape.approvals:
+        if options.need and not tokens.kind.has_approvals:
             raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
-        return (source, tokens, {}, "") if options.verify_key else (source, tokens, *owners.inside(tokens, source.name))
+        try:
+            # Who cannot be a user could be a second name of an approver, and count twice.
+            for approval in tokens.approvals if options.need else ():
+                approval.check()
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
+        return source, tokens
 
     status = 0
-    for source, tokens, inside, member in console.each(options.files, read):
-        keys = inside or given.keys(tokens, source.name)
-        faults = owners.faults(tokens, keys, options.need, partial(_counted, console))
+    for source, tokens in console.each(options.files, read):
+        keys = verify_keys.keys(tokens, source.name)
+        results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
         if options.json:
-            facts = _facts(source, tokens, faults, member)
-            files.write_stdout(tokenfile.dump_json(facts, None if len(options.files) > 1 else 2))
+            facts = _facts(source, tokens, results)
+            files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
         else:
-            files.write_lines(_lines(source.name, faults, member, quiet=options.quiet))
-        status = max(status, any(fault for _, fault in faults))
+            files.write_lines(_lines(source.name, results, quiet=options.quiet))
+        status = max(status, any(problem for _, problem in results))
     return status
 
 
-def _counted(console: Console, places: Sequence[Place]) -> Iterator[Place]:
-    """Yield the places that are verified, and tell a person how many are."""
-    progress = console.progress(f"of {len(places)} verified")
-    for place in places:
-        yield place
+def _counted(console: Console, slots: Sequence[Slot]) -> Iterator[Slot]:
+    """Yield the slots that are verified, and tell a person how many are."""
+    progress = console.progress(f"of {len(slots)} verified")
+    for slot in slots:
+        yield slot
         if progress:
             progress.step()
     console.end_progress()
 
 
-def _lines(name: str, faults: Faults, member: str, *, quiet: bool) -> Iterator[bytes]:
+def _lines(name: str, results: Results, *, quiet: bool) -> Iterator[bytes]:
     good, failed = terminal.coloured(files.STDOUT, "OK", GREEN), terminal.coloured(files.STDOUT, "FAILED", RED)
-    good += f" (by the {member} in the file)" if member else ""
-    for place, fault in faults:
-        if fault or not quiet:
-            yield f"{name}: {place}: {f'{failed}: {fault}' if fault else good}\n".encode()
+    for slot, problem in results:
+        if problem or not quiet:
+            yield f"{name}: {slot}: {f'{failed}: {problem}' if problem else good}\n".encode()
 
 
-def _facts(source: files.Snapshot, tokens: TokenFile, faults: Faults, member: str) -> dict[str, object]:
+def _facts(source: files.Snapshot, tokens: TokenFile, results: Results) -> dict[str, object]:
     """Return what --json writes. Scripts rely on it: members may be added, but none is renamed."""
     return {
         "file": source.path,
-        "kind": tokens.shape.kind,
-        "ok": not any(fault for _, fault in faults),
-        "key": member or None,
-        "signatures": [{"of": place, "ok": not fault, "fault": fault or None} for place, fault in faults],
+        "kind": tokens.kind.name,
+        "ok": not any(problem for _, problem in results),
+        "key": None,
+        "signatures": [{"of": slot, "ok": not problem, "fault": problem or None} for slot, problem in results],
     }

@@ -1,9 +1,10 @@
-"""Where a key lives: the table of places, and who opens a signer there."""
+"""RSA keys, wherever they are kept: a file, or one of the schemes in the table below."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 
 from toktools.errors import ToktoolsError
 
@@ -14,78 +15,70 @@ if TYPE_CHECKING:
     from toktools.system.prompt import Source
 
     Warn = Callable[[str], None]
-    """Tells the user what the work does not stop for."""
-    Opener = Callable[[str, Source, Warn], Signer]
+
+DOCUMENTED_BITS = 2048
+"""The size that AWS documents ("Create key pairs for MFA using CloudHSM CLI": RSA_2048)."""
+LARGER_BITS = (3072, 4096)
+"""Other sizes that a user may have, and that the HSM may take."""
+
+_SCHEMES = {
+    "awskms": ("toktools.keys.awskms", "in AWS KMS", "boto3", "kms"),
+    "pkcs11": ("toktools.keys.pkcs11", "on a PKCS#11 token", "python-pkcs11", "pkcs11"),
+}
+"""By the scheme of a URI: the module that opens the signer, where the key is, the package it needs, and the extra."""
 
 
-def open_signer(where: str, secret: Source, warn: Warn) -> Signer:
-    """Open the RSA private key of 2,048 bits or more that a user names: a file, or a URI of one of the schemes below.
+def open_signer(key: str, source: Source, warn: Warn) -> Signer:
+    """Open the RSA private key *key*: a file, or a URI of one of the schemes.
 
-    secret is asked for a pass phrase or a PIN, where one is needed. Raises ToktoolsError.
+    *source* is asked for the pass phrase or PIN if one is needed. Raises ToktoolsError.
     """
-    scheme, colon, _ = where.partition(":")
-    secret.warn_of_exposure(warn)
-    opener = _OPENERS.get(scheme.lower()) if colon else None  # a scheme has no case (RFC 3986 section 3.1)
-    signer = (opener or _in_file)(where, secret, warn)
-    if signer.public is not None:
-        from toktools.system import files
+    source.warn_of_exposure(warn)
+    scheme, colon, _ = key.partition(":")
+    scheme = scheme.lower()  # RFC 3986 section 3.1
+    if not colon or scheme not in _SCHEMES:
+        return _open_file(key, source, warn)
+    from toktools.errors import shown
 
-        check_size(files.display(where.partition("?")[0] if opener else where), signer.public, warn)
+    module, place, package, extra = _SCHEMES[scheme]
+    try:
+        opener = import_module(module)
+    except ImportError:
+        hint = f"the extra toktools[{extra}] installs it; see tok-sign(1)"
+        raise ToktoolsError(f"a key {place} needs the package {package}", hint) from None
+    signer: Signer = opener.open_signer(key, source, warn)
+    if signer.public_key is not None:
+        check_size(shown(key.partition("?")[0]), signer.public_key, warn)
     return signer
 
 
+def read_public_key(text: str, warn: Warn) -> PublicKey:
+    """Read the RSA public key in the file *text*: a public key, a certificate or a private key.
+
+    Raises ToktoolsError.
+    """
+    from toktools.keys import files
+
+    return files.read_public_key(text, warn)
+
+
 def check_size(name: str, key: PublicKey, warn: Warn) -> None:
-    """Warn of the size of a key, named so, that CloudHSM does not document. Raises ToktoolsError for one of no use."""
-    from toktools.keys import allowed
-
+    """Warn about a size that CloudHSM does not document. Raises ToktoolsError for one that it cannot use."""
     bits = key.key_size
-    allowed.refuse_size(name, bits)
-    if bits != allowed.DOCUMENTED_BITS:
-        warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{allowed.DOCUMENTED_BITS}")
+    if bits in LARGER_BITS:
+        warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{DOCUMENTED_BITS}")
+    elif bits != DOCUMENTED_BITS:
+        raise ToktoolsError(f"{name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
 
 
-def _in_file(path: str, passphrase: Source, warn: Warn) -> Signer:
-    from toktools.keys import file
+def _open_file(path: str, source: Source, warn: Warn) -> Signer:
+    from toktools.keys import files
 
     try:
-        return file.open_signer(path, passphrase, warn)
+        return files.open_signer(path, source, warn)
     except ToktoolsError as error:
-        hint = next((hint for begin, hint in _MISTYPED if path.startswith(begin)), "")
-        if hint and not os.path.exists(path):
-            raise ToktoolsError(error.message, hint) from None
-        raise
+        if os.path.exists(path):
+            raise
+        from toktools import hints
 
-
-_MISTYPED = (
-    ("arn:", "for a key in AWS KMS, write awskms:///ARN"),
-    ("alias/", "for a key in AWS KMS, write awskms:///alias/NAME"),
-    ("file:", "-k takes only the path, without file:"),
-    ("~", "the shell replaces ~ with your home folder only if it is not quoted"),
-)
-"""How words begin that are no paths, and what was meant."""
-
-
-def _on_token(uri: str, pin: Source, warn: Warn) -> Signer:
-    try:
-        from toktools.keys import pkcs11
-    except ImportError:
-        raise _missing("a key on a PKCS#11 token", "python-pkcs11", "pkcs11") from None
-    return pkcs11.open_signer(uri, pin, warn)
-
-
-def _in_kms(uri: str, secret: Source, warn: Warn) -> Signer:
-    try:
-        from toktools.keys import awskms
-    except ImportError:
-        raise _missing("a key in AWS KMS", "boto3", "kms") from None
-    return awskms.open_signer(uri, secret, warn)
-
-
-def _missing(what: str, package: str, extra: str) -> ToktoolsError:
-    return ToktoolsError(
-        f"{what} needs the package {package}", f"the extra toktools[{extra}] installs it; see tok-sign(1)"
-    )
-
-
-_OPENERS: dict[str, Opener] = {"awskms": _in_kms, "pkcs11": _on_token}
-"""By the scheme of the URI; what has none of these is a file. A command is opened by tok-exec, as command.Command."""
+        raise ToktoolsError(error.message, error.hint or hints.mistyped_key(path)) from None

@@ -1,4 +1,4 @@
-"""A signer: what signs a finished digest, wherever its key lives, and never gives out what does not verify."""
+"""The base class of signers: each signature is verified before it is given out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class Signer:
-    """What every place of a key opens. Several threads may call sign(), as many as pace() says.
+    """A private key, wherever it is kept. As many threads as max_parallel() says may call sign()."""
 
-    Where public is known, each signature is verified with it before it leaves.
-    """
+    is_quick = False
+    """Whether a signature takes so little time that the thread which reads the digests may make it."""
 
-    def __init__(self, public: PublicKey | None = None) -> None:
-        self.public = public
-        if public is not None:
+    def __init__(self, public_key: PublicKey | None = None) -> None:
+        self.public_key = public_key
+        if public_key is not None:
             from toktools.signatures import verifies
 
             self._verifies = verifies
@@ -25,39 +25,32 @@ class Signer:
     def sign(self, digest: bytes) -> bytes:
         """Sign a finished SHA-256 digest of 32 bytes as it is: RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1).
 
-        Returns as many bytes as the modulus has (256 for RSA-2048), the same that openssl pkeyutl -sign prints with
-        -pkeyopt digest:sha256. Raises ToktoolsError.
+        Return as many bytes as the modulus has (256 for RSA-2048): those that openssl pkeyutl -sign writes with
+        -pkeyopt digest:sha256. If the public key is known, the signature is verified. Raises ToktoolsError.
         """
         signature = self._sign(digest)
-        if self.public is not None and not self._verifies(self.public, digest, signature):
-            raise self._unverified(self.public, digest, signature)
+        if self.public_key is not None and not self._verifies(self.public_key, digest, signature):
+            raise self._unverified(self.public_key, digest, signature)
         return signature
 
-    def pace(self, asked: int | None) -> tuple[int, bool]:
-        """Return how many signatures to make at once where so many are asked for (None: no wish), and if each is quick.
-
-        A quick one takes so little time that the thread which reads the digests may make it itself.
-        """
-        return asked or 1, False
+    def max_parallel(self, requested: int | None) -> int:
+        """Return the number of threads to use; *requested* is the value of -j, or None."""
+        return requested or 1
 
     def close(self) -> None:
-        """Leave nothing behind after the last signature."""
-
-    def stop(self) -> None:
-        """End in the middle of the work, whatever other threads are at."""
-        self.close()
+        """Clean up after the last signature, or while another thread signs."""
 
     def _sign(self, digest: bytes) -> bytes:
         raise NotImplementedError
 
-    def _unverified(self, _public: PublicKey, _digest: bytes, _signature: bytes) -> ToktoolsError:
-        """Say what is wrong with a signature, which could give the key away."""
+    def _unverified(self, _public_key: PublicKey, _digest: bytes, _signature: bytes) -> ToktoolsError:
+        """Return the error for a wrong signature, which could reveal the key, so it is not shown."""
         return ToktoolsError("a broken key: the signature that it made does not verify")
 
 
-def fault(public: PublicKey, digest: bytes, signature: bytes) -> str:
-    """Say why a signature is not that of this digest by this key, in the words of tok-verify(1)."""
+def fault(public_key: PublicKey, digest: bytes, signature: bytes) -> str:
+    """Return what is wrong with the signature of *digest*, in the words of tok-verify(1)."""
     from toktools.encoding import encode
     from toktools.signatures import Verifier
 
-    return Verifier([public], [digest]).fault(0, encode(signature).decode())
+    return Verifier([public_key], [digest]).problem(0, encode(signature).decode())

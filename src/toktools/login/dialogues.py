@@ -12,6 +12,7 @@ from itertools import takewhile
 
 from toktools import prompts
 from toktools.errors import ToktoolsError
+from toktools.keys import stream
 from toktools.login.driver import MAX_LINE, refuse_controls
 from toktools.login.host import NEW_KEY
 from toktools.system import files
@@ -95,12 +96,12 @@ def begin_change(cli: Cli, user: User, host: LocalHost, signer: Signer | None, *
     cli.type_secret(user.password())
     cli.expect(prompts.PASSWORD_AGAIN)
     if signer:
-        from toktools.keys import public
+        from toktools.keys.files import pem
 
         cli.type_secret(user.password())
         cli.expect(prompts.SIGNED_FILE)
         sign(cli, host, tokens, signer)
-        host.write(NEW_KEY, public.pem(signer.public).encode())  # type: ignore[arg-type] # options.open_signer() knows it
+        host.write(NEW_KEY, pem(signer.public_key).encode())  # type: ignore[arg-type] # options.open_signer() knows it
         cli.type(b"")
         cli.expect(prompts.PUBLIC_KEY)
 
@@ -127,8 +128,8 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
     1 if a signature does not verify.
     """
     source, tokens = _token_file(cli, host, name)
-    if tokens.shape.kind != "mfa":
-        raise ToktoolsError(f"the CLI wrote a token file for {tokens.shape.kind}, not for a login")
+    if tokens.kind.name != "mfa":
+        raise ToktoolsError(f"the CLI wrote a token file for {tokens.kind.name}, not for a login")
     digests = tokens.digests
     if len(digests) > _MAX_HSMS:
         raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MAX_HSMS} HSMs")
@@ -136,7 +137,7 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
         try:
-            tokens.put(index, signer.sign(digest))
+            tokens.put(index, stream.sign_apart(signer.sign, digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
     write_atomically({host.local(name): tokens.dump()}, seen=source)

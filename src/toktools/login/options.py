@@ -14,10 +14,11 @@ from toktools.options import (
     add_passin_option,
     add_source_option,
     add_verify_key_option,
+    cluster_id,
     refuse_given,
 )
-from toktools.system import files, process
-from toktools.tokens import approvers
+from toktools.system import process
+from toktools.tokens import approvals
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -65,12 +66,6 @@ def _token_dir(text: str) -> str:
     return text
 
 
-def _cluster(text: str) -> str:
-    if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
-        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
-    return text
-
-
 SIGNER_FLAGS = ("-b", "-p", "--passin")
 """The options that need -k or --signer."""
 
@@ -94,10 +89,10 @@ def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, ab
 def add_login_options(parser: argparse.ArgumentParser) -> None:
     """Add who logs in, and at which CLI."""
     parser.add_argument(
-        "--username", metavar="U", type=partial(approvers.user, "--username"), required=True, help="the CloudHSM user"
+        "--username", metavar="U", type=partial(approvals.user, "--username"), required=True, help="the CloudHSM user"
     )
     parser.add_argument(
-        "--role", metavar="R", choices=approvers.ROLES, required=True, help="the user's role: admin or crypto-user"
+        "--role", metavar="R", choices=approvals.ROLES, required=True, help="the user's role: admin or crypto-user"
     )
     add_source_option(parser, "--password", "the user's password")
     parser.add_argument(
@@ -119,7 +114,7 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
         type=_token_dir,
         help="where the token files get their directory; the default is TMPDIR or /tmp",
     )
-    parser.add_argument("--cluster-id", metavar="ID", type=_cluster, help="the cluster, if several are configured")
+    parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the cluster, if several are configured")
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
@@ -137,11 +132,9 @@ def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
     refuse_given(options, "cannot be used with --signer", "--passin")
-    from toktools.keys import public
     from toktools.keys.command import Command
 
-    key = public.read(options.verify_key)
-    keys.check_size(files.display(options.verify_key), key, console.warn)
+    key = keys.read_public_key(options.verify_key, console.warn)
     return Command(options.signer, base64=options.base64, public_key=key)
 
 

@@ -1,1 +1,1 @@
-"""The wing of tok-rehearse: a cluster that keeps the rules of an HSM, its state in a file, and the CLI's dialogue."""
+"""The stand-in for the CloudHSM CLI: a cluster that keeps an HSM's rules, its state in a file, and the CLI's shell."""

@@ -1,7 +1,7 @@
-"""A cluster in memory that keeps the rules of an HSM: users, second factors, quorum. It reads and writes nothing.
+"""A cluster in memory that keeps the rules of an HSM: users, passwords, second factors, quorum.
 
 The rules are those of the AWS CloudHSM User Guide ("HSM users", "MFA for CloudHSM CLI", "Quorum authentication",
-"Quotas"). Where the guide is silent, the rule is the stand-in's own, and so are its words.
+"Quotas"). If the guide is silent, the rule is the stand-in's own, and so are its words.
 """
 
 from __future__ import annotations
@@ -9,102 +9,268 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import pbkdf2_hmac, sha256
+from hmac import compare_digest
+from math import ceil
 
-from toktools.rehearsal import software
-from toktools.rehearsal.answers import ACTIVATED, INCONSISTENT, MARK, USER_EXISTS, Refused, own
-from toktools.rehearsal.keyring import Key, Keyring
-from toktools.rehearsal.members import (
-    ADMIN,
-    CRYPTO_USER,
-    Name,
-    Session,
-    User,
-    check_password,
-    taken,
-    unsigned,
-)
-from toktools.rehearsal.mtls import LEVELS, TrustAnchors
-from toktools.rehearsal.quorum import SERVICES, QuorumToken
-from toktools.tokens.usernames import is_user
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from toktools import encoding
+from toktools.errors import shown
+from toktools.signatures import Verifier
+from toktools.tokens import approval_data, approvals
+from toktools.tokens.approvals import is_user_name
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    from toktools.rehearsal.keys import Key
     from toktools.tokens.tokenfile import TokenFile
 
-__all__ = ["ADMIN", "CRYPTO_USER", "MARK", "Cluster", "Name", "QuorumToken", "Refused", "Session", "User"]
-
+MARK = "tok-rehearse: "
+"""The beginning of an answer that AWS does not document."""
+ADMIN, CRYPTO_USER = approvals.ROLES
 MAX_USERS = 1024
+MAX_TOKENS = 1024
+MAX_FAILURES = 5
+"""Wrong logins in a row that do not yet lock a user."""
+PASSWORD_SIZES = range(8, 32 + 1)
+"""Characters of a password."""
+APPROVERS = range(2, approvals.MAX_APPROVERS + 1)
+TOKEN_LIFE_SECONDS = 600
+ITERATIONS = 100_000
+"""Of PBKDF2 for each password: some 50 ms."""
+_NONCE_SIZE = 16
+
+# AWS's answers: "User management with quorum authentication", the troubleshooting pages, and public scripts
+NEEDS_APPROVAL = "Quorum approval is required for this operation"
+INVALID_VALUE = "Invalid quorum value provided."
+
+Name = tuple[str, str]
+"""A user name in lower case, and a role."""
 
 
-class Cluster(Keyring, TrustAnchors):
-    """Users, quorum values, quorum tokens, keys and trust anchors; what is against a rule is Refused.
+class Refused(Exception):  # noqa: N818 - an answer, no error
+    """A refusal of the cluster, in the CLI's words if AWS documents them, else in the stand-in's own."""
 
-    Every method checks first and changes then, but for one thing: a wrong login is counted though it is refused.
+
+def own(text: str) -> Refused:
+    """Return a refusal in the stand-in's own words."""
+    return Refused(f"{MARK}{text}")
+
+
+@dataclass
+class Service:
+    """A purpose of quorum tokens: its name in a token file, and its number in the approval data."""
+
+    title: str
+    number: int
+    single: bool = False
+    """Whether a user has one active token for it, and no more."""
+
+
+# AWS shows the titles of user and key-usage alone, and their numbers, 3 and 5; the others are the stand-in's guess.
+# The limit to one token is documented for user and quorum.
+SERVICES = {
+    "user": Service("user-management", 3, single=True),
+    "quorum": Service("quorum-management", 4, single=True),
+    "cluster": Service("cluster-management", 6),
+}
+KEY_SERVICES = {"key-usage": Service("key-usage", 5), "key-management": Service("key-management", 7)}
+_REGISTRATION = Service("registration", 0)
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()
+
+
+def _new_session_id() -> str:
+    return f"{os.getpid()}-{_new_id()}"
+
+
+@dataclass
+class User:
+    """A user: the password as a hash, and the one public key, which MFA and quorum share."""
+
+    username: str
+    role: str
+    salt: str = ""
+    hashed: str = ""
+    failures: int = 0
+    """Wrong logins since the last right one."""
+    public_key: str = ""
+    """PEM; empty while neither MFA nor quorum has registered one."""
+    mfa: bool = False
+    quorum: bool = False
+    id: str = field(default_factory=_new_id)
+    """Tells a user from a later one of the same name."""
+
+    @property
+    def name(self) -> Name:
+        """The user name and the role, which only together are unique."""
+        return self.username, self.role
+
+    @property
+    def locked(self) -> bool:
+        """Whether no login is accepted any more."""
+        return self.failures > MAX_FAILURES
+
+
+@dataclass
+class QuorumToken:
+    """A quorum token: a digest (base64), good for one operation in one session, on one key if it has a reference."""
+
+    digest: str
+    service: str
+    username: str
+    role: str
+    session: str
+    created: float
+    key_reference: int = 0
+
+
+@dataclass
+class Challenge:
+    """A login or an MFA set-up under way: the digests that must come back signed, one for each HSM."""
+
+    name: Name
+    salt: str
+    """The user's, which changes with the password and with the second factor."""
+    digests: Sequence[bytes]
+    password: str = field(repr=False)
+    """The new one, for a set-up."""
+
+
+@dataclass
+class Session:
+    """One shell: the user who is logged in, and what it has asked to be signed."""
+
+    id: str = field(default_factory=_new_session_id)
+    """Begins with the number of the process."""
+    name: Name | None = None
+    user_id: str = ""
+    challenge: Challenge | None = None
+    registration: Sequence[bytes] = ()
+    """The digests of a quorum registration under way."""
+
+    def become(self, user: User | None) -> None:
+        """Log a user in, or out with None; what was under way is over."""
+        self.name, self.user_id = (user.name, user.id) if user else (None, "")
+        self.challenge, self.registration = None, ()
+
+
+@dataclass
+class Cluster:
+    """Users, quorum values, quorum tokens and keys; what is against a rule is Refused.
+
+    Every method checks first and changes then, with one exception: a wrong login is counted though it is refused.
     """
 
-    def __init__(  # noqa: PLR0913 - what there is, and two sources to replace in tests
-        self,
-        hsms: int,
-        users: dict[Name, User] | None = None,
-        values: dict[str, int] | None = None,
-        tokens: list[QuorumToken] | None = None,
-        *,
-        keys: list[Key] | None = None,
-        anchors: dict[int, str] | None = None,
-        enforcement: str = LEVELS[0],
-        clock: Callable[[], float] = time.time,
-        random: Callable[[int], bytes] = os.urandom,
-    ) -> None:
-        self.hsms = hsms
-        self.users = users or {}
-        self.values = values or dict.fromkeys(SERVICES, 1)
-        self.tokens = tokens or []
-        self.keys = keys or []
-        self.anchors = anchors or {}
-        self.enforcement = enforcement
-        self._clock = clock
-        self._random = random
+    hsms: int
+    users: dict[Name, User] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 1))
+    tokens: list[QuorumToken] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+
+    # Sessions
+
+    def login(self, session: Session, name: Name, password: str) -> None:
+        """Log in a user who has no second factor."""
+        user = self._authenticated(session, name, password)
+        if user.mfa:
+            raise own("the user has a second factor: login --username U --role R mfa-token-sign --token F")
+        self._enter(session, user)
+
+    def begin_mfa_login(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
+        """Check the password, and return the digests to be signed, one for each HSM, fresh for this attempt."""
+        user = self._authenticated(session, name, password)
+        if not user.mfa:
+            raise own("the user has no second factor: login --username U --role R")
+        return self._begin(session, user)
+
+    def end_mfa_login(self, session: Session, answer: TokenFile) -> None:
+        """Log in, if every digest is signed by the registered key. A wrong second factor counts as a wrong login."""
+        challenge = _take_challenge(session)
+        user = self.user(challenge.name)
+        _refuse_locked(user)
+        if user.salt != challenge.salt:
+            raise own("the user's password or second factor was changed meanwhile")
+        problem = _problem(challenge.digests, answer, "mfa", user.public_key)
+        if problem:
+            user.failures += 1
+            raise own(problem)
+        self._enter(session, user)
+
+    def logout(self, session: Session) -> None:
+        """End a login, with the quorum tokens and the keys of the session."""
+        self.member(session)
+        session.become(None)
+        self.end_session(session.id)
+
+    def end_session(self, session: str) -> None:
+        """Drop the quorum tokens and the keys of a session."""
+        self.tokens = [token for token in self.tokens if token.session != session]
+        self.keys = [key for key in self.keys if key.session != session]
+
+    def end_dead_sessions(self) -> None:
+        """Drop the quorum tokens and the keys of sessions whose process has ended without a logout."""
+        for session in {token.session for token in self.tokens} | {key.session for key in self.keys if key.session}:
+            if not _is_running(int(session.partition("-")[0])):
+                self.end_session(session)
+
+    def member(self, session: Session) -> Name:
+        """Return the user who is logged in, or refuse."""
+        user = self.users.get(session.name) if session.name else None
+        if user is None or user.id != session.user_id:  # another shell may have deleted the user
+            session.become(None)
+        if session.name is None:
+            raise own("nobody is logged in: login --username U --role R")
+        return session.name
+
+    def admin(self, session: Session) -> Name:
+        """Return the admin who is logged in, or refuse."""
+        if self.member(session)[1] != ADMIN:
+            raise own("only an admin can do this")
+        return self.member(session)
 
     # Users
 
     def activate(self, password: str) -> None:
-        """Make the first admin, named admin."""
+        """Create the first admin, named admin."""
         if self.users:
-            raise Refused(ACTIVATED)
-        check_password(password)
-        self._add(("admin", ADMIN), password, self._random(software.SECRET_SIZE))
+            raise Refused("Cluster has already been activated")
+        _check_password(password)
+        self._add(("admin", ADMIN), password)
 
     def create(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
-        """Make a user, or finish one whom not every HSM knows. For admins."""
+        """Create a user. For admins."""
         self.admin(session)
-        if not is_user(name[0]):
+        if not is_user_name(name[0]):
             raise own("a user name has 1 to 31 letters, digits and underscores")
-        there = self.users.get(name)
-        if there and not there.inconsistent:
-            raise Refused(USER_EXISTS)
+        if name in self.users:
+            raise Refused("User already exists")
         if len(self.users) >= MAX_USERS:
             raise own(f"there are {MAX_USERS} users already")
-        check_password(password)
+        _check_password(password)
         self.approve(session, "user", approval)
-        if there:
-            self._set_password(there, password, session.secret)
-            there.inconsistent = ""
-        else:
-            self._add(name, password, session.secret)
+        self._add(name, password)
 
     def delete(self, session: Session, name: Name, approval: TokenFile | None = None) -> None:
-        """Remove a user, but not the one who is logged in. For admins."""
+        """Delete a user, but not the one who is logged in. For admins."""
         self.admin(session)
-        user = self._user(name)
+        self.user(name)
         if name == session.name:
             raise own("a user who is logged in cannot be deleted")
         if name[1] == ADMIN and self._admins() <= max(self.values.values()):
             raise own("there would be fewer admins than a quorum needs")
         self.approve(session, "user", approval)
-        del self.users[user.name]
+        del self.users[name]
+        self.tokens = [token for token in self.tokens if (token.username, token.role) != name]
         if name[1] == CRYPTO_USER:
-            self.forget(name[0])
-        self.tokens = [token for token in self.tokens if token.name != name]
+            self.keys = [key for key in self.keys if key.owner != name[0]]
+            for key in self.keys:
+                key.shared = [username for username in key.shared if username != name[0]]
 
     def change_password(
         self,
@@ -115,41 +281,20 @@ class Cluster(Keyring, TrustAnchors):
         *,
         deregister_mfa: bool = False,
     ) -> None:
-        """Change a password, and so unlock the user; the quorum registration goes with it, and MFA where it shall."""
+        """Change a password, and so unlock the user; the quorum registration goes with it, and MFA if asked for."""
         user = self._changeable(session, name)
-        check_password(password)
+        _check_password(password)
         self._approve_for(session, name, approval)
-        self._set_password(user, password, session.secret)
+        _set_password(user, password)
         user.quorum = False
         user.mfa = user.mfa and not deregister_mfa
         if not user.mfa:
             user.public_key = ""
 
-    def replicate(self, sessions: Sequence[Session], name: Name, source: str, destination: str) -> User:
-        """Give the HSMs of a clone a user that some of them do not know. For admins of both clusters."""
-        for session in sessions:
-            self.admin(session)
-        user = self._user(name)
-        if user.inconsistent == source:
-            raise Refused(INCONSISTENT)
-        if user.inconsistent == destination:
-            user.inconsistent = ""
-        return user
-
-    def disturb(self, username: str, cluster_id: str) -> None:
-        """Let some HSMs of a cluster not know the users of a name: what a failed command may leave."""
-        found = [user for user in self.users.values() if user.name[0] == username]
-        if not found:
-            raise own("there is no such user")
-        for user in found:
-            user.inconsistent = cluster_id
-
-    # The second factor
-
     def begin_mfa_change(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
-        """Return the digests that the new key must sign, 32 bytes for each HSM."""
+        """Return the digests that the new key must sign, one for each HSM."""
         user = self._changeable(session, name)
-        check_password(password)
+        _check_password(password)
         return self._begin(session, user, password)
 
     def end_mfa_change(
@@ -162,32 +307,267 @@ class Cluster(Keyring, TrustAnchors):
         change_quorum: bool,
     ) -> None:
         """Register a key (PEM) for MFA, the first or a new one, and set the password; this makes an approver too."""
-        challenge = taken(session)
+        challenge = _take_challenge(session)
         user = self._changeable(session, challenge.name)
-        fault = unsigned(challenge.digests, answer, "mfa", public_key)
-        if fault:
-            raise own(fault)
+        problem = _problem(challenge.digests, answer, "mfa", public_key)
+        if problem:
+            raise own(problem)
         if user.quorum and user.public_key != public_key and not change_quorum:
             raise own("the user's quorum key is a different one, but both must be one: --change-quorum changes it too")
         self._approve_for(session, user.name, approval)
-        self._set_password(user, challenge.password, session.secret)
+        _set_password(user, challenge.password)
         user.public_key = public_key
         user.mfa = user.quorum = True
 
     def deregister_mfa(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Remove the second factor, and the quorum registration with it, and set the password."""
-        user = self._changeable(session, name)
-        if not user.mfa:
+        if not self._changeable(session, name).mfa:
             raise own("the user has no second factor")
         self.change_password(session, name, password, approval, deregister_mfa=True)
 
+    def user(self, name: Name) -> User:
+        """Return a user, or refuse."""
+        if name not in self.users:
+            raise own("there is no such user")
+        return self.users[name]
+
+    # Quorum
+
+    def begin_registration(self, session: Session) -> Sequence[tuple[bytes, bytes]]:
+        """Return approval data and digest for each HSM, for the logged-in user to sign and register with."""
+        name = self.member(session)
+        tokens = [_approval_data(_REGISTRATION, name[0], [hsm]) for hsm in range(self.hsms)]
+        session.registration = [digest for _, digest in tokens]
+        return tokens
+
+    def register(self, session: Session, answer: TokenFile, public_key: str) -> Name:
+        """Register a key with which the logged-in user approves."""
+        user = self.user(self.member(session))
+        if not session.registration:
+            raise own("no registration is under way: quorum token-sign generate --service registration --token F")
+        if not any(slot.text for slot in answer.slots()):
+            raise Refused("InvalidQuorumSignature")
+        problem = _problem(session.registration, answer, "quorum-registration", public_key)
+        if problem:
+            raise own(problem)
+        if user.mfa and user.public_key != public_key:
+            raise own("the user's MFA key is a different one, but there is one key for both")
+        session.registration = ()
+        user.public_key = public_key
+        user.quorum = True
+        return user.name
+
+    def generate(self, session: Session, service: str) -> tuple[bytes, bytes]:
+        """Return the approval data (80 bytes for each HSM) and the digest of a new quorum token. For admins."""
+        name = self.admin(session)
+        if self.values[service] < APPROVERS.start:
+            raise own(f"the quorum value of {service} is {self.values[service]}: nothing needs an approval")
+        active = [(token.username, token.role, token.service) for token in self.live_tokens()]
+        if SERVICES[service].single and (*name, service) in active:
+            raise own(f"a quorum token for {service} is active: use it first, or quorum token-sign delete")
+        return self.issue(session, service, SERVICES[service])
+
+    def issue(self, session: Session, name: str, service: Service, key_reference: int = 0) -> tuple[bytes, bytes]:
+        """Keep a new quorum token for the logged-in user, and return its approval data and digest."""
+        user = self.member(session)
+        live = self.live_tokens()
+        if len(live) >= MAX_TOKENS:
+            raise own(f"there are {MAX_TOKENS} tokens already")
+        approval_data, digest = _approval_data(service, user[0], range(self.hsms), key_reference)
+        text = encoding.encode(digest).decode()
+        self.tokens = [*live, QuorumToken(text, name, *user, session.id, time.time(), key_reference)]
+        return approval_data, digest
+
+    def live_tokens(self) -> list[QuorumToken]:
+        """Return the quorum tokens that have not expired."""
+        return [token for token in self.tokens if seconds_left(token) > 0]
+
+    def delete_tokens(self, session: Session, *, everyone: bool) -> None:
+        """Delete one's own quorum tokens, or everyone's. For admins."""
+        name = self.admin(session)
+        self.tokens = [token for token in self.tokens if not everyone and (token.username, token.role) != name]
+
+    def set_value(self, session: Session, service: str, value: int, approval: TokenFile | None = None) -> None:
+        """Set how many must approve what a service covers: 2 to 8, not more than there are admins. For admins.
+
+        The value of user is not above that of quorum (AWS CloudHSM User Guide, "Change the quorum minimum value"), once
+        that is in force: AWS's own first-time set-up sets user to 2 while quorum is 1.
+        """
+        self.admin(session)
+        values = {**self.values, service: value}
+        above = service != "cluster" and values["user"] > values["quorum"] >= APPROVERS.start
+        if value not in APPROVERS or value > self._admins() or above:
+            raise Refused(INVALID_VALUE)
+        self.approve(session, "quorum", approval)
+        self.values = values
+
+    def approve(self, session: Session, service: str, approval: TokenFile | None) -> None:
+        """Refuse what lacks the approvals that the service needs; remove the token that has them, since it is spent."""
+        need = self.values[service]
+        if need < APPROVERS.start:
+            return
+        if approval is None:
+            raise Refused(NEEDS_APPROVAL)
+
+        def approver(username: str, role: str) -> User | None:
+            return self.users.get((username, ADMIN)) if role in {"", ADMIN} else None
+
+        self.spend(session, service, approval, need, approver)
+
+    def spend(  # noqa: PLR0913 - what there is to compare
+        self,
+        session: Session,
+        service: str,
+        approval: TokenFile,
+        need: int,
+        approver_named: Callable[[str, str], User | None],
+        *,
+        key_reference: int = 0,
+    ) -> None:
+        """Remove the token of an approval, or refuse an approval that is not good for this or has too few approvers."""
+        if not approval.kind.has_approvals:
+            raise Refused("No token signatures provided")
+        digests = [encoding.encode(digest).decode() for digest in approval.digests]
+        token = next((token for token in self.tokens if [token.digest] == digests), None)
+        wanted = (session.id, service, key_reference)
+        if token is None or (token.session, token.service, token.key_reference) != wanted:
+            raise Refused(NEEDS_APPROVAL)
+        if seconds_left(token) <= 0:
+            raise own("the quorum token has expired")
+        signed = [entry for entry in approval.approvals if entry.signature]
+        for entry in signed:
+            approver = approver_named(entry.user, entry.role or "")
+            if approver is None or not approver.quorum:
+                raise own(f"{shown(entry.username)} is not registered as an approver")
+            problem = _verifier(approver.public_key, approval.digests).problem(0, entry.signature)
+            if problem:
+                raise own(f"approver {shown(entry.username)}: {problem}")
+        people = len({entry.user for entry in signed})  # an admin may be there with the role and without it
+        if people < need:
+            raise Refused(f"Too few quorum approvals: currently {people} approvals, but {need} approvals required")
+        self.tokens.remove(token)
+
+    # Parts of these
+
+    def _authenticated(self, session: Session, name: Name, password: str) -> User:
+        if not self.users:
+            raise own("the cluster is not activated: cluster activate")
+        if session.name in self.users:
+            raise own("a user is logged in already: log out first")
+        user = self.users.get(name)
+        if user is not None:
+            _refuse_locked(user)
+            # FIPS settings refuse to hash a password that is too short, and no user has one.
+            if len(password) in PASSWORD_SIZES and compare_digest(_hash(password, user.salt), user.hashed):
+                return user
+            user.failures += 1
+        raise own("wrong user name, role or password")
+
+    def _begin(self, session: Session, user: User, password: str = "") -> Sequence[bytes]:
+        digests = [os.urandom(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
+        session.challenge = Challenge(user.name, user.salt, digests, password)
+        return digests
+
+    @staticmethod
+    def _enter(session: Session, user: User) -> None:
+        user.failures = 0
+        session.become(user)
+
+    def _add(self, name: Name, password: str) -> None:
+        user = User(*name)
+        _set_password(user, password)
+        self.users[name] = user
+
+    def _admins(self) -> int:
+        return sum(role == ADMIN for _, role in self.users)
+
     def _changeable(self, session: Session, name: Name) -> User:
         if self.member(session) == name:
-            self._refuse_locked(self.users[name])
+            _refuse_locked(self.users[name])
         else:
             self.admin(session)
-        return self._user(name)
+        return self.user(name)
 
     def _approve_for(self, session: Session, name: Name, approval: TokenFile | None) -> None:
-        if name != session.name:  # nobody needs others for what is one's own
+        if name != session.name:  # a user needs nobody's approval to change their own password or second factor
             self.approve(session, "user", approval)
+
+
+def seconds_left(token: QuorumToken) -> int:
+    """Return the seconds that a quorum token is still good."""
+    return ceil(token.created + TOKEN_LIFE_SECONDS - time.time())
+
+
+def public_key_of(pem: str) -> RSAPublicKey:
+    """Return a public key that was registered."""
+    key = load_pem_public_key(pem.encode())
+    assert isinstance(key, RSAPublicKey)  # noqa: S101 - it was when it was registered
+    return key
+
+
+def _verifier(public_key: str, digests: Sequence[bytes]) -> Verifier:
+    return Verifier([public_key_of(public_key)], digests)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def _take_challenge(session: Session) -> Challenge:
+    """Return what is under way, which is over with this answer, right or wrong."""
+    challenge, session.challenge = session.challenge, None
+    if challenge is None:
+        raise own("no operation is waiting for a signature")
+    return challenge
+
+
+def _problem(digests: Sequence[bytes], answer: TokenFile, kind: str, public_key: str) -> str:
+    """Return why an answer does not have every digest of this attempt signed by the key; empty if it has."""
+    if answer.kind.name != kind:
+        return f"a token file of the kind {kind} is needed, and this is of the kind {answer.kind.name}"
+    signed = {slot.digest: slot.text for slot in answer.slots()}
+    missing = sum(digest not in signed for digest in digests)
+    if missing:
+        return f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt"
+    check = _verifier(public_key, digests)
+    problems = ((index, check.problem(index, signed[digest])) for index, digest in enumerate(digests))
+    return next((f"token {index + 1}: {problem}" for index, problem in problems if problem), "")
+
+
+def _approval_data(service: Service, username: str, hsms: Sequence[int], key: int = 0) -> tuple[bytes, bytes]:
+    seconds = int(time.time())
+    records = [
+        approval_data.record(service.number, hsm + 1, username, seconds, os.urandom(_NONCE_SIZE), key_handle=key)
+        for hsm in hsms
+    ]
+    return b"".join(records), sha256(b"".join(records)).digest()
+
+
+def _check_password(password: str) -> None:
+    """Refuse what is no password (AWS CloudHSM User Guide, user create)."""
+    if len(password) not in PASSWORD_SIZES:
+        raise own(f"a password has {PASSWORD_SIZES.start} to {PASSWORD_SIZES.stop - 1} characters")
+    if ":" in password:
+        raise own("a password has no colon")
+
+
+def _set_password(user: User, password: str) -> None:
+    user.salt = os.urandom(_NONCE_SIZE).hex()
+    user.hashed = _hash(password, user.salt)
+    user.failures = 0
+
+
+def _hash(password: str, salt: str) -> str:
+    """Return a hash of a password by PBKDF2 (RFC 8018), which systems under FIPS settings have too."""
+    return pbkdf2_hmac("sha256", password.encode(errors="surrogateescape"), bytes.fromhex(salt), ITERATIONS).hex()
+
+
+def _refuse_locked(user: User) -> None:
+    if user.locked:
+        raise own("the user is locked; an admin unlocks with user change-password")

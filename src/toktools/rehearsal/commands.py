@@ -1,23 +1,521 @@
-"""The commands that are rehearsed, group by group, and what the groups are for."""
+"""The commands of the CloudHSM CLI (AWS CloudHSM User Guide, "Reference for CloudHSM CLI commands")."""
 
 from __future__ import annotations
 
-from toktools.rehearsal.groups import cluster, crypto, key, login, quorum, user
+import hashlib
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
 
-GROUPS = {
-    "": "A stand-in for the CloudHSM CLI",
-    "cluster": "The cluster as a whole",
-    "cluster mtls": "Trust anchors, and whether clients must use mutual TLS",
-    "crypto": "Work with keys",
-    "crypto sign": "Sign",
-    "crypto verify": "Verify a signature",
-    "key": "The keys of the cluster",
-    "key generate-asymmetric-pair": "Make a key pair",
-    "user": "The users of the cluster",
-    "user change-mfa": "The second factor of a user",
-    "user change-quorum": "The key with which a user approves",
-    "user change-quorum token-sign": "A key that signs quorum tokens",
-    "quorum": "What several users must approve",
-    "quorum token-sign": "Quorum tokens and quorum values",
+from toktools import encoding
+from toktools.errors import ToktoolsError
+from toktools.rehearsal import keys
+from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, KEY_SERVICES, SERVICES, Name, User, seconds_left
+from toktools.rehearsal.shell import Option, Parser, Shell, read_public_key, read_token, refuse_other, write_token
+from toktools.system import files
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokens.tokenfile import TokenFile
+
+_MAX_DATA = 1 << 20
+_MAX_DIGITS = 9
+_PAGE = 10
+_REGISTRATION = "registration"
+_VERSION = "2.0"
+"""Of token files."""
+
+
+# Parts of command lines
+
+
+def _to_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise ArgumentTypeError("not a number")
+    return int(text)
+
+
+def _to_filter(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if name != "key-reference" and not name.startswith("attr."):
+        raise ArgumentTypeError("a filter is key-reference=0x... or attr.NAME=VALUE")
+    return name, value
+
+
+def _to_attribute(text: str) -> tuple[str, bool]:
+    name, _, value = text.partition("=")
+    if name not in keys.CHOSEN or value not in {"true", "false"}:
+        raise ArgumentTypeError(f"an attribute is one of {', '.join(keys.CHOSEN)}, with =true or =false")
+    return name, value == "true"
+
+
+def _flag(flag: str, about: str) -> Option:
+    return Option(flag, about, is_flag=True)
+
+
+def _number(flag: str, about: str, *, required: bool = False, default: int | None = None) -> Option:
+    return Option(flag, about, required, _to_number, default)
+
+
+def _filters(flag: str, about: str, *, required: bool = False) -> Option:
+    return Option(flag, about, required, _to_filter, [], several="FILTER")
+
+
+def _attributes(half: str, example: str) -> Option:
+    about = f"Attributes of the {half} key, such as {example}"
+    return Option(
+        f"--{half}-attributes", about, convert=_to_attribute, default=[], several=f"{half.upper()}_KEY_ATTRIBUTES"
+    )
+
+
+_CLUSTER_ID = Option("--cluster-id", "The cluster to use; the default is the one given at the start")
+_USERNAME = Option("--username", "The user", required=True, convert=str.lower)
+_ROLE = Option(
+    "--role",
+    "The user's role",
+    required=True,
+    values={ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
+)
+_PASSWORD = Option("--password", "The password; without it, the CLI asks for it")
+_APPROVAL = Option("--approval", "The signed quorum token")
+_TOKEN = Option("--token", "The file for the unsigned tokens")
+_FILTER = _filters("--filter", "The one key that fits key-reference=0x... or all of attr.NAME=VALUE", required=True)
+_SERVICES = {
+    "user": "managing the users",
+    "quorum": "setting quorum values",
+    "cluster": "settings of the cluster as a whole: mutual TLS",
+    _REGISTRATION: "registering the key with which a user approves",
+    "key-usage": "working with a key that has a quorum value",
+    "key-management": "sharing a key that has a quorum value, and the like",
 }
-COMMANDS = (*cluster.COMMANDS, *login.COMMANDS, *user.COMMANDS, *quorum.COMMANDS, *key.COMMANDS, *crypto.COMMANDS)
+
+
+def _name(given: Namespace) -> Name:
+    return given.username, given.role
+
+
+def _user_data(name: Name) -> dict[str, object]:
+    return {"username": name[0], "role": name[1]}
+
+
+def _approval(given: Namespace) -> TokenFile | None:
+    return None if given.approval is None else read_token(given.approval)
+
+
+def _text(content: bytes) -> str:
+    return encoding.encode(content).decode()
+
+
+# cluster, login, logout
+
+
+def _activate(shell: Shell, given: Namespace) -> object:
+    password = shell.new_password(given.password)
+    with shell.cluster() as cluster:
+        cluster.activate(password)
+    return "Cluster activation successful"
+
+
+def _hsm_info(shell: Shell, _given: Namespace) -> object:
+    # AWS's values for hsm2m.medium are not known; the names of the members are those of its page.
+    return {
+        "hsms": [
+            {
+                "vendor": "toktools",
+                "model": "no HSM: a rehearsal",
+                "serial-number": f"rehearsal-{number}",
+                "hardware-version-major": "0",
+                "hardware-version-minor": "0",
+                "firmware-version-major": "0",
+                "firmware-version-minor": "0",
+                "firmware-build-number": "0",
+                "firmware-id": "REHEARSAL",
+                "fips-state": "0 [non-FIPS mode with single factor authentication]",
+            }
+            for number in range(1, shell.hsms + 1)
+        ]
+    }
+
+
+def _login(shell: Shell, given: Namespace) -> object:
+    password = shell.password(given.password)
+    with shell.cluster() as cluster:
+        cluster.login(shell.session, _name(given), password)
+    return _user_data(_name(given))
+
+
+def _mfa_login(shell: Shell, given: Namespace) -> object:
+    password = shell.password(given.password)
+    refuse_other(given.token)
+    with shell.cluster() as cluster:
+        digests = cluster.begin_mfa_login(shell.session, _name(given), password)
+    answer = _signed(shell, given.token, digests)
+    with shell.cluster() as cluster:
+        cluster.end_mfa_login(shell.session, answer)
+    return _user_data(_name(given))
+
+
+def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> TokenFile:
+    """Write the digests of a login or a set-up, and return the file that comes back signed."""
+    tokens = [{"unsigned": _text(digest), "signed": ""} for digest in digests]
+    write_token(path, {"version": _VERSION, "tokens": tokens})
+    return shell.signed_file(path)
+
+
+def _logout(shell: Shell, _given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        cluster.logout(shell.session)
+    return "Logout successful"
+
+
+# user
+
+
+def _create(shell: Shell, given: Namespace) -> object:
+    password, approval = shell.new_password(given.password), _approval(given)
+    with shell.cluster() as cluster:
+        cluster.create(shell.session, _name(given), password, approval)
+    return _user_data(_name(given))
+
+
+def _delete(shell: Shell, given: Namespace) -> object:
+    approval = _approval(given)
+    with shell.cluster() as cluster:
+        cluster.delete(shell.session, _name(given), approval)
+    return _user_data(_name(given))
+
+
+def _list(shell: Shell, _given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        users = list(cluster.users.values()) or [User("admin", "unactivated-admin")]
+    enabled = [{"strategy": "token-sign", "status": "enabled"}]
+    return {
+        "users": [
+            {
+                **_user_data(user.name),
+                "locked": "true" if user.locked else "false",
+                "mfa": enabled if user.mfa else [],
+                "quorum": enabled if user.quorum else [],
+                "cluster-coverage": "full",
+            }
+            for user in [*users, User("app_user", "internal(APPLIANCE_USER)")]
+        ]
+    }
+
+
+def _change_password(shell: Shell, given: Namespace) -> object:
+    password, approval = shell.new_password(given.password), _approval(given)
+    with shell.cluster() as cluster:
+        cluster.change_password(shell.session, _name(given), password, approval, deregister_mfa=given.deregister_mfa)
+    return _user_data(_name(given))
+
+
+def _change_mfa(shell: Shell, given: Namespace) -> object:
+    name = _name(given)
+    password, approval = shell.new_password(given.change_password), _approval(given)
+    if given.deregister:
+        with shell.cluster() as cluster:
+            cluster.deregister_mfa(shell.session, name, password, approval)
+        return _user_data(name)
+    refuse_other(given.token)
+    with shell.cluster() as cluster:
+        digests = cluster.begin_mfa_change(shell.session, name, password)
+    answer = _signed(shell, given.token, digests)
+    public_key = shell.public_key()
+    with shell.cluster() as cluster:
+        cluster.end_mfa_change(shell.session, answer, public_key, approval, change_quorum=given.change_quorum)
+    return _user_data(name)
+
+
+def _register(shell: Shell, given: Namespace) -> object:
+    answer, public_key = read_token(given.signed_token), read_public_key(given.public_key)
+    with shell.cluster() as cluster:
+        return _user_data(cluster.register(shell.session, answer, public_key))
+
+
+# quorum
+
+
+def _generate_token(shell: Shell, given: Namespace) -> object:
+    if bool(given.filter) != (given.service in KEY_SERVICES):
+        given.command.error("--filter names the key, and is only for the key services")
+    refuse_other(given.token)
+    document: dict[str, object] = {"version": _VERSION}
+    with shell.cluster() as cluster:
+        if given.service == _REGISTRATION:
+            document["tokens"] = [
+                {"approval_data": _text(approval_data), "unsigned": _text(digest), "signed": ""}
+                for approval_data, digest in cluster.begin_registration(shell.session)
+            ]
+            if shell.registration_signatures:
+                user = _user_data(cluster.member(shell.session))
+                document["signatures"] = [{**user, "signature": ""}]
+        else:
+            if given.service in KEY_SERVICES:
+                document["service"] = KEY_SERVICES[given.service].title
+                key, approval_data, digest = keys.generate_token(cluster, shell.session, given.service, given.filter)
+                document["key_reference"] = key.name
+            else:
+                document["service"] = SERVICES[given.service].title
+                approval_data, digest = cluster.generate(shell.session, given.service)
+            document.update(approval_data=_text(approval_data), token=_text(digest), signatures=[])
+        write_token(given.token, document)  # before the state: a token that was not written does not count
+    return {"filepath": given.token}
+
+
+def _list_tokens(shell: Shell, _given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        found = cluster.live_tokens()
+        tokens: list[dict[str, object]] = [
+            {
+                "username": token.username,
+                "service": token.service,
+                "approvals-required": cluster.values[token.service],
+                "number-of-approvals": 0,  # approvals come with the operation, which spends the token
+                "token-timeout-seconds": seconds_left(token),
+                "cluster-coverage": "full",
+            }
+            for token in found
+            if not token.key_reference
+        ]
+    of_keys = [(token.username, token.service, token.key_reference) for token in found if token.key_reference]
+    for username, service, reference in dict.fromkeys(of_keys):
+        tokens.append(
+            {
+                "username": username,
+                "service": service,
+                "key-reference": f"0x{reference:016x}",
+                "minimum-token-count": of_keys.count((username, service, reference)),
+            }
+        )
+    return {"tokens": tokens}
+
+
+def _delete_tokens(shell: Shell, given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        cluster.delete_tokens(shell.session, everyone=given.scope == "all")
+    return "Deletion of quorum token(s) successful"
+
+
+def _set_value(shell: Shell, given: Namespace) -> object:
+    approval = _approval(given)
+    with shell.cluster() as cluster:
+        cluster.set_value(shell.session, given.service, given.value, approval)
+    return "Set Quorum Value successful"
+
+
+def _list_values(shell: Shell, _given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        return dict(cluster.values)
+
+
+# key, crypto
+
+
+def _generate_pair(shell: Shell, given: Namespace) -> object:
+    pair = keys.Pair(
+        given.public_label,
+        given.private_label,
+        given.modulus_size_bits,
+        given.public_exponent,
+        dict(given.public_attributes),
+        dict(given.private_attributes),
+        given.share_crypto_users,
+        given.manage_private_key_quorum_value,
+        given.use_private_key_quorum_value,
+        session=given.session,
+    )
+    with shell.cluster() as cluster:
+        public, private = keys.generate_pair(cluster, shell.session, pair)
+    return {"public_key": _key_data(public), "private_key": _key_data(private)}
+
+
+def _key_data(key: keys.Key) -> dict[str, object]:
+    return {
+        "key-reference": key.name,
+        "key-info": {
+            "key-owners": [{"username": key.owner, "key-coverage": "full"}],
+            "shared-users": [{"username": username, "key-coverage": "full"} for username in key.shared],
+            "key-quorum-values": {"manage-key-quorum-value": key.manage, "use-key-quorum-value": key.use},
+            "cluster-coverage": "full",
+        },
+        "attributes": key.attributes,
+    }
+
+
+def _list_keys(shell: Shell, given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        found = keys.matching(cluster, shell.session, given.filter)
+        whole = given.verbose and cluster.member(shell.session)[1] == CRYPTO_USER
+    end = given.starting_token + given.max_items
+    page = found[given.starting_token : end]
+    return {
+        "matched_keys": [
+            _key_data(key) if whole else {"key-reference": key.name, "attributes": {"label": key.label}} for key in page
+        ],
+        "total_key_count": len(found),
+        "returned_key_count": len(page),
+        **({"next_token": str(end)} if end < len(found) else {}),
+    }
+
+
+def _share(shell: Shell, given: Namespace) -> object:
+    approval = _approval(given)
+    with shell.cluster() as cluster:
+        keys.share(cluster, shell.session, given.filter, _name(given), approval)
+    return {"message": "Key shared successfully"}
+
+
+def _unshare(shell: Shell, given: Namespace) -> object:
+    approval = _approval(given)
+    with shell.cluster() as cluster:
+        keys.unshare(cluster, shell.session, given.filter, _name(given), approval)
+    return {"message": "Key unshared successfully"}
+
+
+def _delete_key(shell: Shell, given: Namespace) -> object:
+    with shell.cluster() as cluster:
+        keys.delete(cluster, shell.session, given.filter)
+    return {"message": "Key deleted successfully"}
+
+
+def _sign(shell: Shell, given: Namespace) -> object:
+    approval, content, name = _approval(given), _content(given), given.hash_function
+    digest = keys.digest_in(name, content) if given.data_type == "digest" else hashlib.new(name, content).digest()
+    with shell.cluster() as cluster:
+        key, signature = keys.sign(cluster, shell.session, given.key_filter, name, digest, approval=approval)
+    return {"key-reference": key.name, "signature": _text(signature)}
+
+
+def _content(given: Namespace) -> bytes:
+    if given.data_path is not None:
+        return files.read(given.data_path, _MAX_DATA).content
+    try:
+        return encoding.decode(given.data.encode())
+    except ToktoolsError as error:
+        raise error.at("--data") from None
+
+
+# All of them
+
+
+def parser() -> Parser:
+    """Return the parser of the CLI's commands."""
+    cli = Parser("", "A stand-in for the CloudHSM CLI")
+    user = (_CLUSTER_ID, _USERNAME, _ROLE)
+
+    group = cli.add("cluster", "The cluster as a whole")
+    group.add("activate", "Make the first admin, named admin", _activate, _CLUSTER_ID, _PASSWORD, logs_in=False)
+    group.add("hsm-info", "List the HSMs", _hsm_info, _CLUSTER_ID, logs_in=False)
+
+    login = cli.add("login", "Log in", _login, *user, _PASSWORD, interactive=True)
+    mfa = ("mfa-token-sign", "Log in with a second factor")
+    login.add(*mfa, _mfa_login, _CLUSTER_ID, replace(_TOKEN, required=True), interactive=True)
+    cli.add("logout", "Log out", _logout, _CLUSTER_ID)
+
+    group = cli.add("user", "The users of the cluster")
+    group.add("create", "Make a user. For admins", _create, *user, _PASSWORD, _APPROVAL)
+    group.add("delete", "Remove a user. For admins", _delete, *user, _APPROVAL)
+    group.add("list", "List the users", _list, _CLUSTER_ID, logs_in=False)
+    about = "Change a password, and so unlock the user; the quorum registration goes with it"
+    deregister = (
+        _flag("--deregister-mfa", "Also remove the second factor"),
+        _flag("--deregister-quorum", "Remove the quorum registration, which happens in any case"),
+    )
+    group.add("change-password", about, _change_password, *user, _PASSWORD, _APPROVAL, *deregister)
+    change_mfa = group.add("change-mfa", "The second factor of a user")
+    change_mfa.add(
+        "token-sign",
+        "Register the key of a second factor, or take it away, and set the password",
+        _change_mfa,
+        *user,
+        Option("--change-password", "The new password; without it, the CLI asks for it"),
+        replace(_TOKEN, either=True),
+        _APPROVAL,
+        Option("--deregister", "Remove the second factor", is_flag=True, either=True),
+        _flag("--change-quorum", "Also change the quorum key; there is one key for both"),
+    )
+    change_quorum = group.add("change-quorum", "The key with which a user approves")
+    change_quorum.add("token-sign", "A key that signs quorum tokens").add(
+        "register",
+        "Register the key with which the logged-in user approves",
+        _register,
+        _CLUSTER_ID,
+        Option("--public-key", "The public key", required=True),
+        Option("--signed-token", "The signed registration token", required=True),
+    )
+
+    group = cli.add("quorum", "What several users must approve").add("token-sign", "Quorum tokens and quorum values")
+    group.add(
+        "generate",
+        "Write a token for others to approve, or for a registration",
+        _generate_token,
+        _CLUSTER_ID,
+        Option("--service", "What the token is for", required=True, values=_SERVICES),
+        Option("--token", "The file for the token", required=True),
+        _filters("--filter", "For a key service: the one key that fits key-reference=0x... or all of attr.NAME=VALUE"),
+    )
+    group.add("list", "List the quorum tokens", _list_tokens, _CLUSTER_ID)
+    scope = Option("--scope", "Whose tokens", required=True, values={"user": "one's own", "all": "everybody's"})
+    group.add("delete", "Delete quorum tokens. For admins", _delete_tokens, _CLUSTER_ID, scope)
+    group.add(
+        "set-quorum-value",
+        "Set how many must approve. For admins",
+        _set_value,
+        _CLUSTER_ID,
+        Option("--service", "What is approved", required=True, values={name: _SERVICES[name] for name in SERVICES}),
+        _number("--value", "How many", required=True),
+        _APPROVAL,
+    )
+    group.add("list-quorum-values", "List how many must approve", _list_values, _CLUSTER_ID, logs_in=False)
+
+    group = cli.add("key", "The keys of the cluster")
+    group.add("generate-asymmetric-pair", "Make a key pair").add(
+        "rsa",
+        "Make an RSA key pair. For crypto users",
+        _generate_pair,
+        _CLUSTER_ID,
+        Option("--public-label", "The label of the public key", required=True),
+        Option("--private-label", "The label of the private key", required=True),
+        _flag("--session", "Keys that end with the login"),
+        _number("--modulus-size-bits", "The size of the modulus: 2048, 3072 or 4096", required=True),
+        _number("--public-exponent", "The public exponent: 65537", required=True),
+        _attributes("public", "verify=true"),
+        _attributes("private", "sign=true"),
+        Option(
+            "--share-crypto-users",
+            "Crypto users with whom the private key is shared",
+            default=[],
+            several="SHARE_CRYPTO_USERS",
+        ),
+        _number("--manage-private-key-quorum-value", "How many must approve its management", default=0),
+        _number("--use-private-key-quorum-value", "How many must approve its use", default=0),
+    )
+    group.add(
+        "list",
+        "List the keys that the user owns or shares, and all public keys",
+        _list_keys,
+        _CLUSTER_ID,
+        _filters("--filter", "The keys that fit key-reference=0x... or all of attr.NAME=VALUE"),
+        _number("--max-items", "How many to list", default=_PAGE),
+        _number("--starting-token", "Where to go on: the next_token of a list before", default=0),
+        Option("--verbose", "All attributes", is_flag=True, alias="-v"),
+    )
+    sharing = (_CLUSTER_ID, _FILTER, _USERNAME, _ROLE, _APPROVAL)
+    group.add("share", "Share a key. For its owner", _share, *sharing)
+    group.add("unshare", "Take a key from a user with whom it is shared. For its owner", _unshare, *sharing)
+    group.add("delete", "Delete a key. For its owner", _delete_key, _CLUSTER_ID, _FILTER)
+
+    cli.add("crypto", "Work with keys").add("sign", "Sign").add(
+        "rsa-pkcs",
+        "Sign with RSA-PKCS. For crypto users",
+        _sign,
+        _CLUSTER_ID,
+        replace(_FILTER, flag="--key-filter", several="KEY_FILTER"),
+        Option("--hash-function", "What the data is hashed with", required=True, values=dict.fromkeys(keys.HASHES, "")),
+        Option("--data-path", "The file with the data", either=True),
+        Option("--data", "The data", either=True),
+        _APPROVAL,
+        Option("--data-type", "What the data is", values={"raw": "to be hashed", "digest": "a DigestInfo in DER"}),
+    )
+    return cli

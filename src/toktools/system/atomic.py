@@ -13,7 +13,7 @@ from toktools.errors import ToktoolsError
 from toktools.system import files, process
 from toktools.system.files import Snapshot, display, trouble_at
 
-_MAX_OLD = 1 << 21  # bytes that *may_replace* is asked about; neither token files nor keys have so many
+_MAX_OLD = (16 << 20) + 1  # bytes that *may_replace* is asked about: one more than the largest token file has
 _KEPT = ("user.", "security.", "system.")
 """The name spaces of extended attributes; access control lists are in the last."""
 _OF_THE_CONTENT = {"security.capability", "security.evm", "security.ima"}
@@ -38,6 +38,7 @@ def write_atomically(
     """
     kept = _found([files.STDIN, *inputs])
     staged: list[_Staged] = []
+    before = len(files.written)
     with process.held():
         try:
             for path, content in contents.items():
@@ -52,7 +53,7 @@ def write_atomically(
             for file in staged:
                 file.sync_directory()
         except ToktoolsError as error:
-            raise files.after_writing(error) from None
+            raise (files.after_writing(error) if len(files.written) > before else error) from None
         finally:
             for file in staged:
                 file.discard()
@@ -131,7 +132,8 @@ class _Staged:
             except FileNotFoundError:  # or its name leads nowhere, such as /dev/fd/3 of a file that was deleted
                 raise ToktoolsError(f"{self.name}: {_CHANGED}") from None
             self._status = os.fstat(self._old)
-        if not self._is_still(status):
+        is_meant = status is None or (self._status is not None and os.path.samestat(self._status, status))
+        if not (is_meant and self._is_still(status)):
             raise ToktoolsError(f"{self.name}: {_CHANGED}")
 
     def _openat(self, name: str, flags: int, mode: int = 0) -> int:
@@ -266,5 +268,8 @@ def _lock(directory: int) -> None:
 def _close(fd: int) -> int:
     """Close a descriptor that nothing was written to, if it is open; return that of none."""
     if fd >= 0:
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError:
+            pass
     return -1

@@ -122,12 +122,12 @@ class Source:
                 finally:
                     os.close(fd)
 
-    def read(self, name: str, what: str) -> bytes:
+    def read(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
         """Fetch the secret: the first line, without its end. Raises ToktoolsError, also if it is empty or too long."""
         self.check(name, what)
         line = self._line(f"Enter {what} for {name}: ")
         secret = line.split(b"\n", 1)[0].removesuffix(b"\r")
-        if not secret:
+        if not secret and not allow_empty:
             raise ToktoolsError(f"{name}: the {what} is empty")
         if len(secret) > MAX_BYTES:
             raise ToktoolsError(f"{name}: the {what} is longer than {MAX_BYTES} bytes")

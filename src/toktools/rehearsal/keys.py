@@ -1,0 +1,323 @@
+"""RSA keys of a cluster: their owners and shared users, who must approve their use, and signing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from toktools import encoding
+from toktools.rehearsal.cluster import (
+    APPROVERS,
+    CRYPTO_USER,
+    INVALID_VALUE,
+    KEY_SERVICES,
+    Cluster,
+    Name,
+    Refused,
+    Session,
+    User,
+    own,
+    public_key_of,
+)
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokens.tokenfile import TokenFile
+
+Filters = Sequence[tuple[str, str]]
+"""Pairs of a name, key-reference or attr. and an attribute, and its value."""
+
+_FIRST_REFERENCE = 0x100001
+MAX_LABEL = 127
+"""Characters of a label, since Client SDK 5.11."""
+_SIZES = (2048, 3072, 4096)
+_EXPONENT = 65537
+HASHES: dict[str, tuple[hashes.HashAlgorithm, bytes]] = {
+    "sha1": (hashes.SHA1(), bytes.fromhex("3021300906052b0e03021a05000414")),  # noqa: S303 - the CLI takes it
+    "sha224": (hashes.SHA224(), bytes.fromhex("302d300d06096086480165030402040500041c")),
+    "sha256": (hashes.SHA256(), bytes.fromhex("3031300d060960864801650304020105000420")),
+    "sha384": (hashes.SHA384(), bytes.fromhex("3041300d060960864801650304020205000430")),
+    "sha512": (hashes.SHA512(), bytes.fromhex("3051300d060960864801650304020305000440")),
+}
+"""The CLI's hash functions: the algorithm, and what its digest follows in a DigestInfo (RFC 8017 section 9.2)."""
+
+_TRUE_OR_FALSE = (
+    *("encrypt", "decrypt", "token", "always-sensitive", "derive", "destroyable", "extractable", "local", "modifiable"),
+    *("never-extractable", "private", "sensitive", "sign", "trusted", "unwrap", "verify", "wrap", "wrap-with-trusted"),
+)
+"""Attributes in AWS's order."""
+_TRUE = {"token", "destroyable", "extractable", "local", "modifiable", "private"}
+"""Those that are true unless the user chooses otherwise, of a private key also _TRUE_IF_PRIVATE."""
+_TRUE_IF_PRIVATE = {"always-sensitive", "sensitive"}
+_FIXED = {"token", "local", "never-extractable", "trusted", *_TRUE_IF_PRIVATE}
+CHOSEN = [name for name in _TRUE_OR_FALSE if name not in _FIXED]
+"""Those that a user may choose."""
+
+
+@dataclass
+class Key:
+    """One half of a pair."""
+
+    reference: int
+    label: str
+    owner: str
+    """The name of a crypto user."""
+    public_key: str
+    """PEM."""
+    private_key: str = ""
+    """PKCS#8 in DER, in base64; empty for a public key."""
+    true: list[str] = field(default_factory=list)
+    """The attributes that are true."""
+    shared: list[str] = field(default_factory=list)
+    """The names of the crypto users with whom it is shared."""
+    manage: int = 0
+    use: int = 0
+    """How many of the owner and the shared users must approve; below 2, none."""
+    session: str = ""
+    """The session that it ends with, if it does."""
+
+    @property
+    def people(self) -> list[str]:
+        """The owner and the shared users."""
+        return [self.owner, *self.shared]
+
+    @property
+    def name(self) -> str:
+        """The reference as the CLI writes it."""
+        return f"0x{self.reference:016x}"
+
+    @property
+    def attributes(self) -> dict[str, object]:
+        """The attributes that AWS lists, in AWS's order."""
+        numbers = public_key_of(self.public_key).public_numbers()
+        bits = numbers.n.bit_length()
+        return {
+            "key-type": "rsa",
+            "label": self.label,
+            "id": "",
+            "check-value": f"0x{hashlib.sha256(self.public_key.encode()).hexdigest()[:6]}",
+            "class": "private-key" if self.private_key else "public-key",
+            **{name: name in self.true for name in _TRUE_OR_FALSE},
+            "key-length-bytes": len(encoding.decode(self.private_key.encode())) if self.private_key else bits // 4,
+            "public-exponent": f"0x{numbers.e:06x}",
+            "modulus": f"0x{numbers.n:0{bits // 4}x}",
+            "modulus-size-bits": bits,
+        }
+
+    def fits(self, name: str, value: str) -> bool:
+        """Return whether one filter fits."""
+        if name == "key-reference":
+            try:
+                return int(value, 0) == self.reference
+            except ValueError:
+                return False
+        found = self.attributes.get(name.partition(".")[2])
+        return found is not None and value == (str(found).lower() if isinstance(found, bool) else str(found))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A key pair that a user wants."""
+
+    public_label: str
+    private_label: str
+    size: int
+    exponent: int
+    public_attributes: dict[str, bool]
+    private_attributes: dict[str, bool]
+    shared: Sequence[str] = ()
+    manage: int = 0
+    use: int = 0
+    session: bool = False
+
+
+def generate_pair(cluster: Cluster, session: Session, pair: Pair) -> tuple[Key, Key]:
+    """Generate a key pair, and return the public and the private key. For crypto users."""
+    owner = _crypto_user(cluster, session)
+    for label in (pair.public_label, pair.private_label):
+        if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
+            raise own(f"a label has 1 to {MAX_LABEL} printable characters")
+    if pair.size not in _SIZES:
+        raise own(f"an RSA key has {', '.join(map(str, _SIZES))} bits")
+    if pair.exponent != _EXPONENT:
+        raise own(f"the public exponent is {_EXPONENT}")
+    shared = list(dict.fromkeys(name.lower() for name in pair.shared if name.lower() != owner))
+    for name in shared:
+        cluster.user((name, CRYPTO_USER))
+    _check_values(pair.manage, pair.use, 1 + len(shared))
+    public_key, private_key = _new_pair(pair.size)
+    reference = max([_FIRST_REFERENCE, *(key.reference + 1 for key in cluster.keys)])
+    ends = session.id if pair.session else ""
+    true = _TRUE - {"token"} if ends else _TRUE
+    public = Key(
+        reference,
+        pair.public_label,
+        owner,
+        public_key,
+        true=_chosen(true, pair.public_attributes),
+        session=ends,
+    )
+    private = Key(
+        reference + 1,
+        pair.private_label,
+        owner,
+        public_key,
+        private_key,
+        _chosen(true | _TRUE_IF_PRIVATE, pair.private_attributes),
+        shared,
+        pair.manage,
+        pair.use,
+        ends,
+    )
+    cluster.keys = [*cluster.keys, public, private]
+    return public, private
+
+
+def matching(cluster: Cluster, session: Session, filters: Filters) -> list[Key]:
+    """Return the keys that the logged-in user may see, and that all filters fit; an admin sees all."""
+    username, role = cluster.member(session)
+    return [
+        key
+        for key in cluster.keys
+        if not key.session or key.session == session.id
+        if role != CRYPTO_USER or not key.private_key or username in key.people
+        if all(key.fits(name, value) for name, value in filters)
+    ]
+
+
+def share(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None = None) -> None:
+    """Share a key with a crypto user. For its owner."""
+    key, username = _owned(cluster, session, filters), _sharer(cluster, name)
+    if username in key.people:
+        raise own("the user has the key already")
+    _approve(cluster, session, "key-management", key, approval)
+    key.shared = [*key.shared, username]
+
+
+def unshare(
+    cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None = None
+) -> None:
+    """Take a key from a user with whom it is shared, unless its quorum values need that user. For its owner."""
+    key, username = _owned(cluster, session, filters), _sharer(cluster, name)
+    if username not in key.shared:
+        raise own("the key is not shared with the user")
+    _check_values(key.manage, key.use, len(key.people) - 1)
+    _approve(cluster, session, "key-management", key, approval)
+    key.shared = [other for other in key.shared if other != username]
+
+
+def delete(cluster: Cluster, session: Session, filters: Filters) -> None:
+    """Delete one half of a pair. For its owner; AWS's page has no approval for it."""
+    key = _owned(cluster, session, filters)
+    cluster.keys = [other for other in cluster.keys if other is not key]
+    cluster.tokens = [token for token in cluster.tokens if token.key_reference != key.reference]
+
+
+def generate_token(cluster: Cluster, session: Session, service: str, filters: Filters) -> tuple[Key, bytes, bytes]:
+    """Return a key, and the approval data and the digest of a new quorum token for it. For its people."""
+    _crypto_user(cluster, session)
+    key = _one(cluster, session, filters)
+    if _value(key, service) < APPROVERS.start:
+        raise own(f"the quorum value of the key for {service} is {_value(key, service)}: nothing needs an approval")
+    return (key, *cluster.issue(session, service, KEY_SERVICES[service], key.reference))
+
+
+def sign(  # noqa: PLR0913 - as many as the command has
+    cluster: Cluster,
+    session: Session,
+    filters: Filters,
+    hash_function: str,
+    digest: bytes,
+    *,
+    approval: TokenFile | None = None,
+) -> tuple[Key, bytes]:
+    """Sign a digest with RSA-PKCS (RFC 8017 section 8.2); return the key and the signature. For the key's people."""
+    _crypto_user(cluster, session)
+    key = _one(cluster, session, filters)
+    if not key.private_key or "sign" not in key.true:
+        raise own("the key cannot sign: that needs a private key with sign=true")
+    _approve(cluster, session, "key-usage", key, approval)
+    private_key = serialization.load_der_private_key(encoding.decode(key.private_key.encode()), None)
+    assert isinstance(private_key, rsa.RSAPrivateKey)  # noqa: S101 - it was generated below
+    try:
+        return key, private_key.sign(digest, padding.PKCS1v15(), Prehashed(HASHES[hash_function][0]))
+    except UnsupportedAlgorithm:
+        raise own(f"this system does not sign with {hash_function}") from None
+
+
+def _chosen(true: set[str], chosen: dict[str, bool]) -> list[str]:
+    return [name for name in _TRUE_OR_FALSE if chosen.get(name, name in true)]
+
+
+def _new_pair(size: int) -> tuple[str, str]:
+    key = rsa.generate_private_key(_EXPONENT, size)
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem.decode(), encoding.encode(der).decode()
+
+
+def digest_in(hash_function: str, content: bytes) -> bytes:
+    """Return the digest in a DigestInfo in DER."""
+    algorithm, prefix = HASHES[hash_function]
+    digest = content[len(prefix) :]
+    if not content.startswith(prefix) or len(digest) != algorithm.digest_size:
+        raise own(f"not the DigestInfo of a {hash_function} digest in DER")
+    return digest
+
+
+def _approve(cluster: Cluster, session: Session, service: str, key: Key, approval: TokenFile | None) -> None:
+    """Refuse what lacks the approvals that a key needs; spend the token that has them."""
+    need = _value(key, service)
+    if need < APPROVERS.start:
+        return
+    if approval is None:
+        raise Refused("Quorum Failed")
+
+    def approver(username: str, role: str) -> User | None:
+        return cluster.users.get((username, role)) if role == CRYPTO_USER and username in key.people else None
+
+    cluster.spend(session, service, approval, need, approver, key_reference=key.reference)
+
+
+def _value(key: Key, service: str) -> int:
+    return key.use if service == "key-usage" else key.manage
+
+
+def _check_values(manage: int, use: int, people: int) -> None:
+    values = {manage, use}
+    if values != {0} and (any(value not in APPROVERS for value in values) or max(values) > people):
+        raise Refused(INVALID_VALUE)
+
+
+def _crypto_user(cluster: Cluster, session: Session) -> str:
+    username, role = cluster.member(session)
+    if role != CRYPTO_USER:
+        raise own("only a crypto user can do this")
+    return username
+
+
+def _one(cluster: Cluster, session: Session, filters: Filters) -> Key:
+    found = matching(cluster, session, filters)
+    if len(found) != 1:
+        raise own(f"{len(found) or 'no'} keys match, but exactly one is needed")
+    return found[0]
+
+
+def _owned(cluster: Cluster, session: Session, filters: Filters) -> Key:
+    username = _crypto_user(cluster, session)
+    key = _one(cluster, session, filters)
+    if key.owner != username:
+        raise own("only the owner of a key can do this")
+    return key
+
+
+def _sharer(cluster: Cluster, name: Name) -> str:
+    if name[1] != CRYPTO_USER:
+        raise own("a key can be shared only with crypto users")
+    return cluster.user(name).username

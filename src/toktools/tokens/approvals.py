@@ -1,0 +1,97 @@
+"""Approvals of quorum tokens: user names, roles, and the entries of approvers."""
+
+from __future__ import annotations
+
+from toktools.errors import ToktoolsError, quoted
+
+ROLES = ("admin", "crypto-user")
+MAX_APPROVERS = 8
+"""As many as a cluster asks for at most (AWS CloudHSM User Guide, quorum authentication)."""
+_MAX_NAME = 31
+
+
+def is_user_name(text: str) -> bool:
+    """Say whether a text can be a user name (AWS CloudHSM User Guide, quotas)."""
+    return text.isascii() and text.replace("_", "x").isalnum() and len(text) <= _MAX_NAME
+
+
+def shown_user(text: str) -> str:
+    """Return a name from a file as outputs and messages show it: in quotes if no user can have it.
+
+    Whoever wrote the file could else have put "admin2: OK" there, for a reader of the line or a grep.
+    """
+    return text if is_user_name(text) else quoted(text)
+
+
+def shown_label(text: str) -> str:
+    """Return a label from a file as it is if it is one short word, such as key-usage, else in quotes."""
+    return text if is_user_name(text.replace("-", "_")) else quoted(text)
+
+
+def user(option: str, text: str) -> str:
+    """Return the user name that is the argument of *option*. Raises ToktoolsError if it is none."""
+    if not is_user_name(text):
+        raise ToktoolsError(f"{option}: a CloudHSM user name has 1 to {_MAX_NAME} letters, digits and underscores")
+    return text
+
+
+class Approval:
+    """The entry of an approver in a quorum token: the user, the role (None in files of 2023), and the signature."""
+
+    def __init__(self, entry: dict[str, object]) -> None:
+        self.entry = entry
+
+    @property
+    def username(self) -> str:
+        """The user name as it is spelled."""
+        return str(self.entry["username"])
+
+    @property
+    def user(self) -> str:
+        """The user name in lower case, since those of CloudHSM are not case sensitive."""
+        return self.username.lower() if self.username.isascii() else self.username
+
+    @property
+    def role(self) -> str | None:
+        """The role: admin or crypto-user."""
+        return str(self.entry["role"]) if "role" in self.entry else None
+
+    @property
+    def signature(self) -> str:
+        """The base64 of the signature, or an empty string."""
+        return str(self.entry["signature"])
+
+    def check(self) -> None:
+        """Raise ToktoolsError if no user can have this name, or there is no such role."""
+        if not is_user_name(self.username):
+            raise ToktoolsError(f"approver {quoted(self.username)}: no CloudHSM user can have this name")
+        if self.role not in {None, *ROLES}:
+            roles = " or ".join(ROLES)
+            raise ToktoolsError(f"approver {self.username}: the role {quoted(str(self.role))} is not {roles}")
+
+
+def read_list(entries: object) -> list[Approval]:
+    """Return the approvals in the member "signatures" of a quorum token. Raises ToktoolsError if it is no such list."""
+    if not isinstance(entries, list):
+        raise ToktoolsError('no list "signatures"')
+    approvals = []
+    approvers = set()
+    for number, entry in enumerate(entries, start=1):
+        _check_entry(entry, number)
+        approval = Approval(entry)
+        if (approval.user, approval.role) in approvers:
+            raise ToktoolsError(f"approver {shown_user(approval.username)} has two entries")
+        approvers.add((approval.user, approval.role))
+        approvals.append(approval)
+    return approvals
+
+
+def _check_entry(entry: object, number: int) -> None:
+    if not isinstance(entry, dict):
+        raise ToktoolsError(f"approval {number}: not a JSON object")
+    for name in ("username", "signature"):
+        if name not in entry:
+            raise ToktoolsError(f'approval {number}: no member "{name}"')
+    for name in ("username", "role", "signature"):
+        if not isinstance(entry.get(name, ""), str):
+            raise ToktoolsError(f'approval {number}: "{name}" is not a string')

@@ -1,0 +1,128 @@
+"""Descriptions of token files: lines for a person, and an object for scripts."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+
+from toktools import encoding
+from toktools.errors import ToktoolsError
+from toktools.tokens.approvals import shown_label, shown_user
+from toktools.tokens.kinds import VERSION
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokens.approval_data import Record
+    from toktools.tokens.tokenfile import TokenFile
+
+_LABELS = ("service", "key_reference")
+"""Members of some quorum tokens that the signatures do not cover."""
+
+
+def facts(tokens: TokenFile) -> dict[str, object]:
+    """Return what --json writes. Scripts rely on it: members may be added, but none is renamed."""
+    described: dict[str, object] = {
+        "kind": tokens.kind.name,
+        "version": VERSION,
+        "tokens": [_token_facts(tokens, index) for index in range(len(tokens.digests))],
+    }
+    if tokens.kind.has_approvals:
+        described["approvals"] = [
+            {"username": approval.username, "role": approval.role, "signature_bytes": _size(approval.signature)}
+            for approval in tokens.approvals
+        ]
+    return described | _labels(tokens)
+
+
+def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from toktools.tokens import approval_data
+
+    digest = tokens.digests[index]
+    described: dict[str, object] = {
+        "digest": encoding.encode(digest).decode(),
+        "digest_hex": binascii.hexlify(digest).decode(),
+    }
+    if not tokens.kind.has_approvals:
+        described["signature_bytes"] = _size(tokens.signature(index))
+    if tokens.kind.has_approval_data:
+        records = approval_data.records(tokens.approval_data[index])
+        described["digest_matches_approval_data"] = tokens.digest_matches(index)
+        described["undocumented_approval_data"] = [asdict(record) for record in records]
+        described["undocumented_contradictions"] = _contradictions(tokens, records)
+    return described
+
+
+def lines(name: str, tokens: TokenFile, *, hexadecimal: bool) -> Iterator[bytes]:
+    """Yield the lines of a description for a person; *name* is that of the file."""
+    yield f"{name}: {tokens.kind.title}: {_summary(tokens)}\n".encode()
+    for line in _details(tokens, hexadecimal=hexadecimal):
+        yield f"  {line}\n".encode()
+
+
+def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
+    for name, label in _labels(tokens).items():
+        yield f"{name}: {shown_label(label)} (not signed)"
+    for index, digest in enumerate(tokens.digests):
+        state = "" if tokens.kind.has_approvals else f": {_state(tokens.signature(index))}"
+        yield f"token {index + 1}: {encoding.encode(digest).decode()}{state}"
+        if hexadecimal:
+            yield f"  {binascii.hexlify(digest).decode()}"
+        if tokens.kind.has_approval_data:
+            yield from _approval_data(tokens, index)
+    for approval in tokens.approvals:
+        role = f" ({shown_label(approval.role)})" if approval.role is not None else ""
+        yield f"approver {shown_user(approval.username)}{role}: {_state(approval.signature)}"
+
+
+def _labels(tokens: TokenFile) -> dict[str, str]:
+    return {name: label for name in _LABELS if isinstance(label := tokens.member(name), str)}
+
+
+def _summary(tokens: TokenFile) -> str:
+    signed = sum(_size(slot.text) in encoding.SIGNATURE_SIZES for slot in tokens.slots())
+    if tokens.kind.has_approvals:
+        return encoding.count(signed, "approval")
+    return f"{encoding.count(len(tokens.digests), 'HSM')}, {signed} signed"
+
+
+def _approval_data(tokens: TokenFile, index: int) -> Iterator[str]:
+    from toktools.tokens import approval_data
+
+    content = tokens.approval_data[index]
+    match = "its SHA-256 is the digest" if tokens.digest_matches(index) else "its SHA-256 is NOT the digest"
+    yield f"  approval data: {encoding.size(len(content))}; {match}"
+    records = approval_data.records(content)
+    for contradiction in _contradictions(tokens, records):
+        yield f"  beware: {contradiction}"
+    if records:
+        yield "  it seems to say (the layout is not documented; for display only):"
+    for record in records:
+        handle = f", key handle {record.key_handle:#x}" if record.key_handle else ""
+        requester = shown_user(record.requester)
+        yield f"    HSM {record.hsm:#x}: requester {requester}, service {record.service}{handle}, time {record.time}"
+
+
+def _contradictions(tokens: TokenFile, records: list[Record]) -> list[str]:
+    from toktools.tokens import approval_data
+
+    return approval_data.contradictions(tokens.member("service"), tokens.member("key_reference"), records)
+
+
+def _size(text: str) -> int | None:
+    try:
+        return len(encoding.decode_bytes(text.encode()))
+    except ToktoolsError:
+        return None
+
+
+def _state(text: str) -> str:
+    if not text:
+        return "unsigned"
+    size = _size(text)
+    if size is None:
+        return "not signed: not in base64"
+    if size not in encoding.SIGNATURE_SIZES:
+        return f"not signed: {encoding.size(size)} cannot be a signature"
+    return f"signed, {encoding.size(size)}"

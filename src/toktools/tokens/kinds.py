@@ -1,0 +1,88 @@
+"""The kinds of token files, and how each is recognized by its members."""
+
+from __future__ import annotations
+
+import json
+
+from toktools.errors import ToktoolsError, shown
+
+VERSION = "2.0"
+_MAX_SHOWN = 40
+
+
+class Kind:
+    """A kind of token file: the members of its tokens, and whether it takes one signature a token or approvals."""
+
+    def __init__(self, name: str, title: str, members: tuple[str, ...], digest: str) -> None:
+        self.name = name
+        """The name for scripts."""
+        self.title = title
+        """The name in messages."""
+        self.members = members
+        """The members, all strings, that every token has."""
+        self.digest = digest
+        """The member with the digest."""
+
+    @property
+    def has_approvals(self) -> bool:
+        """Whether several people sign its one token: quorum tokens."""
+        return self is QUORUM_TOKEN
+
+    @property
+    def has_approval_data(self) -> bool:
+        """Whether the file has the bytes that were hashed."""
+        return "approval_data" in self.members
+
+
+MFA = Kind("mfa", "MFA login or set-up", ("unsigned", "signed"), "unsigned")
+REGISTRATION = Kind("quorum-registration", "quorum registration", ("approval_data", "unsigned", "signed"), "unsigned")
+QUORUM_TOKEN = Kind("quorum-token", "quorum token", ("approval_data", "token"), "token")
+
+
+def recognize(document: dict[str, object]) -> tuple[Kind, list[dict[str, object]]]:
+    """Return the kind of a token file and its tokens, of which a quorum token is its own and only one.
+
+    Raises ToktoolsError if it is of no known kind or version.
+    """
+    single = next((name for name in ("token", "approval_data") if name in document), "")
+    if "tokens" in document and single:
+        raise ToktoolsError(f'not a token file: "tokens" and "{single}" are members of different kinds of token file')
+    if "tokens" not in document and not single:
+        raise ToktoolsError('not a token file: no member "tokens" or "token"')
+    _check_version(document)
+    if single:
+        _check_members(document, QUORUM_TOKEN, 1)
+        return QUORUM_TOKEN, [document]
+    tokens = document["tokens"]
+    if not isinstance(tokens, list) or not tokens:
+        raise ToktoolsError('"tokens" contains no tokens')
+    kinds = {_check_token(token, number) for number, token in enumerate(tokens, start=1)}
+    if len(kinds) > 1:
+        raise ToktoolsError("tokens of different kinds in one file")
+    return kinds.pop(), tokens
+
+
+def _check_version(document: dict[str, object]) -> None:
+    if "version" not in document:
+        raise ToktoolsError('no member "version"')
+    version = document["version"]
+    if version != VERSION:
+        text = f'"{shown(version)}"' if isinstance(version, str) else json.dumps(version)
+        short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+        raise ToktoolsError(f'unknown "version": {short}; toktools knows "{VERSION}"')
+
+
+def _check_token(token: object, number: int) -> Kind:
+    if not isinstance(token, dict):
+        raise ToktoolsError(f"token {number}: not a JSON object")
+    kind = REGISTRATION if "approval_data" in token else MFA
+    _check_members(token, kind, number)
+    return kind
+
+
+def _check_members(token: dict[str, object], kind: Kind, number: int) -> None:
+    for name in kind.members:
+        if name not in token:
+            raise ToktoolsError(f'token {number}: no member "{name}"')
+        if not isinstance(token[name], str):
+            raise ToktoolsError(f'token {number}: "{name}" is not a string')

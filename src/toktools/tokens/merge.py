@@ -1,0 +1,137 @@
+"""Insert signatures into a token file, exactly one per token, or the approvals of approvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from toktools import encoding
+from toktools.errors import ToktoolsError
+from toktools.keys import stream
+from toktools.system import files
+from toktools.tokens import approvals, tokenfile
+from toktools.tokens.jsonfile import NotJsonError
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokens.tokenfile import Slot, TokenFile
+
+
+def read_signatures(paths: Sequence[str], count: int) -> list[bytes]:
+    """Return *count* signatures of one size from files, or from standard input if there are none.
+
+    Raises ToktoolsError.
+    """
+    # One too many is enough.
+    signatures = _from_files(paths) if paths else list(islice(stream.read_signatures(), count + 1))
+    if len(signatures) != count:
+        more = "more than " if len(signatures) > count else ""
+        number = encoding.count(min(len(signatures), count), "signature")
+        error = ToktoolsError(f"{encoding.count(count, 'token')} but {more}{number}")
+        reason = "" if signatures else files.why_empty()
+        raise error.at(reason) if reason else error
+    sizes = sorted({len(signature) for signature in signatures})
+    if len(sizes) > 1:
+        raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
+    return signatures
+
+
+def put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
+    """Put signatures into the slots of the chosen tokens, and return the indices of all slots that now have one."""
+    for index, signature in zip(chosen, signatures):
+        tokens.put(index, signature)
+    return [index for index in range(len(tokens.digests)) if tokens.signature(index)]
+
+
+def approve(tokens: TokenFile, user: str, role: str | None, signature: bytes, warn: Callable[[str], None]) -> list[int]:
+    """Put an approver's entry in, and return the index of its slot. Raises ToktoolsError if the role is missing."""
+    if role is None:
+        if any(approval.user == user.lower() and approval.role for approval in tokens.approvals):
+            raise ToktoolsError(f"approver {user} already has an entry with a role", "give the role with -R")
+        if tokens.member("service") is not None:
+            roles = " or ".join(approvals.ROLES)
+            warn(f"-R is missing: the CloudHSM CLI also writes the role of {user}, {roles}")
+    # In the order of the CloudHSM CLI.
+    entry: dict[str, object] = {"username": user} if role is None else {"username": user, "role": role}
+    return [tokens.approve({**entry, "signature": encoding.encode(signature).decode()})]
+
+
+def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
+    """Put the approvals of copies in, and return the indices of their slots. Raises ToktoolsError."""
+    filled = []
+    for path in copies:
+        try:
+            source, copy = tokenfile.read(path)
+        except NotJsonError as error:
+            error.hint = "--approvals takes copies of FILE; for a signature, use -u USER -R ROLE instead"
+            raise
+        try:
+            filled += _combine(tokens, copy)
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
+    return filled
+
+
+def check(
+    slots: Sequence[Slot], changed: Sequence[int], problem: Callable[[Slot], str] | None, warn: Callable[[str], None]
+) -> None:
+    """Refuse changed slots that have a problem, and signatures that are in two slots of different tokens or approvers.
+
+    Without *problem*, nobody verifies them: warn of sizes that AWS does not document. Raises ToktoolsError, with status
+    1 if a signature does not verify.
+    """
+    if problem:
+        for index in changed:
+            reason = problem(slots[index])
+            if reason:
+                raise ToktoolsError(f"{slots[index].name}: {reason}", status=1)
+    _refuse_signature_twice(slots, set(changed))
+    if not problem:
+        texts = {len(slots[index].text): slots[index].text for index in changed}
+        sizes = {len(encoding.decode(text.encode())) for text in texts.values()}
+        for size in sorted(sizes - {encoding.SIGNATURE_SIZES[0]}):
+            warn(encoding.undocumented_size(size))
+
+
+def _from_files(paths: Sequence[str]) -> list[bytes]:
+    signatures: list[bytes] = []
+    for path in paths:
+        file = files.read(path, tokenfile.MAX_SIZE)
+        try:
+            signatures += encoding.signature_file(file.content)
+        except ToktoolsError as error:
+            raise error.at(file.name) from None
+    return signatures
+
+
+def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
+    if not copy.kind.has_approvals or copy.digests != tokens.digests:
+        raise ToktoolsError("this is a copy of another token")
+    signed = [approval for approval in copy.approvals if approval.signature]
+    if not signed:
+        raise ToktoolsError("this copy has no approval")
+    filled = []
+    for approval in signed:
+        approval.check()
+        approver = f"approver {approval.username}"
+        try:
+            encoding.signature(approval.signature.encode())
+        except ToktoolsError as error:
+            raise error.at(approver) from None
+        old = tokens.approval_by(approval.user, approval.role)
+        if old and old.signature not in {"", approval.signature}:
+            raise ToktoolsError(f"{approver} has two different entries")
+        # An entry that is there may still lack its signature, or its role.
+        if not old or not old.signature or (old.role is None and approval.role is not None):
+            filled.append(tokens.approve(approval.entry))
+    return filled
+
+
+def _refuse_signature_twice(slots: Sequence[Slot], changed: set[int]) -> None:
+    first_with: dict[str, int] = {}
+    for index, slot in enumerate(slots):
+        first = first_with.setdefault(slot.text or f"unsigned {index}", index)
+        is_same = (slots[first].digest, slots[first].user) == (slot.digest, slot.user)
+        # Two slots that stay as they were are not this command's business.
+        if not is_same and not changed.isdisjoint((first, index)):
+            raise ToktoolsError(f"{slots[first].name} and {slot.name} have the same signature")

@@ -1,0 +1,110 @@
+"""Check the signatures in a token file with the public keys of -p."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from toktools.errors import ToktoolsError, shown
+from toktools.keys import read_public_key
+from toktools.signatures import PublicKey, Verifier
+from toktools.tokens.approvals import is_user_name, shown_user
+
+TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+if TYPE_CHECKING:
+    from toktools.tokens.tokenfile import Slot, TokenFile
+
+    Keys = Mapping[str, Sequence[PublicKey]]
+    """Public keys by approver, in lower case; those for everybody by an empty string."""
+    Results = list[tuple[str, str]]
+    """The name of each slot and the problem with its signature, or an empty string."""
+
+
+class VerifyKeys:
+    """Public keys given with -p, each read once, since it may come from a pipe, however many token files there are."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = arguments
+        self._read: dict[str, PublicKey] = {}
+
+    def keys(self, tokens: TokenFile, name: str) -> Keys:
+        """Return the keys for a token file; USER=PUB is the key of an approver if the file has approvers.
+
+        *name* is that of the file in messages. Raises ToktoolsError.
+        """
+        by_user: dict[str, list[PublicKey]] = {}
+        for argument in self._arguments:
+            user, equals, path = argument.partition("=")
+            is_pair = bool(equals) and is_user_name(user)
+            if is_pair and not tokens.kind.has_approvals and not os.path.exists(argument):
+                raise ToktoolsError(
+                    f"{name}: -p {shown(argument)}: USER=PUB is for the approvers of a quorum token, which this is not"
+                )
+            if is_pair and tokens.kind.has_approvals:
+                by_user.setdefault(user.lower(), []).append(self._key(path))
+            else:
+                by_user.setdefault("", []).append(self._key(argument))
+        return by_user
+
+    def _key(self, path: str) -> PublicKey:
+        if path not in self._read:
+            self._read[path] = read_public_key(path, lambda _: None)
+        return self._read[path]
+
+
+class ApprovalChecker:
+    """Check approvals: each by a key of its approver, and no key for two approvers."""
+
+    def __init__(self, digests: Sequence[bytes], keys: Keys) -> None:
+        self._digests = digests
+        self._keys = keys
+        self._users: dict[int, str] = {}
+        """The approver of each modulus that signed."""
+
+    def problem(self, slot: Slot) -> str:
+        """Return why an approval is not good, or an empty string."""
+        keys = self._keys.get(slot.user, self._keys.get("", ()))
+        if not keys:
+            return "no key is given"
+        problem = Verifier(keys, self._digests).problem(0, slot.text)
+        if problem:
+            return problem
+        key = next(key for key in keys if not Verifier([key], self._digests).problem(0, slot.text))
+        first = self._users.setdefault(key.public_numbers().n, slot.user)
+        return f"the same key as that of approver {shown_user(first)}" if first != slot.user else ""
+
+    @property
+    def approvers(self) -> set[str]:
+        """The approvers with a good approval, whatever their keys and roles."""
+        return set(self._users.values())
+
+
+def checker(tokens: TokenFile, keys: Keys) -> Callable[[Slot], str]:
+    """Return a function that says what is wrong with the signature in a slot."""
+    if tokens.kind.has_approvals:
+        return ApprovalChecker(tokens.digests, keys).problem
+    verifier = Verifier(keys.get("", ()), tokens.digests)
+    return lambda slot: verifier.problem(slot.index, slot.text)
+
+
+def check_all(
+    tokens: TokenFile, keys: Keys, need: int | None, each: Callable[[Sequence[Slot]], Iterable[Slot]]
+) -> Results:
+    """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys.
+
+    *each* passes the slots on, and may count them.
+    """
+    if not tokens.kind.has_approvals:
+        problem = checker(tokens, keys)
+        return [(slot.name, problem(slot)) for slot in each(tokens.slots())]
+    approvals = ApprovalChecker(tokens.digests, keys)
+    # If some are enough, there are approvers who need not sign.
+    slots = [slot for slot in tokens.slots() if slot.text or not need]
+    results = [(slot.name, approvals.problem(slot)) for slot in each(slots)]
+    if not need:
+        users = {approval.user for approval in tokens.approvals}
+        results += [(f"approver {user}", "no approval") for user in keys if user and user not in users]
+    count = len(approvals.approvers)
+    if need or not results:
+        results.append(("approvals", "" if count >= (need or 1) else f"{count} of {need or 1}"))
+    return results

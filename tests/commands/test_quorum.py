@@ -1,0 +1,384 @@
+"""tok-merge and tok-verify with quorum tokens: approvers, copies that combine, and whose key it is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Done, Shell, need
+
+AWS_QUORUM = ROOT / "examples" / "aws-quorum"
+TOKEN = (AWS_QUORUM / "user-management.token").read_bytes()
+USERS = ("admin2", "admin3")
+NOBODY = base64.b64encode(b"\xa5" * 256).decode()
+"""Text of the size of a signature, made by no key."""
+
+
+@pytest.fixture(scope="session")
+def officers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the keys of two approvers, and their signatures of AWS's token."""
+    need("openssl")
+    folder = tmp_path_factory.mktemp("officers")
+    for user in USERS:
+        script = f"""
+            set -e
+            openssl genrsa -out {user}.key 2048
+            openssl rsa -in {user}.key -pubout -out {user}.pub
+            openssl pkeyutl -sign -inkey {user}.key -pkeyopt digest:sha256 -out {user}.sig
+        """
+        digest = base64.b64decode(json.loads(TOKEN)["token"])
+        subprocess.run(["sh", "-c", script], cwd=folder, input=digest, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def quorum(shell: Shell, officers: Path) -> Shell:
+    """A directory with an unsigned file of each kind, admin.token for the quorum token, and what approvers have."""
+    for path in officers.iterdir():
+        shell.write(path.name, path.read_bytes())
+    shell.write("admin.token", TOKEN)
+    token = json.loads(TOKEN)
+    put(
+        shell,
+        "registration.json",
+        {
+            "version": "2.0",
+            "tokens": [{"approval_data": token["approval_data"], "unsigned": token["token"], "signed": ""}],
+        },
+    )
+    return shell
+
+
+def put(shell: Shell, name: str, document: dict[str, Any]) -> None:
+    """Write a token file as the CloudHSM CLI lays it out."""
+    shell.write(name, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def signature(shell: Shell, user: str) -> str:
+    return base64.b64encode(shell.read(f"{user}.sig")).decode()
+
+
+def entry(shell: Shell, user: str, role: str = "admin", **more: Any) -> dict[str, Any]:
+    """Return an approver's genuine entry."""
+    return {"username": user, "role": role, "signature": signature(shell, user), **more}
+
+
+def approved(shell: Shell, name: str, *entries: dict[str, Any]) -> None:
+    """Write a copy of AWS's token with these approvals."""
+    put(shell, name, {**json.loads(TOKEN), "signatures": entries})
+
+
+def signatures(content: bytes) -> list[dict[str, Any]]:
+    """Return the approvals in a quorum token."""
+    listed: list[dict[str, Any]] = json.loads(content)["signatures"]
+    return listed
+
+
+def check_nothing_written(shell: Shell, done: Done, status: int, *said: str) -> None:
+    """Assert that a merge was refused in one line, perhaps with a hint, and left every file as it was."""
+    done.check(status, *said)
+    lines = done.err.splitlines()
+    assert done.out == b""
+    assert [line.startswith("tok-merge: hint: ") for line in lines] in ([False], [False, True]), done
+    assert shell.read("admin.token") == TOKEN
+    assert not (shell.cwd / "out").exists()
+
+
+# --- tok-merge -u
+
+
+def test_entry_after_the_others(quorum: Shell) -> None:
+    """An approver's entry is added after the others as username, role, signature, and nothing else changes."""
+    other = {"note": {"z": 1, "a": None}, "signature": "to be signed", "username": "Admin_1", "role": "admin"}
+    approved(quorum, "one.token", other)
+    before = quorum.read("one.token")
+    quorum.run("tok-merge", "-i", "-u", "admin2", "-R", "admin", "one.token", "admin2.sig").check(0)
+    new = json.dumps(entry(quorum, "admin2"), indent=2).replace("\n", "\n    ").encode()
+    assert quorum.read("one.token") == before.replace(b"\n    }\n  ]", b"\n    },\n    " + new + b"\n  ]")
+
+
+def test_entry_in_its_slot(quorum: Shell) -> None:
+    """The signature of the same user, in whatever case, and role is replaced; all else stays byte for byte."""
+    mine = {"role": "admin", "x": [1.5], "username": "ADMIN2", "signature": "old", "y": {}}
+    others = [entry(quorum, "admin3"), entry(quorum, "admin2", "crypto-user") | {"signature": "of the crypto user"}]
+    approved(quorum, "one.token", others[0], mine, others[1])
+    before = quorum.read("one.token")
+    done = quorum.run("tok-merge", "-u", "admin2", "-R", "admin", "one.token", "admin2.sig").check(0)
+    assert done.out == before.replace(b'"old"', f'"{signature(quorum, "admin2")}"'.encode())
+    assert done.err == ""
+
+
+def test_pipeline_of_two_approvers(quorum: Shell) -> None:
+    """Two approvers who sign one file after the other leave a file that both keys verify."""
+    for user in USERS:
+        pipeline = "tok-extract admin.token | tok-sign -k {0}.key | tok-merge -i -u {0} -R admin -p {0}.pub admin.token"
+        quorum.sh(pipeline.format(user)).check(0)
+    assert signatures(quorum.read("admin.token")) == [entry(quorum, user) for user in USERS]
+    quorum.run("tok-verify", "-p", "admin2.pub", "-p", "admin3.pub", "--need", "2", "admin.token").check(0)
+
+
+def test_only_the_added_entry_is_verified(quorum: Shell) -> None:
+    """With -p the added signature alone is verified: others' are theirs, and a wrong one is not written."""
+    approved(
+        quorum,
+        "one.token",
+        {"username": "admin1", "role": "admin", "signature": NOBODY},
+        entry(quorum, "admin3", "crypto-user") | {"username": "admin2"},
+    )
+    words = ("tok-merge", "-o", "out", "-u", "admin2", "-R", "admin", "-p", "admin2.pub", "one.token")
+    check_nothing_written(quorum, quorum.run(*words, "admin3.sig"), 1, "approver admin2: not made by the given key")
+    quorum.run(*words, "admin2.sig").check(0)
+    assert signatures(quorum.read("out"))[2] == entry(quorum, "admin2")
+
+
+def test_role_that_is_missing(quorum: Shell) -> None:
+    """Without -R there is a warning where the CLI writes roles; a file of 2023, which has none, gets none."""
+    done = quorum.run("tok-merge", "-u", "admin2", "admin.token", "admin2.sig").check(0, "tok-merge: ", "-R")
+    assert len(done.err.splitlines()) == 1
+    assert list(signatures(done.out)[0]) == ["username", "signature"]
+    quorum.write("old.token", (AWS_QUORUM / "user-2023.token").read_bytes())
+    done = quorum.run("tok-merge", "-u", "admin2", "old.token", "admin2.sig").check(0)
+    assert (done.err, list(signatures(done.out)[0])) == ("", ["username", "signature"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-u admin2 f.json admin2.sig", "-u: only a quorum token has approvers"),
+        ("-u admin2 -R admin registration.json admin2.sig", "-u: only a quorum token has approvers"),
+        ("-R admin f.json admin2.sig", "-R: only a quorum token has approvers"),
+        ("--approvals f.json f.json", "--approvals: only a quorum token has approvers"),
+        ("admin.token admin2.sig", "a quorum token takes the signature of an approver"),
+        ("-R admin admin.token admin2.sig", "a quorum token takes the signature of an approver"),
+        ("-u admin-2 -R admin admin.token admin2.sig", "-u: a CloudHSM user name has 1 to 31 letters, digits and und"),
+        ("-u admin2 -R Admin admin.token admin2.sig", "-R: expected admin or crypto-user"),
+        ("-u admin2 --approvals admin.token admin.token", "-u and --approvals cannot be used together"),
+        ("-R admin --approvals admin.token admin.token", "-R needs -u, the approver"),
+        ("--approvals admin.token", "copies of the quorum token are missing"),
+        ("--approvals admin.token missing.token", "missing.token: "),
+        ("-u admin2 -R admin admin.token admin2.sig admin3.sig", "1 token but more than 1 signature"),
+        ("-u admin2 -R admin admin.token", "1 token but 0 signatures"),
+        ("-u admin2 -R admin admin.token admin2.pub", "admin2.pub: "),
+        ("-u admin2 -R admin -n 2 admin.token admin2.sig", "-n"),
+        ("-u admin2 -p admin2=missing.pub admin.token admin2.sig", "missing.pub: no such file"),
+    ],
+)
+def test_options_that_do_not_fit(quorum: Shell, words: str, said: str) -> None:
+    """Options for another kind of file, or that miss another, get one line, and nothing is written."""
+    check_nothing_written(quorum, quorum.run("tok-merge", "-o", "out", *words.split()), 2, said)
+
+
+# --- tok-merge --approvals
+
+
+def test_copies_combine(quorum: Shell) -> None:
+    """Approvals of two copies come together in their order, an entry that comes twice once, with all its members."""
+    approved(quorum, "copy1.token", entry(quorum, "admin2", note=1.50))
+    approved(quorum, "copy2.token", entry(quorum, "admin3"), entry(quorum, "admin2"))
+    done = quorum.run("tok-merge", "--approvals", "admin.token", "copy1.token", "copy2.token").check(0)
+    assert signatures(done.out) == [entry(quorum, "admin2", note=1.50), entry(quorum, "admin3")]
+    assert done.err == ""
+    again = quorum.run("tok-merge", "--approvals", "-", "copy2.token", stdin=done.out).check(0)
+    assert again.out == done.out
+
+
+@pytest.mark.parametrize("flag", ["-i", "-o"])
+def test_copies_combine_in_a_file(quorum: Shell, flag: str) -> None:
+    """Approvals are taken with -p only if all that are taken verify, each by the key of its approver."""
+    for user in USERS:
+        approved(quorum, f"{user}.token", entry(quorum, user))
+    target = ["-i"] if flag == "-i" else ["-o", "out"]
+    words = ["tok-merge", *target, "--approvals", "admin.token", "admin2.token", "admin3.token", "-p", "admin2.pub"]
+    check_nothing_written(quorum, quorum.run(*words), 1, "approver admin3: not made by the given key")
+    crossed = quorum.run(*words[:-1], "admin2=admin3.pub", "-p", "admin3=admin2.pub")
+    check_nothing_written(quorum, crossed, 1, "approver admin2: not made by the given key")
+    assert quorum.run(*words[:-1], "admin2=admin2.pub", "-p", "admin3=admin3.pub").check(0).out == b""
+    merged = quorum.read("admin.token" if flag == "-i" else "out")
+    assert signatures(merged) == [entry(quorum, user) for user in USERS]
+
+
+def copy(shell: Shell, user: str, text: str, role: str = "admin") -> bytes:
+    """Return a copy of AWS's token with one approval."""
+    approved(shell, "copy", {"username": user, "role": role, "signature": text})
+    return shell.read("copy")
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["wrong first", "wrong last"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda _: (AWS_QUORUM / "key-usage.token").read_bytes(), "this is a copy of another token"),
+        (lambda shell: shell.read("registration.json"), "this is a copy of another token"),
+        (lambda _: TOKEN, "this copy has no approval"),
+        (lambda shell: shell.read("admin2.sig"), "hint: --approvals takes copies of FILE; for a signature, use -u"),
+        (lambda shell: b"\0" + shell.read("admin2.sig")[1:], "hint: --approvals takes copies of FILE; for a signature"),
+        (lambda shell: signature(shell, "admin2").encode(), "hint: --approvals takes copies of FILE; for a signature"),
+        (lambda _: TOKEN.replace(b"0l2L", b"0l2M"), "do not sign it"),
+        (lambda shell: copy(shell, "admin3", "x"), "approver admin3: not "),
+        (lambda shell: copy(shell, "admin3", base64.b64encode(b"\xa5" * 255).decode()), "approver admin3: wrong size"),
+        (lambda shell: copy(shell, "ADMIN2", NOBODY), "has two different entries"),
+        (lambda shell: copy(shell, "admin3", signature(shell, "admin2")), "have the same signature"),
+        (lambda shell: copy(shell, "admin3 ", NOBODY), 'approver "admin3 ": no CloudHSM user can have this name'),
+        (lambda shell: copy(shell, "", NOBODY), 'approver "": no CloudHSM user can have this name'),
+        (lambda shell: copy(shell, "\u212a", NOBODY), 'approver "\u212a": no CloudHSM user can have this name'),
+        (lambda shell: copy(shell, "a", NOBODY, "owner"), 'approver a: the role "owner" is not admin or crypto-user'),
+    ],
+)
+def test_wrong_copies(quorum: Shell, make: Any, said: str, is_first: bool) -> None:  # noqa: FBT001 - pytest gives it
+    """A copy of something else, a broken one, and one that contradicts another are refused with all the rest."""
+    approved(quorum, "good.token", entry(quorum, "admin2"))
+    quorum.write("wrong.token", make(quorum))
+    copies = ["wrong.token", "good.token"] if is_first else ["good.token", "wrong.token"]
+    done = quorum.run("tok-merge", "-o", "out", "--approvals", "admin.token", *copies)
+    check_nothing_written(quorum, done, 2, said)
+
+
+def test_slots_that_wait_for_a_signature(quorum: Shell) -> None:
+    """An unsigned entry is filled by the approver's copy, and one in a copy takes nothing away."""
+    unsigned = [entry(quorum, user) | {"signature": ""} for user in USERS]
+    signed = [entry(quorum, user) for user in USERS]
+    approved(quorum, "open.token", *unsigned)
+    approved(quorum, "copy1.token", signed[0], unsigned[1])
+    approved(quorum, "copy2.token", unsigned[0], signed[1])
+    words = ("tok-merge", "--approvals", "-p", "admin2.pub", "-p", "admin3.pub", "open.token")
+    for copies in (("copy1.token", "copy2.token"), ("copy2.token", "copy1.token")):
+        assert signatures(quorum.run(*words, *copies).check(0).out) == signed
+
+
+def test_a_role_that_comes_later(quorum: Shell) -> None:
+    """An approver without a role is the one who comes with a role: the entry stands once, and has the role."""
+    later = entry(quorum, "admin2")
+    first = {name: text for name, text in later.items() if name != "role"}
+    approved(quorum, "first.token", first)
+    approved(quorum, "later.token", later)
+    done = quorum.run("tok-merge", "-u", "ADMIN2", "-R", "admin", "first.token", "admin2.sig").check(0)
+    assert signatures(done.out) == [later]
+    for copies in (["first.token", "later.token"], ["later.token", "first.token"]):
+        done = quorum.run("tok-merge", "--approvals", "admin.token", *copies).check(0)
+        assert signatures(done.out) == [later]
+    quorum.run("tok-merge", "-u", "Admin2", "later.token", "admin2.sig").check(
+        2, "later.token: approver Admin2 already has an entry with a role; nothing written", "hint: give the role"
+    )
+
+
+def test_one_signature_of_two_approvers(quorum: Shell) -> None:
+    """AWS's own sample has one signature under two names; it is not written, but two that stand there may stay."""
+    approved(quorum, "one.token", entry(quorum, "admin2"))
+    done = quorum.run("tok-merge", "-o", "out", "-u", "admin3", "-R", "admin", "one.token", "admin2.sig")
+    check_nothing_written(quorum, done, 2, "approver admin2 and approver admin3 have the same signature")
+    approved(quorum, "twins.token", *(entry(quorum, "admin2") | {"username": user} for user in ("a", "b")))
+    quorum.run("tok-merge", "-u", "admin3", "-R", "admin", "twins.token", "admin3.sig").check(0)
+
+
+@pytest.mark.parametrize(
+    "tool", [("tok-extract",), ("tok-merge", "-u", "admin2", "-R", "admin"), ("tok-verify", "-p", "admin2.pub")]
+)
+def test_nobody_signs_blind(quorum: Shell, tool: tuple[str, ...]) -> None:
+    """A file that shows other bytes than those that are signed is refused by the tools that sign."""
+    for name in ("admin.token", "registration.json"):
+        blind = quorum.read(name).replace(b"AAEAAwAAABg", b"AAEAAwAAABk")
+        assert quorum.write("blind", blind).read_bytes() != quorum.read(name)
+        said = 'blind: token 1: the digest is not the SHA-256 of "approval_data"; do not sign it'
+        assert quorum.run(*tool, "blind").check(2, said).out == b""
+        quorum.write("broken", re.sub(rb'"AAEA[^"]*"', b'"?"', quorum.read(name)))
+        assert quorum.run(*tool, "broken").check(2, 'broken: token 1: "approval_data": not base64').out == b""
+
+
+# --- tok-verify
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "lines"),
+    [
+        ("-p admin2.pub -p admin3.pub", 0, ["approver admin2: OK", "approver admin3: OK"]),
+        ("-p ADMIN2=admin2.pub -p admin3.pub", 0, ["approver admin2: OK", "approver admin3: OK"]),
+        ("-p ./a=b.pub -p admin3=a=3.pub", 0, ["approver admin2: OK", "approver admin3: OK"]),
+        ("-p admin2=admin2.pub", 1, ["approver admin2: OK", "approver admin3: FAILED: no key is given"]),
+        ("-p admin2.pub", 1, ["approver admin2: OK", "approver admin3: FAILED: not made by the given key"]),
+        (
+            "-p admin2=admin3.pub -p admin2.pub -p admin3.pub",
+            1,
+            ["approver admin2: FAILED: not made by the given key", "approver admin3: OK"],
+        ),
+        ("-q -p admin2.pub -p admin3.pub -p a4=admin2.pub", 1, ["approver a4: FAILED: no approval"]),
+        ("-p admin2.pub -p admin3.pub -p a4=admin2.pub --need 2 -q", 0, []),
+        ("-p admin2.pub -p admin3.pub --need 3 -q", 1, ["approvals: FAILED: 2 of 3"]),
+        (
+            "-p admin2.pub --need 2 -q",
+            1,
+            ["approver admin3: FAILED: not made by the given key", "approvals: FAILED: 1 of 2"],
+        ),
+    ],
+)
+def test_verify_by_approver(quorum: Shell, options: str, status: int, lines: list[str]) -> None:
+    """Each approver has a line; a key given for one is the only one for that one, and --need counts the good."""
+    approved(quorum, "admin.token", *(entry(quorum, user) for user in USERS))
+    quorum.write("a=b.pub", quorum.read("admin2.pub"))
+    quorum.write("a=3.pub", quorum.read("admin3.pub"))
+    done = quorum.run("tok-verify", *options.split(), "admin.token").check(status)
+    assert done.out.decode().splitlines() == [f"admin.token: {line}" for line in lines]
+    assert done.err == ""
+
+
+def test_one_key_behind_two_approvers(quorum: Shell) -> None:
+    """One key is good for one approver, under however many names it is given, as in AWS's published sample."""
+    approved(quorum, "admin.token", *(entry(quorum, "admin2") | {"username": user} for user in USERS))
+    for keys in (["admin2.pub"], ["admin2=admin2.pub", "admin3=admin2.pub"], ["admin2.pub", "admin2.key"]):
+        options = [word for key in keys for word in ("-p", key)]
+        done = quorum.run("tok-verify", "--need", "2", *options, "admin.token").check(1)
+        assert done.out.decode().splitlines() == [
+            "admin.token: approver admin2: OK",
+            "admin.token: approver admin3: FAILED: the same key as that of approver admin2",
+            "admin.token: approvals: FAILED: 1 of 2",
+        ]
+
+
+@pytest.mark.parametrize("name", ["admin2 ", "", "\u212a", "admin2: OK"])
+def test_names_that_nobody_counts(quorum: Shell, name: str) -> None:
+    """With --need, a name that no user can have is refused, for it might be a second name of an approver."""
+    approved(quorum, "f.token", entry(quorum, "admin2"), entry(quorum, "admin3") | {"username": name})
+    words = ("tok-verify", "-p", "admin2.pub", "-p", "admin3.pub", "f.token")
+    done = quorum.run(*words, "--need", "2").check(2, 'f.token: approver "', '": no CloudHSM user can have this name')
+    assert done.out == b""
+    approved(quorum, "good.token", entry(quorum, "admin2"), entry(quorum, "admin3"))
+    done = quorum.run(*words, "good.token", "--need", "2").check(2)  # the next file is verified all the same
+    assert done.out.decode().splitlines()[-1] == "good.token: approvals: OK"
+    assert quorum.run(*words).check(0).out.decode().splitlines()[1] == f'f.token: approver "{name}": OK'
+
+
+@pytest.mark.parametrize(
+    ("entries", "options", "said"),
+    [
+        ([], [], "approvals: FAILED: 0 of 1"),
+        ([], ["--need", "2"], "approvals: FAILED: 0 of 2"),
+        ([{"username": "admin2", "signature": ""}], [], "approver admin2: FAILED: unsigned"),
+        ([{"username": "a\u001b[2J", "signature": "?"}], [], r'approver "a\x1b[2J": FAILED: not base64'),
+    ],
+)
+def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], options: list[str], said: str) -> None:
+    """A token that nobody approved is not OK, though nothing in it is wrong."""
+    approved(quorum, "admin.token", *entries)
+    done = quorum.run("tok-verify", *options, "-p", "admin2.pub", "admin.token").check(1)
+    assert f"admin.token: {said}" in done.out.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *((f"--need {number} -p admin2.pub admin.token", "--need: ") for number in ("0", "9", "x", "1.5", "\u0662")),
+        ("--need 2 -p admin2.pub registration.json", "registration.json: --need is for a quorum token"),
+        ("admin.token", "-p PUB is missing"),
+        ("-p admin2=missing.pub admin.token", "missing.pub: "),
+        ("-p admin2=admin2.sig admin.token", "admin2.sig: "),
+    ],
+)
+def test_questions_that_cannot_be_put(quorum: Shell, words: str, said: str) -> None:
+    """A bad number, no key, or a broken one is trouble: one line, and exit status 2."""
+    done = quorum.run("tok-verify", *words.split()).check(2, said)
+    assert done.out == b""
+    assert len([line for line in done.err.splitlines() if "hint: " not in line]) == 1

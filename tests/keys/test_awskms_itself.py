@@ -1,0 +1,183 @@
+"""A key in AWS KMS, in this process: what is asked of boto3, and what its answers and troubles become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from conftest import need, rsa_key
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from toktools.errors import ToktoolsError
+
+need("boto3")
+
+import boto3  # noqa: E402 - only where it is there
+from botocore import exceptions  # noqa: E402 - the same
+
+from toktools.keys import awskms  # noqa: E402 - which imports it
+
+KEY = rsa_key()
+ARN = "arn:aws:kms:eu-west-1:123456789012:key/k"
+
+
+def der(key: Any) -> bytes:
+    return bytes(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+class Kms:
+    """Stands in for boto3's session and its client: it keeps what it was asked, and answers what a test has set."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.answer: dict[str, Any] = {"KeyUsage": "SIGN_VERIFY", "PublicKey": der(KEY), "KeyId": ARN}
+        self.error: Exception | None = None
+
+    def client(self, service: str, **more: Any) -> Kms:
+        self.asked = {"service": service, **more}
+        return self
+
+    def get_public_key(self, **more: Any) -> dict[str, Any]:
+        self.asked.update(more)
+        if self.error:
+            raise self.error
+        return self.answer
+
+    def sign(self, **more: Any) -> dict[str, Any]:
+        self.asked.update(more)
+        if self.error:
+            raise self.error
+        return {"Signature": KEY.sign(more["Message"], PKCS1v15(), Prehashed(SHA256()))}
+
+
+@pytest.fixture
+def kms(monkeypatch: pytest.MonkeyPatch) -> Kms:
+    """It takes the place of what boto3 makes."""
+    kms = Kms()
+    monkeypatch.setattr(boto3.session, "Session", lambda: kms)
+    return kms
+
+
+def opened(uri: str = "awskms:///k") -> Any:
+    return awskms.open_signer(uri, lambda _name, _what: b"", print)
+
+
+def refused(call: Callable[[], object]) -> ToktoolsError:
+    with pytest.raises(ToktoolsError) as raised:
+        call()
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("uri", "key", "region", "endpoint"),
+    [
+        ("awskms:///k", "k", None, None),
+        ("AWSKMS:///alias/officer1", "alias/officer1", None, None),
+        ("awskms:///alias%2Fofficer1?", "alias/officer1", None, None),
+        (f"awskms:///{ARN}", ARN, "eu-west-1", None),
+        (f"awskms:///{ARN}?region=us-east-1", ARN, "us-east-1", None),
+        ("awskms:///arn:a:b:c:d", "arn:a:b:c:d", None, None),
+        ("awskms:///arm:a:b:c:d:e", "arm:a:b:c:d:e", None, None),
+        ("awskms:///k?region=a&endpoint=http://h:1", "k", "a", "http://h:1"),
+        (f"awskms:///k?&endpoint={quote('http://h/?a=b', safe='')}&", "k", None, "http://h/?a=b"),
+    ],
+)
+def test_where_the_key_is(kms: Kms, uri: str, key: str, region: str | None, endpoint: str | None) -> None:
+    """An ARN has its region, which ?region= overrides; for all else boto3 looks for one."""
+    opened(uri)
+    asked = kms.asked
+    assert (asked["service"], asked["KeyId"], asked["region_name"]) == ("kms", key, region)
+    assert asked["endpoint_url"] == endpoint
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        *((f"awskms:{rest}", "not the URI of a key in AWS KMS") for rest in ("", "k", "/k", "//k", "//host/k")),
+        *((f"awskms:///{key}", "no key in the awskms URI") for key in ("", "?region=a", "a%20b", "%0a", "%C3%A4")),
+        *(
+            (f"awskms:///k?{query}", "an unknown attribute after the question mark of the awskms URI")
+            for query in ("profile=x", "region", "region=", "=a", "Region=a")
+        ),
+        ("awskms:///k?region=a&region=a", "region occurs twice in the awskms URI"),
+    ],
+)
+def test_what_is_no_uri(uri: str, said: str) -> None:
+    """It is refused, most often with the form."""
+    error = refused(lambda: opened(uri))
+    assert error.message == said
+    assert error.hint.startswith("write awskms:///KEY") != ("twice" in said)
+
+
+def test_a_signature(kms: Kms) -> None:
+    """The digest is signed as it is, by the key that has the ARN, whatever an alias names by then."""
+    digest = bytes(range(32))
+    signer = opened("awskms:///alias/officer1")
+    assert (signer.max_parallel(None), signer.max_parallel(3)) == (8, 3)
+    # A connection for each that is made at once, and a few tries of each.
+    assert kms.asked["config"].max_pool_connections == 8
+    assert kms.asked["config"].retries["total_max_attempts"] == 4
+    KEY.public_key().verify(signer.sign(digest), digest, PKCS1v15(), Prehashed(SHA256()))
+    assert (kms.asked["KeyId"], kms.asked["Message"], kms.asked["MessageType"]) == (ARN, digest, "DIGEST")
+    assert kms.asked["SigningAlgorithm"] == "RSASSA_PKCS1_V1_5_SHA_256"
+    del kms.answer["KeyId"]
+    opened("awskms:///k").sign(digest)
+    assert kms.asked["KeyId"] == "k"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "RSA_2048"}, "RSA_2048 for ENCRYPT_DECRYPT"),
+        ({"KeyUsage": "ENCRYPT_DECRYPT"}, "not RSA for ENCRYPT_DECRYPT"),
+        ({"PublicKey": der(ec.generate_private_key(ec.SECP256R1())), "KeySpec": "ECC"}, "ECC for SIGN_VERIFY"),
+        ({"PublicKey": b"no key"}, "not RSA for SIGN_VERIFY"),
+        ({"PublicKey": der(rsa_key("officer2", 3072))}, "RSA-3072"),
+    ],
+)
+def test_another_key(kms: Kms, answer: dict[str, Any], said: str) -> None:
+    """What is not RSA of 2,048 bits for signing is named."""
+    kms.answer.update(answer)
+    assert refused(opened).message.startswith(f"awskms:///k: the key is {said}, but CloudHSM takes RSA")
+
+
+def answered(code: str, text: str = "a\x1bb") -> exceptions.ClientError:
+    return exceptions.ClientError({"Error": {"Code": code, "Message": text}}, "Sign")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (answered("AccessDeniedException"), "permission denied: a\\x1bb"),
+        (answered("AccessDeniedException", "x" * 301), f"permission denied: {'x' * 300}"),
+        (answered("AccessDeniedException", ""), "permission denied"),
+        (answered("DisabledException"), "the key is disabled: a\\x1bb"),
+        (answered("KMSInvalidStateException"), "the state of the key does not allow it to sign: a\\x1bb"),
+        (answered("NotFoundException"), "no such key: a\\x1bb"),
+        (answered("InvalidSignatureException"), "AWS does not accept the credentials"),
+        (answered("New\x1b"), "KMS answers New\\x1b"),
+        (answered("x" * 301), f"KMS answers {'x' * 300}"),
+        (answered(""), "KMS answers nothing that is known"),
+        (exceptions.ClientError({}, "Sign"), "KMS answers nothing that is known"),
+        (exceptions.NoCredentialsError(), "no AWS credentials"),
+        (exceptions.ProxyConnectionError(proxy_url="http://h"), "the proxy cannot be reached"),
+        (exceptions.EndpointConnectionError(endpoint_url="http://h"), "KMS cannot be reached"),
+        (ValueError("Invalid endpoint"), "not an endpoint"),
+        (
+            exceptions.UnknownServiceError(service_name="a", known_service_names="b"),
+            "boto3 failed: UnknownServiceError",
+        ),
+    ],
+)
+def test_trouble(kms: Kms, error: Exception, said: str) -> None:
+    """It is one line in words of ours; a text from KMS is in it only where it helps, escaped and cut."""
+    signer = opened()
+    kms.error = error
+    for call in (opened, lambda: signer.sign(bytes(32))):
+        assert refused(call).message == f"awskms:///k: {said}"

@@ -1,0 +1,756 @@
+"""A key on a PKCS#11 token: found by its URI, used with one PIN, and every trouble is one line without the PIN."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+from urllib.parse import quote
+
+import pytest
+from conftest import Done, Shell, need, only_if
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from terminal import terminal
+from test_key_files import LINE, openssl_signature
+
+from toktools import keys as key_room
+from toktools.errors import ToktoolsError
+from toktools.signatures import DIGEST_INFO, verifies
+
+if TYPE_CHECKING:
+    from toktools.keys.signer import Signer
+
+PIN = "s3crét 7291"
+WRONG = "wr0ng 8305"
+LABEL = "Officer 1 é"
+KEY_LABEL = "login kéy;1"
+KEY_ID = "ff2500"  # no text, and a percent sign that must not be one
+DIGESTS = [hashlib.sha256(bytes([number])).digest() for number in range(5)]
+SIGN = "from toktools import cli; sys.exit(cli.main('sign', sys.argv[1:]))"
+LINES = b"".join(base64.b64encode(digest) + b"\n" for digest in DIGESTS)
+
+
+# What softhsm2-util --import cannot make: keys with attributes of their own. It tells slots and serial numbers, too.
+MAKE_KEYS = """
+import json, os, sys
+import pkcs11
+from pkcs11 import Attribute, MechanismFlag
+from pkcs11.util.rsa import decode_rsa_private_key
+
+library = pkcs11.lib(os.environ["PKCS11_MODULE_PATH"])
+key = open(sys.argv[1], "rb").read()
+with library.get_token(token_label="many").open(rw=True, user_pin=os.environ["PIN"]) as session:
+    for label, attribute, value in [
+        ("no sign", Attribute.SIGN, False),
+        ("always", Attribute.ALWAYS_AUTHENTICATE, True),
+    ]:
+        template = decode_rsa_private_key(key, MechanismFlag.SIGN)
+        template |= {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: label.encode(), attribute: value}
+        session.create_object(template)
+tokens = [(slot, slot.get_token()) for slot in library.get_slots(token_present=True)]
+print(json.dumps({token.label: [slot.slot_id, token.serial.decode()] for slot, token in tokens}))
+"""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of SoftHSM's with the tokens of these tests, which only read it."""
+
+    module: str
+    config: Path
+    slots: Mapping[str, tuple[int, str]]
+    """The number of the slot and the serial number of a token, by its label."""
+
+    def text(self, text: str) -> str:
+        """Put the slot and the serial number of the token with one key into a text."""
+        slot, serial = self.slots[LABEL]
+        return text.format(module=self.module, slot=slot, serial=serial, pin=quote(PIN))
+
+
+@pytest.fixture(scope="session")
+def store(keys: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Fill tokens: one with a single key, one with many keys, two of the same name."""
+    module = need("libsofthsm2.so", "softhsm2-util", "pkcs11")
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    config = folder / "softhsm2.conf"
+    config.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    env = {**os.environ, "SOFTHSM2_CONF": str(config), "PKCS11_MODULE_PATH": module, "PIN": PIN, "LC_ALL": "C.UTF-8"}
+
+    def run(*command: str | Path) -> str:
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=folder).stdout
+
+    for label in (LABEL, "many", "double", "double"):
+        run("softhsm2-util", "--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "12345678")
+    for label, key, name, key_id in [
+        (LABEL, "pkcs8.pem", KEY_LABEL, KEY_ID),
+        ("many", "pkcs8.pem", "twin", "01"),
+        ("many", "other.pem", "twin", "02"),
+        ("many", "rsa3072.pem", "large", "03"),
+        ("many", "rsa1024.pem", "small", "04"),
+        ("many", "ec.pem", "curve", "05"),
+    ]:
+        run("openssl", "pkcs8", "-topk8", "-nocrypt", "-in", keys / key, "-out", "key.pem")
+        words = ["--token", label, "--label", name, "--id", key_id, "--pin", PIN]
+        run("softhsm2-util", "--import", "key.pem", *words)
+    slots = json.loads(run(installed / "python", "-c", MAKE_KEYS, keys / "pkcs1.der"))
+    return Store(module, config, slots)
+
+
+@dataclass(frozen=True)
+class Desk(Shell):
+    """A folder to work in, with SoftHSM's tokens at hand and the PIN in a variable."""
+
+    store: Store
+
+    @property
+    def env(self) -> dict[str, str]:
+        ours = {"SOFTHSM2_CONF": str(self.store.config), "PKCS11_MODULE_PATH": self.store.module, "PIN": PIN}
+        return {**super().env, **ours, "WRONG": WRONG}
+
+    def sign(self, uri: str, passin: str = "env:PIN", **more: Any) -> Done:
+        """Sign the digest, or what more says, with the key that a URI names."""
+        return self.run("tok-sign", "-k", uri, "--passin", passin, **{"stdin": LINE, **more})
+
+
+@pytest.fixture
+def desk(shell: Shell, store: Store) -> Desk:
+    return Desk(shell.bin, shell.cwd, store)
+
+
+@pytest.fixture(scope="session")
+def signature(keys: Path) -> bytes:
+    """Return the line that openssl makes of the digest with the key that is on the token."""
+    return openssl_signature(keys, "pkcs8.pem")
+
+
+def assert_refused(done: Done, *said: str) -> None:
+    """Assert exit 2 and nothing signed, with one line and perhaps a hint, neither of which shows a PIN."""
+    done.check(2, *said)
+    assert done.out == b""
+    first, *rest = done.err.splitlines()
+    assert first.startswith("tok-sign: ")
+    assert len(rest) == done.err.count("tok-sign: hint: ") <= 1
+    assert "internal error" not in done.err
+    for secret in (PIN, quote(PIN), "7291", WRONG, quote(WRONG)):
+        assert secret not in done.err
+
+
+ONE = f"token={quote(LABEL)}"
+OBJECT = f"object={quote(KEY_LABEL)}"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        f"{ONE};{OBJECT};type=private",
+        f"{ONE};{OBJECT}",
+        ONE,
+        f"type=private;{OBJECT};{ONE}",
+        OBJECT.replace("object", f"{ONE};object"),
+        f"{ONE};id=%ff%25%00",
+        f"{ONE};id=%FF%25%00;{OBJECT}",
+        "serial={serial}",
+        "slot-id={slot}",
+        f"serial={{serial}};slot-id={{slot}};{ONE};{OBJECT};id=%ff%25%00",
+        "model=SoftHSM%20v2;serial={serial}",
+        "model=SoftHSM v2;manufacturer=SoftHSM project;serial={serial}",
+        "manufacturer=SoftHSM%20project;serial={serial}",
+        "slot-manufacturer=SoftHSM project;serial={serial}",
+        "library-manufacturer=SoftHSM;library-description=Implementation of PKCS11;serial={serial}",
+        f"token={LABEL};object={quote(KEY_LABEL)}",
+        "token=many;object=twin;id=%01",
+        f"{ONE}?module-path={{module}}",
+    ],
+)
+def test_a_uri_finds_its_key(desk: Desk, signature: bytes, attributes: str) -> None:
+    """Whatever attributes name a key, percent-encoded or not, it signs as openssl does, without a word."""
+    assert desk.sign(f"pkcs11:{desk.store.text(attributes)}") == Done(0, signature, "")
+
+
+@pytest.mark.parametrize("variable", ["missing.so", ""])
+def test_the_module_of_the_uri_comes_first(desk: Desk, signature: bytes, variable: str) -> None:
+    """The module-path is used whatever PKCS11_MODULE_PATH says."""
+    env = {**desk.env, "PKCS11_MODULE_PATH": variable}
+    assert desk.sign(f"pkcs11:{ONE}?module-path={desk.store.module}", env=env) == Done(0, signature, "")
+
+
+@pytest.mark.parametrize("variable", [None, ""])
+def test_the_proxy_of_p11_kit(desk: Desk, signature: bytes, variable: str | None) -> None:
+    """Where no module is named, p11-kit's proxy finds the token."""
+    need("p11-kit")
+    env = {name: text for name, text in desk.env.items() if name != "PKCS11_MODULE_PATH"}
+    env |= {} if variable is None else {"PKCS11_MODULE_PATH": variable}
+    only_if(LABEL in desk.run("p11-kit", "list-modules", env=env).out.decode(), "p11-kit is not told of SoftHSM")
+    assert desk.sign(f"pkcs11:{ONE}", env=env) == Done(0, signature, "")
+
+
+@pytest.mark.parametrize("source", ["file:", "file://", ""])
+@pytest.mark.parametrize("end", ["", "\n", "\r\nmore\n"], ids=["no newline", "LF", "CRLF and more"])
+def test_a_pin_source(desk: Desk, signature: bytes, source: str, end: str) -> None:
+    """The pin-source of a URI is a file, as a path or a file URI, and nobody is asked."""
+    path = desk.write("pin code", f"{PIN}{end}".encode())
+    uri = f"pkcs11:{ONE}?pin-source={source}{quote(str(path))}&module-path={desk.store.module}"
+    assert desk.run("tok-sign", "-k", uri, stdin=LINE, start_new_session=True) == Done(0, signature, "")
+
+
+@pytest.mark.parametrize("source", ["env:PIN", "file:pin", "fd:3"])
+def test_a_pin_from_passin(desk: Desk, signature: bytes, source: str) -> None:
+    """The PIN comes from where --passin says, as a pass phrase does."""
+    desk.write("pin", f"{PIN}\n".encode())
+    command = f"tok-sign -k 'pkcs11:{ONE}' --passin {source} 3<pin"
+    assert desk.sh(command, stdin=LINE) == Done(0, signature, "")
+
+
+# The prompt.
+
+
+@pytest.mark.parametrize("attributes", [ONE, "token=many;object=always"])
+def test_one_prompt_for_all_digests(desk: Desk, keys: Path, attributes: str) -> None:
+    """The PIN is asked for once, unseen, on the terminal, however many digests come and however often it is needed."""
+    with terminal(desk, "tok-sign", "-k", f"pkcs11:{attributes}", stdin=LINES) as session:
+        session.answer(PIN)
+        done = session.end()
+        label = LABEL if attributes == ONE else "many"
+        assert session.shown.decode() == f"Enter PIN for token {label}: \r\n"
+        assert session.echoes()
+    assert done == desk.run("tok-sign", "-k", keys / "pkcs8.pem", stdin=LINES)
+    assert done.out.count(b"\n") == len(DIGESTS)
+
+
+def test_a_wrong_answer(desk: Desk) -> None:
+    """A wrong PIN at the prompt is not shown, and not asked for again: each try counts."""
+    with terminal(desk, "tok-sign", "-k", f"pkcs11:{ONE}", stdin=LINES) as session:
+        session.answer(WRONG)
+        assert session.end() == Done(2, b"", f"tok-sign: token {LABEL}: wrong PIN\n")
+        assert session.shown.count(b"Enter") == 1
+        assert WRONG.encode() not in session.shown
+        assert session.echoes()
+
+
+def test_no_terminal(desk: Desk) -> None:
+    """Without a terminal and a source there is one line and a hint; the digest is no PIN."""
+    done = desk.run("tok-sign", "-k", f"pkcs11:{ONE}", stdin=LINE, start_new_session=True)
+    assert_refused(done, f"token {LABEL}: there is no terminal to ask for the PIN\n", "hint: use --passin")
+
+
+# What is refused.
+
+
+PIN_VALUE = "every user of the machine can read a pin-value"
+NOT_KNOWN = "is not an attribute of a pkcs11 URI"
+ON_ONE = f"token {LABEL}: "
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        (f"{ONE};pin-value={{pin}}", PIN_VALUE),
+        (f"{ONE}?pin-value={{pin}}", PIN_VALUE),
+        (f"pin-value={{pin}};{ONE}", PIN_VALUE),
+        (f"{ONE}?module-path={{module}}&pin-value={{pin}}", PIN_VALUE),
+        (f"{ONE};pin-value={PIN}", PIN_VALUE),
+        # Slips of the pen, which must not bring the PIN into the message.
+        (f"{ONE}?module-path={{module}};pin-value={{pin}}", PIN_VALUE),
+        (f"{ONE}?module-path={{module}}?pin-value={{pin}}", PIN_VALUE),
+        (f"{ONE}&pin-value={{pin}}", PIN_VALUE),
+        (f"{ONE};PIN-VALUE={{pin}}", ""),
+        (f"{ONE};pin%2Dvalue={{pin}}", ""),
+        (f"{ONE};pin-value%3D{{pin}}", ""),
+        (f"{ONE};colour=red", f"colour {NOT_KNOWN}"),
+        (f"{ONE};Object=x", f"Object {NOT_KNOWN}"),
+        (f"{ONE}?object=x", f"object {NOT_KNOWN}"),
+        (f"{ONE};module-path={{module}}", f"module-path {NOT_KNOWN}"),
+        (f"{ONE};\x1b[2J=x", f"\\x1b[2J {NOT_KNOWN}"),
+        (f"{ONE};{ONE}", "token occurs twice in the pkcs11 URI"),
+        (f"{ONE};id=%01;object=x;id=%01", "id occurs twice in the pkcs11 URI"),
+        (f"{ONE}?module-path=/x&module-path={{module}}", "module-path occurs twice in the pkcs11 URI"),
+        (f"{ONE};type=private;type=private", "type occurs twice in the pkcs11 URI"),
+        (f"{ONE};type=public", "the type must be private, because the key must sign"),
+        (f"{ONE};type=", "the type must be private, because the key must sign"),
+        (f"{ONE};object=missing", f"{ON_ONE}no private key matches\n"),
+        (f"{ONE};object=login", f"{ON_ONE}no private key matches\n"),
+        (f"{ONE};object=%ff", f"{ON_ONE}no private key matches\n"),
+        (f"{ONE};object=\udcff", f"{ON_ONE}no private key matches\n"),
+        (f"{ONE};id=%ff", f"{ON_ONE}no private key matches\n"),
+        (f"{ONE};id=ff2500", f"{ON_ONE}no private key matches\n"),
+        (f"{ONE};object=twin", f"{ON_ONE}no private key matches\n"),
+        ("token=many;object=twin;id=%03", "token many: no private key matches\n"),
+        ("token=many;object=twin", "token many: 2 private keys match\n"),
+        ("token=many", "token many: 7 private keys match\n"),
+        ("token=missing", "{module}: no token matches\n"),
+        ("token=", "{module}: no token matches\n"),
+        (f"token={quote(LABEL)[:-6]}", "{module}: no token matches\n"),
+        (f"{ONE};serial=0", "{module}: no token matches\n"),
+        (f"{ONE};slot-id=0", "{module}: no token matches\n"),
+        (f"{ONE};model=SoftHSM", "{module}: no token matches\n"),
+        (f"{ONE};manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};slot-manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};slot-description=none", "{module}: no token matches\n"),
+        (f"{ONE};library-manufacturer=Yubico", "{module}: no token matches\n"),
+        (f"{ONE};library-description=none", "{module}: no token matches\n"),
+        (f"{ONE};library-version=0", "{module}: no token matches\n"),
+        (f"{ONE};id=ff2500", "for the ID ff2500, write id=%ff%25%00 in the URI\n"),
+        (f"{ONE};id=%ff2500", "for the ID ff2500, write id=%ff%25%00 in the URI\n"),
+        ("token=double", "{module}: 2 tokens match\n"),
+        ("", "{module}: 4 tokens match\n"),
+        ("model=SoftHSM%20v2", "{module}: 4 tokens match\n"),
+        ("token=many;object=curve", "token many: the key is EC, but CloudHSM takes only RSA keys\n"),
+        ("token=many;object=small", "pkcs11:token=many;object=small: the key is RSA-1024, but CloudHSM takes RSA-2048"),
+        ("token=many;object=no%20sign", "the key is not allowed to sign (CKA_SIGN)\n"),
+        (f"{ONE}?module-path=missing.so", "missing.so: cannot be used: "),
+        (f"{ONE}?module-path=/", "/: cannot be used: "),
+        (f"{ONE}?module-path=%2Ff.json", "/f.json: cannot be used: "),
+        (f"{ONE}?module-path=/%ff.so", "/\\xff.so: cannot be used"),
+        (f"{ONE}?module-path=/%0a.so", "/\\n.so: cannot be used: "),
+        (f"{ONE}?module-path=libc.so.6", "libc.so.6: cannot be used: "),
+        (f"{ONE}?pin-source=/missing", "pin-source: /missing: no such file or directory"),
+        (f"{ONE}?pin-source=file:/", "pin-source: /: is a directory"),
+        (f"{ONE}?pin-source=", "pin-source: "),
+        (f"{ONE}?pin-source=%7Ccat%20pin", "pin-source: a command is not supported\n"),
+        (f"{ONE}?pin-source=/dev/stdin", "a secret cannot come from standard input\n"),
+    ],
+)
+def test_what_a_uri_does_not_name(desk: Desk, attributes: str, said: str) -> None:
+    """A URI that names no key, not just one, or none that may sign is one clear line, and nothing is signed."""
+    assert_refused(desk.sign(f"pkcs11:{desk.store.text(attributes)}"), desk.store.text(said))
+
+
+@pytest.mark.parametrize("scheme", ["PKCS11", "Pkcs11"])
+def test_a_scheme_has_no_case(desk: Desk, signature: bytes, scheme: str) -> None:
+    """The scheme of a URI may be written large (RFC 3986, section 3.1), and guards the PIN alike."""
+    assert_refused(desk.sign(f"{scheme}:{ONE}?pin-value={quote(PIN)}"), PIN_VALUE)
+    assert desk.sign(f"{scheme}:{ONE}") == Done(0, signature, "")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no library", b"\x7fELF"], ids=["missing", "empty", "text", "ELF"])
+def test_a_module_that_is_none(desk: Desk, content: bytes | None) -> None:
+    """A module that is missing or no library is named in one line, with a hint at what names the right one."""
+    if content is not None:
+        desk.write("module.so", content)
+    env = {**desk.env, "PKCS11_MODULE_PATH": "./module.so"}
+    done = desk.sign(f"pkcs11:{ONE}", env=env)
+    assert_refused(
+        done, "tok-sign: ./module.so: cannot be used: ", "hint: name the token's module with module-path in the URI"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pin", "said"),
+    [
+        (WRONG, "wrong PIN"),
+        (PIN[:-1], "wrong PIN"),
+        (f"{PIN} ", "wrong PIN"),
+        ("1", "wrong PIN"),
+        ("7291" * 200, "wrong PIN"),
+        ("", "the PIN is empty"),
+        ("\n", "the PIN is empty"),
+        ("7291" * 300, "the PIN is longer than 1024 bytes"),
+        ("7291\udcff", "wrong PIN: not UTF-8"),
+    ],
+)
+def test_a_wrong_pin(desk: Desk, pin: str, said: str) -> None:
+    """A wrong, empty, endless or binary PIN is one line that names the token and does not show the PIN."""
+    desk.write("pin", os.fsencode(pin))
+    for done in (
+        desk.sign(f"pkcs11:{ONE}", env={**desk.env, "PIN": pin}),
+        desk.sign(f"pkcs11:{ONE}", "file:pin"),
+        desk.sign(f"pkcs11:{ONE}?pin-source=pin", "env:NONE"),
+    ):
+        assert_refused(done)
+        assert done.err == f"tok-sign: token {LABEL}: {said}\n"
+
+
+def test_without_python_pkcs11(shell: Shell) -> None:
+    """Where the package is not installed, one line says so, and the next how to install it."""
+    script = f"import sys; sys.modules['pkcs11'] = None; {SIGN}"
+    done = shell.run(shell.bin / "python", "-c", script, "-k", "pkcs11:token=x", stdin=LINE, own=True)
+    said = "tok-sign: a key on a PKCS#11 token needs the package python-pkcs11\n"
+    assert done == Done(2, b"", f"{said}tok-sign: hint: the extra toktools[pkcs11] installs it; see tok-sign(1)\n")
+
+
+def test_a_larger_key(desk: Desk, keys: Path) -> None:
+    """RSA-3072 on a token signs as openssl does, with a warning that names the URI without its query."""
+    uri = "pkcs11:token=many;object=large"
+    warning = f"tok-sign: warning: {uri}: the key is RSA-3072; CloudHSM documents only RSA-2048\n"
+    done = desk.sign(f"{uri}?module-path={desk.store.module}")
+    assert done == Done(0, openssl_signature(keys, "rsa3072.pem"), warning)
+
+
+def test_a_wrong_digest_ends_it(desk: Desk, signature: bytes) -> None:
+    """The signatures before a line that is no digest are written, and the message names the line."""
+    done = desk.sign(f"pkcs11:{ONE}", stdin=LINE + b"!\n" + LINE).check(2, "standard input: line 2: ")
+    assert done.out == signature
+
+
+def test_a_raw_signature(desk: Desk, signature: bytes) -> None:
+    """With -r a token signs one raw digest, too."""
+    done = desk.run("tok-sign", "-r", "-k", f"pkcs11:{ONE}", "--passin", "env:PIN", stdin=base64.b64decode(LINE))
+    assert done == Done(0, base64.b64decode(signature), "")
+
+
+# A key that wants the PIN for each signature.
+
+SIGN_WITHOUT_LOGIN = """
+import os
+import pkcs11
+token = pkcs11.lib(os.environ["PKCS11_MODULE_PATH"]).get_token(token_label="many")
+with token.open(user_pin=os.environ["PIN"]) as session:
+    key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, label="always")
+    for pin in ({"pin": os.environ["PIN"]}, {}):
+        try:
+            print(len(key.sign(bytes(51), mechanism=pkcs11.Mechanism.RSA_PKCS, **pin)))
+        except pkcs11.UserNotLoggedIn:
+            print("not logged in")
+"""
+
+
+def test_a_key_that_always_authenticates(desk: Desk, keys: Path) -> None:
+    """Such a key signs every digest with the one PIN, though the token wants it anew for each."""
+    # It does want it: a signature without a login of its own fails, even after one that had it.
+    script = desk.run(desk.bin / "python", "-c", SIGN_WITHOUT_LOGIN)
+    assert script == Done(0, b"256\nnot logged in\n", "")
+    done = desk.sign("pkcs11:token=many;object=always", stdin=LINES)
+    assert done == desk.run("tok-sign", "-k", keys / "pkcs8.pem", stdin=LINES).check(0)
+
+
+# Where the PIN does not go.
+
+
+def test_the_pin_stays_inside(desk: Desk, signature: bytes) -> None:
+    """While it signs and after, the PIN is in no argument and no environment, no child runs, and no file is left."""
+    only_if(os.path.isdir("/proc/self/task"), "there is no /proc")
+    (desk.cwd / "tmp").mkdir()
+    pin = desk.write("pin", PIN.encode())
+    places = (desk.cwd, desk.store.config.parent)
+
+    def found() -> set[Path]:
+        return set(chain.from_iterable(place.rglob("*") for place in places))
+
+    before = found()
+    env = {name: text for name, text in desk.unmeasured.items() if name != "PIN"} | {"TMPDIR": str(desk.cwd / "tmp")}
+    command = ["tok-sign", "-k", f"pkcs11:{ONE}", "--passin", f"file:{pin}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=desk.cwd, env=env) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(LINE)
+        process.stdin.flush()
+        assert process.stdout.readline() == signature
+        about = Path("/proc", str(process.pid))
+        assert b"tok-sign" in (about / "cmdline").read_bytes()
+        for name in ("cmdline", "environ"):
+            with suppress(PermissionError):  # which is what root alone does not meet
+                assert PIN.encode() not in (about / name).read_bytes()
+        assert {path.read_text() for path in about.glob("task/*/children")} <= {""}
+        assert found() == before
+        process.stdin.close()
+        assert process.wait(120) == 0
+    assert found() == before
+
+
+AUDITED = """
+import sys
+def audit(event, _):
+    if event.startswith(("subprocess.", "os.fork", "os.exec", "os.posix_spawn", "os.system", "os.putenv", "pty.")):
+        print(event, file=sys.stderr)
+sys.addaudithook(audit)
+"""
+
+
+def test_no_child_is_started(desk: Desk, signature: bytes) -> None:
+    """From its first import to its end, tok-sign starts no process and sets no variable for one."""
+    words = ["-k", f"pkcs11:{ONE}", "--passin", "env:PIN"]
+    done = desk.run(desk.bin / "python", "-c", AUDITED + SIGN, *words, stdin=LINE, env=desk.unmeasured)
+    assert done == Done(0, signature, "")
+
+
+# Tokens that behave as SoftHSM never does, in this process.
+
+
+class Card:
+    """A module with one token, which holds one key."""
+
+    def __init__(self, private_key: RSAPrivateKey) -> None:
+        need("pkcs11")
+        from pkcs11 import Attribute, KeyType, PrivateKey, TokenFlag
+        from pkcs11.types import SignMixin
+
+        numbers = private_key.public_key().public_numbers()
+        self.flags = TokenFlag.TOKEN_INITIALIZED | TokenFlag.LOGIN_REQUIRED
+        self.attributes: dict[object, object] = {
+            Attribute.MODULUS: numbers.n.to_bytes(256, "big"),
+            Attribute.PUBLIC_EXPONENT: b"\x01\x00\x01",
+            Attribute.ALWAYS_AUTHENTICATE: False,
+        }
+        self.logins: list[object] = []
+        self.signed_with: list[object] = []
+        self.refusal: Exception | None = None
+
+        class SigningKey(PrivateKey, SignMixin):
+            """A key that may sign."""
+
+        self.key = mock.MagicMock(spec=SigningKey, key_type=KeyType.RSA)
+        self.key.__getitem__.side_effect = self._read
+        self.key.sign.side_effect = self._sign
+        self._private_key = private_key
+
+    def _read(self, attribute: object) -> object:
+        from pkcs11 import AttributeTypeInvalid
+
+        if attribute not in self.attributes:
+            raise AttributeTypeInvalid
+        return self.attributes[attribute]
+
+    def _sign(self, block: bytes, mechanism: object, pin: object = None) -> bytes:
+        from pkcs11 import Mechanism
+
+        assert mechanism == Mechanism.RSA_PKCS
+        assert block.startswith(DIGEST_INFO)
+        self.signed_with.append(pin)
+        return self._private_key.sign(block.removeprefix(DIGEST_INFO), PKCS1v15(), Prehashed(SHA256()))
+
+    def _open(self, user_pin: object) -> SimpleNamespace:
+        self.logins.append(user_pin)
+        if self.refusal is not None:
+            raise self.refusal
+        return SimpleNamespace(get_objects=lambda _: [self.key])
+
+    def find(self) -> tuple[Signer, list[str]]:
+        """Find the key as tok-sign does, with a person who knows the PIN."""
+        named = {"label": "card", "manufacturer_id": "maker", "model": "model", "serial": b"1"}
+        token = SimpleNamespace(**named, flags=self.flags, open=self._open)
+        slot = SimpleNamespace(slot_id=0, slot_description="slot", manufacturer_id="maker", get_token=lambda: token)
+        about = {
+            "manufacturer_id": "maker",
+            "library_description": "a module",
+            "library_version": "1.2",
+            "finalize": lambda: None,
+        }
+        library = SimpleNamespace(**about, get_slots=lambda **_: [slot])
+        with mock.patch("pkcs11.lib", return_value=library):
+            warnings: list[str] = []
+            return key_room.open_signer("pkcs11:token=card", lambda *_: PIN.encode(), warnings.append), warnings
+
+    def refused(self) -> str:
+        """Return why the key is not found."""
+        with pytest.raises(ToktoolsError) as caught:
+            self.find()
+        assert PIN not in caught.value.message + caught.value.hint
+        assert "\n" not in caught.value.message
+        return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("token", "pin", "calls"),
+    [
+        (ONE, PIN, {"C_Login", "C_Sign"}),
+        (ONE, WRONG, {"C_Login"}),
+        ("token=none", PIN, set()),
+        ("token=many;object=curve", PIN, {"C_Login"}),
+    ],
+    ids=["signed", "wrong PIN", "no token", "no RSA"],
+)
+def test_the_token_is_left(desk: Desk, spy: str, token: str, pin: str, calls: set[str]) -> None:
+    """The last that the module hears is C_Finalize, whatever came before."""
+    heard = desk.cwd / "heard"
+    env = {**desk.env, "PKCS11SPY": desk.store.module, "PKCS11SPY_OUTPUT": str(heard), "PIN": pin}
+    done = desk.sign(f"pkcs11:{token}?module-path={spy}", env=env, own=True).check(0 if "C_Sign" in calls else 2)
+    assert done.err.count("\n") <= 2
+    assert calls_in(heard) & {"C_Login", "C_Sign"} == calls
+
+
+def test_a_token_with_two_keys_is_left_once(desk: Desk, spy: str) -> None:
+    """Where a process has had two keys of it, too."""
+    heard = desk.cwd / "heard"
+    env = {**desk.env, "PKCS11SPY": desk.store.module, "PKCS11SPY_OUTPUT": str(heard)}
+    code = f"""
+import os
+from toktools import keys
+from toktools.system import passphrases
+for number in ("01", "02"):
+    uri = f"pkcs11:token=many;id=%{{number}}?module-path={spy}"
+    keys.open_signer(uri, lambda *_: os.environb[b"PIN"], print).sign(bytes(32))
+"""
+    assert desk.run(desk.bin / "python", "-c", code, env=env, own=True) == Done(0, b"", "")
+    assert "C_Sign" in calls_in(heard)
+
+
+@pytest.fixture
+def spy() -> str:
+    """OpenSC's module that tells what another one hears."""
+    return need("pkcs11-spy.so")
+
+
+def calls_in(heard: Path) -> set[str]:
+    """Return the calls that a module has heard, of which C_Finalize is the last, and once there."""
+    calls = re.findall(r"^\d+: (C_\w+)", heard.read_text(), re.MULTILINE)
+    assert calls[-1] == "C_Finalize"
+    assert calls.count("C_Finalize") == 1
+    return set(calls)
+
+
+@pytest.fixture
+def private_key(keys: Path) -> RSAPrivateKey:
+    key = load_pem_private_key((keys / "pkcs8.pem").read_bytes(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
+
+
+@pytest.fixture
+def card(private_key: RSAPrivateKey) -> Card:
+    return Card(private_key)
+
+
+def test_a_card(card: Card, private_key: RSAPrivateKey) -> None:
+    """The stand-in of these tests signs after one login, without a warning, and one digest at a time."""
+    key, warnings = card.find()
+    assert key.max_parallel(7) == 1
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
+    assert (card.logins, card.signed_with, warnings) == ([PIN], [None], [])
+
+
+def test_a_locked_pin(card: Card) -> None:
+    """A PIN that is locked is told before it is asked for, and no login is tried."""
+    from pkcs11 import TokenFlag
+
+    card.flags |= TokenFlag.USER_PIN_LOCKED
+    assert card.refused() == "token card: the PIN is locked"
+    assert card.logins == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        ("PinLocked", "token card: the PIN is locked"),
+        ("PinIncorrect", "token card: wrong PIN"),
+        ("PinInvalid", "token card: wrong PIN"),
+        ("PinLenRange", "token card: wrong PIN"),
+        ("PinExpired", "PKCS#11: PinExpired"),
+        ("UserPinNotInitialized", "PKCS#11: UserPinNotInitialized"),
+        ("DeviceRemoved", "PKCS#11: DeviceRemoved"),
+    ],
+)
+def test_a_login_that_is_refused(card: Card, refusal: str, said: str) -> None:
+    """Whatever a token has against a login is one line, after one try."""
+    import pkcs11
+
+    card.refusal = getattr(pkcs11, refusal)()
+    assert card.refused() == said
+    assert card.logins == [PIN]
+
+
+def test_the_last_try(card: Card) -> None:
+    """Who has one try left is told so before the PIN is asked for, of a person, whatever --passin says."""
+    from pkcs11 import TokenFlag
+
+    card.flags |= TokenFlag.USER_PIN_FINAL_TRY
+    asked = mock.Mock(return_value=b"typed")
+    with (
+        mock.patch("toktools.system.terminal.exists", return_value=True),
+        mock.patch("toktools.system.passphrases.prompt", return_value=asked),
+    ):
+        assert card.find()[1] == ["token card: one try is left before it locks the PIN"]
+    asked.assert_called_once_with("token card", "PIN")
+    assert card.logins == ["typed"]
+
+
+def test_the_last_try_without_a_terminal(card: Card) -> None:
+    """Without a person the last try is not used up."""
+    from pkcs11 import TokenFlag
+
+    card.flags |= TokenFlag.USER_PIN_FINAL_TRY
+    with mock.patch("toktools.system.terminal.exists", return_value=False):
+        assert card.refused() == "token card: the last try needs a person at a terminal, and there is no terminal"
+    assert card.logins == []
+
+
+def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -> None:
+    """Where the PIN is typed at the reader, nobody is asked for it here."""
+    import pkcs11
+
+    card.flags |= pkcs11.TokenFlag.PROTECTED_AUTHENTICATION_PATH
+    key, _ = card.find()
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
+    assert (card.logins, card.signed_with) == ([pkcs11.PROTECTED_AUTH], [None])
+
+
+def test_a_token_without_login(card: Card) -> None:
+    """A token that needs no login gets none, and nobody is asked."""
+    from pkcs11 import TokenFlag
+
+    card.flags &= ~TokenFlag.LOGIN_REQUIRED
+    card.find()
+    assert card.logins == [None]
+
+
+@pytest.mark.parametrize(("always", "pin"), [(False, None), (True, PIN)])
+def test_logins(card: Card, always: bool, pin: str | None) -> None:  # noqa: FBT001
+    """There is one login to the token, and, with CKA_ALWAYS_AUTHENTICATE alone, another for each signature."""
+    from pkcs11 import Attribute
+
+    card.attributes[Attribute.ALWAYS_AUTHENTICATE] = always
+    key, _ = card.find()
+    for digest in DIGESTS:
+        key.sign(digest)
+    assert (card.logins, card.signed_with) == ([PIN], [pin] * len(DIGESTS))
+
+
+@pytest.mark.parametrize("kept", [None, b""])
+def test_an_exponent_that_is_not_kept(card: Card, private_key: RSAPrivateKey, kept: bytes | None) -> None:
+    """A token that does not tell the public exponent of a private key signs with the usual one."""
+    from pkcs11 import Attribute
+
+    del card.attributes[Attribute.PUBLIC_EXPONENT]
+    if kept is not None:
+        card.attributes[Attribute.PUBLIC_EXPONENT] = kept
+    key, _ = card.find()
+    assert key.public_key == private_key.public_key()
+    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
+
+
+@pytest.mark.parametrize("kept", [None, b""])
+def test_a_modulus_that_is_not_kept(card: Card, kept: bytes | None) -> None:
+    """A token that does not tell the modulus is one clear line: nothing could be verified."""
+    from pkcs11 import Attribute
+
+    del card.attributes[Attribute.MODULUS]
+    if kept is not None:
+        card.attributes[Attribute.MODULUS] = kept
+    assert "modulus" in card.refused()
+
+
+def test_another_exponent(card: Card, private_key: RSAPrivateKey) -> None:
+    """A key of another exponent than the token tells signs nothing that is written."""
+    from pkcs11 import Attribute
+
+    card.attributes[Attribute.PUBLIC_EXPONENT] = b"\x03"
+    key, _ = card.find()
+    assert key.public_key == RSAPublicNumbers(3, private_key.public_key().public_numbers().n).public_key()
+    with pytest.raises(ToktoolsError, match="the signature that it made does not verify"):
+        key.sign(DIGESTS[0])
+
+
+def test_a_card_that_is_pulled_out(card: Card) -> None:
+    """A token that fails in the midst of signing is one line, and no traceback."""
+    from pkcs11 import DeviceRemoved
+
+    key, _ = card.find()
+    card.key.sign.side_effect = DeviceRemoved
+    with pytest.raises(ToktoolsError, match=r"^PKCS#11: DeviceRemoved$"):
+        key.sign(DIGESTS[0])

@@ -1,0 +1,503 @@
+"""The state file of the stand-in: whole, private, and shared by several shells, whatever happens to one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import random
+import re
+import select
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from hashlib import pbkdf2_hmac
+from pathlib import Path
+
+import pytest
+from conftest import Done, Shell, need
+from rehearsing import PASSWORD, enrol
+
+from toktools.errors import ToktoolsError
+from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, ITERATIONS, Cluster, QuorumToken, Refused, Session, User
+from toktools.rehearsal.keys import Key
+from toktools.rehearsal.state import State, default_path
+
+FIRST = ("admin", ADMIN)
+AS_ADMIN = {"CLOUDHSM_ROLE": ADMIN, "CLOUDHSM_PIN": f"admin:{PASSWORD}"}
+STATE = "state"
+WEAK = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+"""Makes of root a user like others, who still reaches what is root's own."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A name for a state file."""
+    return tmp_path / STATE
+
+
+@pytest.fixture(scope="session")
+def activated(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The state file of an activated cluster, to be copied."""
+
+    def activate(directory: Path) -> None:
+        with State(str(directory / STATE)).cluster(3) as cluster:
+            cluster.activate(PASSWORD)
+
+    return once("activated", activate) / STATE
+
+
+@pytest.fixture
+def desk(shell: Shell, activated: Path) -> Shell:
+    """A directory with the state file of an activated cluster."""
+    shutil.copy(activated, shell.cwd)
+    return shell
+
+
+def rehearse(shell: Shell, *words: str | Path, before: Sequence[str] = (), **environment: str) -> Done:
+    """Run a single command on the state file."""
+    return shell.run(*before, "tok-rehearse", "--state", STATE, *words, env={**shell.unmeasured, **environment})
+
+
+def create(name: str) -> list[str]:
+    """Return the words that make a crypto user."""
+    return ["user", "create", "--username", name, "--role", CRYPTO_USER, "--password", PASSWORD]
+
+
+def users_in(path: Path) -> list[str]:
+    """Return the names of the users, as the next shell sees them."""
+    with State(str(path)).cluster(3) as cluster:
+        return [username for username, _ in cluster.users]
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(found.name for found in directory.iterdir())
+
+
+@contextmanager
+def interactive(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a shell at pipes, with its messages among its answers, and kill it in the end."""
+    pipe = subprocess.PIPE
+    command = ("tok-rehearse", "--state", STATE, "interactive")
+    with shell.start(
+        *command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, env=shell.unmeasured, bufsize=0
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def type_line(process: subprocess.Popen[bytes], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n".encode())
+
+
+def read_until(process: subprocess.Popen[bytes], text: str) -> str:
+    """Return what a shell writes up to a text."""
+    assert process.stdout is not None
+    shown = b""
+    while text.encode() not in shown:
+        assert select.select([process.stdout], [], [], 120)[0], shown
+        chunk = os.read(process.stdout.fileno(), 4096)
+        assert chunk, shown
+        shown += chunk
+    return shown.decode()
+
+
+# --- what is kept
+
+
+def full() -> Cluster:
+    """Return a cluster with something everywhere."""
+    users = [
+        User(*FIRST, "00", "ff", failures=3, public_key="a\nkey\n", mfa=True, quorum=True, id="1"),
+        User("alice", CRYPTO_USER, failures=6, id="2"),
+        User("alice", ADMIN, public_key="k", quorum=True, id="3"),
+    ]
+    session = f"{os.getpid()}-a session"
+    tokens = [
+        QuorumToken("AAAA", "user", *FIRST, session, 1_700_000_000.123456),
+        QuorumToken("AAAB", "key-usage", "alice", CRYPTO_USER, session, 0.0, 0x100002),
+    ]
+    keys = [
+        Key(0x100001, "public", "alice", "a\nkey\n", true=["verify", "token"]),
+        Key(0x100002, "\u00e9", "alice", "k", "AAAC", ["sign"], ["bob", "carol"], 3, 2, session),
+    ]
+    return Cluster(3, {user.name: user for user in users}, {"user": 2, "quorum": 8, "cluster": 1}, tokens, keys)
+
+
+def fill(cluster: Cluster) -> None:
+    """Put the same into a cluster of a state file."""
+    vars(cluster).update(vars(full()))
+
+
+def test_everything_comes_back(path: Path) -> None:
+    """Users, values, tokens and keys come back as they were, in their order, and what was removed does not."""
+    with State(str(path)).cluster(3) as cluster:
+        fill(cluster)
+    for _ in range(2):
+        with State(str(path)).cluster(3) as cluster:
+            assert cluster == full()
+            assert list(cluster.users) == list(full().users)
+    with State(str(path)).cluster(3) as cluster:
+        del cluster.users[FIRST]
+        cluster.tokens.pop()
+    with State(str(path)).cluster(5) as cluster:
+        assert cluster.hsms == 5
+        assert FIRST not in cluster.users
+        assert cluster.tokens == full().tokens[:1]
+
+
+def test_a_new_file_is_a_cluster_that_is_not_activated(path: Path) -> None:
+    """A file that is not there is made, with no user in it and no quorum; an empty one is taken the same."""
+    for _ in range(2):
+        with State(str(path)).cluster(3) as cluster:
+            assert cluster == Cluster(3)
+        path.write_bytes(b"")
+
+
+def test_passwords_are_kept_as_pbkdf2(path: Path, keys: Path) -> None:
+    """The file holds PBKDF2 of a password with the user's salt, as documented, and the password itself nowhere."""
+    enrol(path, "officer1", keys / "pkcs8.pem")
+    assert PASSWORD.encode() not in path.read_bytes()
+    document = json.loads(path.read_text())
+    assert [user["username"] for user in document["users"]] == ["admin", "officer1"]
+    for user in document["users"]:
+        salt = bytes.fromhex(user["salt"])
+        assert len(salt) == 16
+        assert user["hashed"] == pbkdf2_hmac("sha256", PASSWORD.encode(), salt, ITERATIONS).hex()
+
+
+def test_a_password_that_is_not_text(path: Path) -> None:
+    """A password with a byte that is not text, as an argument may have, is the one that logs in."""
+    with State(str(path)).cluster(1) as cluster:
+        cluster.activate(f"{PASSWORD}\udcff")
+    with State(str(path)).cluster(1) as cluster:
+        with pytest.raises(Refused, match="wrong user name, role or password"):
+            cluster.login(Session(), FIRST, f"{PASSWORD}\udcfe")
+        cluster.login(Session(), FIRST, f"{PASSWORD}\udcff")
+
+
+def test_no_password_in_the_file(desk: Shell) -> None:
+    """Neither a password that is set, nor a wrong one, nor one that was replaced is in the file, or beside it."""
+    change = ("user", "change-password", "--username", "admin", "--role", ADMIN, "--password", "new-secret-1")
+    rehearse(desk, *change, **AS_ADMIN).check(0)
+    rehearse(desk, "logout", **{**AS_ADMIN, "CLOUDHSM_PIN": "admin:wrong-secret-1"}).check(1)
+    for found in desk.cwd.iterdir():
+        for password in (PASSWORD, "new-secret-1", "wrong-secret-1"):
+            assert password.encode() not in found.read_bytes(), found
+
+
+def fill_and_fail(state: State, error: BaseException) -> None:
+    with state.cluster(3) as cluster:
+        fill(cluster)
+        raise error
+
+
+@pytest.mark.parametrize("error", [ToktoolsError("trouble"), KeyError("defect"), KeyboardInterrupt()])
+def test_another_exception_than_a_refusal_changes_nothing(path: Path, error: BaseException) -> None:
+    """Anything but a refusal leaves the file as it was, byte for byte, and usable."""
+    state = State(str(path))
+    before = path.read_bytes()
+    with pytest.raises(type(error)):
+        fill_and_fail(state, error)
+    assert path.read_bytes() == before
+    assert users_in(path) == []
+    assert names_in(path.parent) == [STATE]
+
+
+def test_a_lockout_over_several_shells(desk: Shell) -> None:
+    """Six wrong logins, each in a shell of its own, lock the user for the seventh shell."""
+    wrong = {**AS_ADMIN, "CLOUDHSM_PIN": "admin:wrong-password"}
+    for _ in range(6):
+        assert b"wrong user name, role or password" in rehearse(desk, "logout", **wrong).check(1).out
+    assert b"the user is locked" in rehearse(desk, "logout", **AS_ADMIN).check(1).out
+
+
+# --- its name
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_open_to_its_owner_alone(shell: Shell, umask: int) -> None:
+    """The file that --state names is made for its owner alone, whatever the umask lets others do."""
+    shell.run("tok-rehearse", "--state", STATE, "user", "list", umask=umask).check(0)
+    assert stat.S_IMODE((shell.cwd / STATE).stat().st_mode) == 0o600
+    assert names_in(shell.cwd) == ["f.json", STATE]
+
+
+@pytest.mark.parametrize(
+    ("home", "directory"),
+    [(None, "home/.local/state"), ("", "home/.local/state"), ("./a", "home/.local/state"), ("{}/abs", "abs")],
+)
+def test_the_default_name(shell: Shell, home: str | None, directory: str) -> None:
+    """It is in XDG_STATE_HOME, or ~/.local/state if that is not an absolute path, in a private directory."""
+    usual = {name: text for name, text in shell.env.items() if name != "XDG_STATE_HOME"}
+    environment = {**usual, "HOME": str(shell.cwd / "home")}
+    if home is not None:
+        environment["XDG_STATE_HOME"] = home.format(shell.cwd)
+    path = shell.cwd / directory / "toktools" / "rehearsal.json"
+    for _ in range(2):  # the first makes it, the second finds it
+        shell.run("tok-rehearse", "user", "list", env=environment).check(0, f"only {path}, as a cluster")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(shell.cwd.rglob("rehearsal.*")) == [path]
+
+
+def test_a_default_name_that_cannot_be(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in place of the directory, and no home directory, are told in one line."""
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(shell.write("home", b"")))
+    with pytest.raises(ToktoolsError, match=r"rehearsal.json: not a directory"):
+        State(None)
+    monkeypatch.delenv("HOME")
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(ToktoolsError, match="there is no home directory to keep the cluster in"):
+        default_path()
+
+
+@pytest.mark.parametrize("name", ["-", " ", "a'b", os.fsdecode(b"\xff.db"), "x\x1b[2J"])
+def test_any_name(shell: Shell, name: str) -> None:
+    """A state file may have any name, and what is kept in it is there for the next shell."""
+    words = ["tok-rehearse", "--state", name, "cluster", "activate", "--password", PASSWORD]
+    shell.run(*words).check(0)
+    again = shell.run(*words).check(1)
+    assert b"already been activated" in again.out
+    assert "\x1b" not in again.err
+    assert (shell.cwd / name).stat().st_size
+
+
+# --- trouble with it
+
+
+def database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE users (username TEXT)")
+        connection.commit()
+
+
+def rewritten(old: bytes, new: bytes) -> Callable[[Path], None]:
+    """Return what makes a state file, and replaces something in it."""
+
+    def rewrite(path: Path) -> None:
+        with State(str(path)).cluster(3) as cluster:
+            fill(cluster)
+        assert old in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+    return rewrite
+
+
+NEW_ONE = "make a new one: remove this file, or give --state another name"
+NO_STATE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "as toktools 0.2 had it": (database, "an SQLite file, as the state file of toktools 0.2 was", NEW_ONE),
+    "a newer format": (
+        rewritten(b'"tok-rehearse": 3', b'"tok-rehearse": 4'),
+        "a state file of format 4, but this tok-rehearse has 3",
+        NEW_ONE,
+    ),
+    "a token file": (lambda path: path.write_text('{"version": "2.0"}'), "not a state file of tok-rehearse", "another"),
+    "a list": (lambda path: path.write_text("[3]\n"), "not a state file of tok-rehearse", "another name"),
+    "random bytes": (lambda path: path.write_bytes(random.Random(1).randbytes(9999)), "not a state file", "another"),
+    "deep": (lambda path: path.write_text("[" * 100_000), "not a state file", "another name"),
+    "cut short": (rewritten(b'"users"', b'"users'), "not a state file", "another name"),
+    "no users": (rewritten(b'"users"', b'"others"'), "damaged: it is not as tok-rehearse wrote it", ""),
+    "a member too few": (rewritten(b'"username"', b'"name"'), "damaged", ""),
+    "another type": (rewritten(b'"values": {', b'"values": 3, "more": {'), "damaged", ""),
+}
+
+
+def check_trouble(done: Done, said: str, hint: str = "") -> None:
+    """Assert that trouble is told with status 2, and nothing else written."""
+    done.check(2, "tok-rehearse: ", said, hint)
+    assert len(done.err.splitlines()) == 1 + bool(hint), done
+    assert done.out == b""
+
+
+@pytest.mark.parametrize("words", [["logout"], ["interactive"]])
+@pytest.mark.parametrize("case", NO_STATE)
+def test_a_file_that_is_no_state(shell: Shell, case: str, words: list[str]) -> None:
+    """A foreign, an older or a damaged file is refused before a password is compared, and is left as it is."""
+    make, said, hint = NO_STATE[case]
+    path = shell.cwd / STATE
+    make(path)
+    path.chmod(0o644)
+    before = path.read_bytes()
+    check_trouble(rehearse(shell, *words, **AS_ADMIN), f"{STATE}: {said}", hint)
+    assert path.read_bytes() == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert names_in(shell.cwd) == ["f.json", STATE]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("directory", "directory: not a regular file"),
+        ("/dev/null", "/dev/null: not a regular file"),
+        ("missing/state", "missing/state: no such file or directory"),
+        ("", ": the name is empty"),
+    ],
+)
+def test_a_name_that_cannot_be_a_state(name: str, said: str, shell: Shell) -> None:
+    """What is no regular file is refused, no directory is made, and an empty name is not the default one."""
+    (shell.cwd / "directory").mkdir()
+    environment = {**shell.env, "XDG_STATE_HOME": str(shell.cwd / "xdg")}
+    check_trouble(shell.run("tok-rehearse", "--state", name, "user", "list", env=environment), said)
+    assert names_in(shell.cwd) == ["directory", "f.json"]
+
+
+def test_a_directory_that_cannot_be_written(desk: Shell) -> None:
+    """There nothing can be changed, which is trouble and no answer; what needs no change is answered."""
+    need(*WEAK[:1])
+    (desk.cwd / "f.json").unlink()
+    desk.cwd.chmod(0o555)
+    try:
+        done = rehearse(desk, *create("alice"), before=WEAK, **AS_ADMIN).check(2, f"{STATE}: cannot write in its")
+        assert done.out == b""
+        rehearse(desk, "user", "list", before=WEAK).check(0)
+        (desk.cwd / STATE).chmod(0o400)
+        check_trouble(rehearse(desk, "user", "list", before=WEAK), f"{STATE}: permission denied")
+    finally:
+        desk.cwd.chmod(0o755)
+    assert users_in(desk.cwd / STATE) == ["admin"]
+
+
+def test_a_login_that_cannot_be_kept(desk: Shell) -> None:
+    """A shell whose state file is spoilt says so, ends with status 2, and writes nothing to it."""
+    with interactive(desk) as process:
+        type_line(process, f"login --username admin --role admin --password {PASSWORD}")
+        read_until(process, "\n}\n")
+        desk.write(STATE, b"spoilt")
+        type_line(process, "user list")
+        assert f"tok-rehearse: {STATE}: not a state file of tok-rehearse" in read_until(process, "another name\n")
+        assert process.wait(120) == 2
+    assert desk.read(STATE) == b"spoilt"
+
+
+def test_little_memory(desk: Shell) -> None:
+    """With little memory a password is hashed, or it is the memory that is missing, and no defect is told."""
+    for kilobytes in (40_960, 60_000):
+        done = desk.sh(f"ulimit -v {kilobytes}; exec tok-rehearse --state new{kilobytes} cluster activate --password x")
+        assert done.status in {1, 2}, done
+        assert "defect" not in done.err
+        assert "internal error" not in done.err
+
+
+# --- several shells
+
+
+def test_shells_that_create_users_at_once(desk: Shell) -> None:
+    """Of users that several shells create at the same time none is lost, and none refused; the file stays whole."""
+    names = [[f"shell{shell}_{number}" for number in range(5)] for shell in range(4)]
+    for number, some in enumerate(names):
+        login = f"login --username admin --role admin --password {PASSWORD}"
+        lines = [login, *(" ".join(create(name)) for name in some), "quit"]
+        desk.write(f"script{number}", "".join(f"{line}\n" for line in lines).encode())
+    command = " & ".join(f"tok-rehearse --state {STATE} interactive < script{n} > script{n}.out" for n in range(4))
+    desk.sh(f"{command} & wait", env=desk.unmeasured, timeout=120).check(0)
+    for number in range(4):
+        assert desk.read(f"script{number}.out").count(b'"error_code": 0') == 6
+    assert sorted(users_in(desk.cwd / STATE)) == sorted(["admin", *(name for some in names for name in some)])
+
+
+def test_shells_that_make_the_file_at_once(shell: Shell) -> None:
+    """Of several shells that find no file one activates the cluster, and the others are told that it is."""
+    command = f"tok-rehearse --state {STATE} cluster activate --password {PASSWORD} > out"
+    script = " & ".join(f"(status=0; {command}{number} || status=$?; echo $status)" for number in range(5))
+    done = shell.sh(f"{script} & wait", env=shell.unmeasured, timeout=120).check(0)
+    assert sorted(done.out.split()) == [b"0", b"1", b"1", b"1", b"1"]
+    assert sum(b"already been activated" in shell.read(f"out{number}") for number in range(5)) == 4
+    assert users_in(shell.cwd / STATE) == ["admin"]
+
+
+def test_wrong_logins_at_once_are_all_counted(desk: Shell) -> None:
+    """Wrong logins in several shells at the same time are all counted, so that nobody gets more tries by that."""
+    environment = {**desk.unmeasured, "CLOUDHSM_ROLE": "admin", "CLOUDHSM_PIN": "admin:wrong-password"}
+    command = f"tok-rehearse --state {STATE} logout"
+    desk.sh(f"{' & '.join([command] * 5)} & wait", env=environment, timeout=120).check(0)
+    with State(str(desk.cwd / STATE)).cluster(3) as cluster:
+        assert cluster.users[FIRST].failures == 5
+
+
+def test_a_command_waits_for_another_shell(desk: Shell) -> None:
+    """A command that comes while another shell is in the middle of one waits for it, and then sees what it did."""
+    with interactive(desk) as process:
+        read_until(process, "aws-cloudhsm > ")
+        with open(desk.cwd / STATE, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            type_line(process, "user list")
+            read_until(process, "user list\n")
+            assert process.stdout is not None
+            assert not select.select([process.stdout], [], [], 0.5)[0]
+        assert '"username": "admin"' in read_until(process, "\n}\n")
+
+
+def test_a_shell_that_waits_for_a_person_holds_up_nobody(desk: Shell, keys: Path) -> None:
+    """While one shell waits for a signed file, another can change the cluster."""
+    enrol(desk.cwd / STATE, "officer1", keys / "pkcs8.pem")
+    login = "login --username officer1 --role admin mfa-token-sign --token unsigned.json"
+    with interactive(desk) as process:
+        type_line(process, f"{login.replace(' mfa', f' --password {PASSWORD} mfa')}")
+        read_until(process, "Enter signed token file path")
+        rehearse(desk, *create("alice"), **AS_ADMIN).check(0)
+        type_line(process, "")
+        assert "token 1: unsigned" in read_until(process, "\n}\n")
+    assert users_in(desk.cwd / STATE) == ["admin", "officer1", "alice"]
+
+
+@pytest.mark.parametrize("how", ["quit", "end of input", "SIGTERM", "SIGKILL"])
+def test_quorum_tokens_end_with_their_shell(how: str, desk: Shell) -> None:
+    """However a shell ends, its quorum tokens are dropped, so that the next may ask for one."""
+    path = desk.cwd / STATE
+    with State(str(path)).cluster(3) as cluster:
+        cluster.values["user"] = 2
+    with interactive(desk) as process:
+        type_line(process, f"login --username admin --role admin --password {PASSWORD}")
+        type_line(process, "quorum token-sign generate --service user --token t.token")
+        read_until(process, "filepath")
+        assert b'"service": "user"' in rehearse(desk, "quorum", "token-sign", "list").check(0).out
+        if how == "quit":
+            type_line(process, "quit")
+        elif how == "end of input":
+            assert process.stdin is not None
+            process.stdin.close()
+        else:
+            process.send_signal(getattr(signal, how))
+        process.wait(120)
+    assert b'"tokens": []' in rehearse(desk, "quorum", "token-sign", "list").check(0).out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment(desk: Shell, number: signal.Signals, seed: int) -> None:
+    """A shell that is killed has kept the users that it answered for, at most one more, and no second file."""
+    path, chance = desk.cwd / STATE, random.Random(seed)
+    wanted = [f"user{number}" for number in range(30)]
+    with interactive(desk) as process:
+        type_line(process, f"login --username admin --role admin --password {PASSWORD}")
+        read_until(process, "\n}\n")
+        for name in wanted:
+            type_line(process, " ".join(create(name)))
+        shown = read_until(process, f'"username": "user{chance.randrange(8)}"')
+        try:
+            process.wait(chance.random() * 0.2)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+        assert process.stdout is not None
+        shown += process.stdout.read().decode()
+    answered = len(re.findall(r'"username": "user', shown))
+    users = users_in(path)
+    assert users in (["admin", *wanted[:answered]], ["admin", *wanted[: answered + 1]])
+    if number == signal.SIGTERM:
+        assert names_in(desk.cwd) == ["f.json", STATE]
+    rehearse(desk, *create("next"), **AS_ADMIN).check(0)
+    assert users_in(path) == [*users, "next"]

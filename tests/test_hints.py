@@ -1,0 +1,218 @@
+"""What stands in the place of a key, a token file, a digest or a signature: each kind by its name, with a hint."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode, encodebytes, urlsafe_b64encode
+
+import pytest
+from conftest import UNSIGNED, rsa_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from toktools import encoding, hints
+from toktools.errors import ToktoolsError
+
+KEY = rsa_key()
+PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+NAKED = b"".join(PEM.splitlines(keepends=True)[1:-1])
+HEADERS = PEM.replace(b"KEY-----\n", b"KEY-----\nA: b\nC: d\n\n", 1)
+TOKENS = UNSIGNED.read_bytes()
+# Bytes that show both characters that base64url replaces.
+SIGNATURE = bytes([*range(254, -1, -1), 255])
+TEXT = b64encode(SIGNATURE)
+DIGEST_HEX = bytes(range(32)).hex().encode()
+ARMOUR = "text between BEGIN and END lines"
+
+# What is no record, the name of its kind, and that in the place of a key and of a token file, if it has another one.
+RECORDS = {
+    "hexadecimal": (SIGNATURE.hex().encode(), "hexadecimal digits"),
+    "in capitals": (SIGNATURE.hex().upper().encode(), "hexadecimal digits"),
+    "without a digit": (b"deadbeef" * 64, "hexadecimal digits"),
+    "with an x": (b"0x" + DIGEST_HEX, "hexadecimal digits"),
+    "with colons": (SIGNATURE.hex(":").encode(), "hexadecimal digits"),
+    "decimal": (str([*SIGNATURE]).encode(), "bytes as decimal numbers"),
+    "decimal, signed": (str([byte - 128 for byte in SIGNATURE]).encode(), "bytes as decimal numbers"),
+    "decimal, spaces": (" ".join(map(str, SIGNATURE)).encode(), "bytes as decimal numbers"),
+    "certutil": (b"-----BEGIN CERTIFICATE-----\r\n" + encodebytes(SIGNATURE), ARMOUR),
+    "PGP signature": (b"-----BEGIN PGP SIGNATURE-----\n\n" + encodebytes(SIGNATURE), "a PGP signature"),
+    "PGP message": (b"-----BEGIN PGP MESSAGE-----\n\n" + encodebytes(SIGNATURE), "a PGP message"),
+    "SSH": (b"-----BEGIN SSH SIGNATURE-----\n" + encodebytes(SIGNATURE), "an SSH signature"),
+    "CMS": (b"-----BEGIN CMS-----\n" + encodebytes(SIGNATURE), "a CMS or PKCS#7 signature"),
+    "a key": (PEM, "a private key"),
+    "a public key": (PUBLIC, "a public key"),
+    "a certificate": (b"-----BEGIN CERTIFICATE-----\nMIIC" + TEXT, "a certificate"),
+    "base64url": (urlsafe_b64encode(SIGNATURE), "base64url"),
+    "without padding": (urlsafe_b64encode(SIGNATURE).rstrip(b"="), "base64url"),
+    "Vault": (b"vault:v12:" + TEXT, "a signature of HashiCorp Vault"),
+    "two": (TEXT + b" " + TEXT, "several in one line"),
+    "two with a comma": (TEXT + b"," + TEXT, "several in one line"),
+    "two run together": (TEXT + TEXT, "several in one line"),
+    "a mark": (b"\xef\xbb\xbf" + TEXT, "a byte-order mark before the text"),
+    "UTF-16": (TEXT.decode().encode("utf-16"), "text in UTF-16"),
+    "big end first": (TEXT.decode().encode("utf-16-be"), "text in UTF-16"),
+    "after a line feed": (b"\0" + TEXT.decode().encode("utf-16-le"), "text in UTF-16"),
+    "sha256sum": (DIGEST_HEX + b"  token1.bin", "a hexadecimal digest with words beside it"),
+    "an odd name": (b"\\" + DIGEST_HEX + b"  a\\nb", "a hexadecimal digest with words beside it"),
+    "openssl dgst": (b"SHA2-256(stdin)= " + DIGEST_HEX, "a hexadecimal digest with words beside it"),
+    "quotes": (b'"' + TEXT + b'",', "text in quotes"),
+    "curly quotes": ("\u201c".encode() + TEXT + "\u201d".encode(), "text in quotes"),
+    "the AWS CLI": (b'{\n    "KeyId": "x",\n    "Signature": "' + TEXT + b'"}', "JSON with a signature"),
+    "az": (b'{"algorithm": "RS256", "keyId": "x", "signature": "' + TEXT + b'"}', "JSON with a signature"),
+    "JSON": (b"{", "JSON"),
+    "mail": (b"> " + TEXT, "text of a quoted mail"),
+    "quoted-printable": (TEXT.replace(b"=", b"=3D"), "text in quoted-printable"),
+    "backslashes": (TEXT.replace(b"/", b"\\/"), "text with backslashes"),
+}
+TWICE = {
+    "base64": (b64encode(TEXT), "base64 of base64"),
+    "wrapped": (b64encode(encodebytes(SIGNATURE)), "base64 of base64"),
+    "hexadecimal": (b64encode(SIGNATURE.hex().encode()), "base64 of hexadecimal digits"),
+    "words": (b64encode(b"The quick brown fox jumps over the dog"), "base64 of text"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [*((text, f"{kind}, not base64") for text, kind in RECORDS.values()), *TWICE.values()],
+    ids=[*RECORDS, *TWICE],
+)
+def test_records(text: bytes, said: str) -> None:
+    """What people have in place of the base64 of a digest or signature is named, on a line and in a file."""
+    for decode in (encoding.signature, encoding.digest, encoding.signature_file, encoding.wrapped_signature):
+        with pytest.raises(ToktoolsError) as raised:
+            decode(text)
+        assert raised.value.message == said
+        assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"1" * 31, "not canonical base64"),
+        (b"1" * 32, "hexadecimal digits, not base64"),
+        (b"\xfb" * 31, "not base64"),
+        (b"\xfb" * 32, "raw bytes, not base64"),
+        (b"-" * 31, "not base64"),
+        (b"-" * 32, "base64url, not base64"),
+        (encoding.encode(b"a" * 31), "31 bytes, but a SHA-256 digest has 32"),
+        (encoding.encode(b"a" * 32), "base64 of hexadecimal digits"),
+        ("d\u00e9j\u00e0".encode(), "not base64"),
+    ],
+)
+def test_how_much_text_is_named(text: bytes, said: str) -> None:
+    """From 32 characters on what stands for something else is named."""
+    with pytest.raises(ToktoolsError) as raised:
+        encoding.digest(text)
+    assert raised.value.message == said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (PEM, ""),
+        (HEADERS, ""),
+        (PEM.replace(b"\n", b"\r\n"), ""),
+        (DER, ""),
+        (PEM.decode().encode("utf-16"), "text in UTF-16"),
+        (PEM.decode().encode("utf-16-be"), "text in UTF-16"),
+        (b"age-encryption.org/v1\n", "a file encrypted with age"),
+        (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "a file encrypted with age"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\n", "a file encrypted with ansible-vault"),
+        (b'{"data": "ENC[AES256_GCM,data:x]"}', "a file encrypted with sops"),
+        (b"---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n", "a public key in the format of RFC 4716"),
+        (b"PuTTY-User-Key-File-3: ssh-rsa\n", "a key of PuTTY"),
+        (b"-----BEGIN CERTIFICATE REQUEST-----\n" + NAKED, "a certificate request"),
+        (b"-----BEGIN PKCS7-----\n" + NAKED, "a PKCS#7 file"),
+        (b"\x30\x82\x01\x01\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02", "a PKCS#7 file"),
+        (b'{"key":\n"' + PEM.replace(b"\n", rb"\n") + b'"}', "PEM inside JSON"),
+        (PEM.replace(b"\n", rb"\n"), "PEM with \\n instead of line ends"),
+        (PEM.replace(b"\n", rb"\r\n"), "PEM with \\n instead of line ends"),
+        (PEM.replace(b"=", b"=3D").replace(b"\n", b"=0A=\n"), "PEM in quoted-printable"),
+        (PEM.replace(b"-----B", "\u2014\u2014-B".encode()), "PEM with curly quotes or long dashes"),
+        (b"> " + PEM.replace(b"\n", b"\n> "), "PEM with something before its lines"),
+        (PEM.replace(b"-----B", b"----B"), "PEM with damaged BEGIN or END lines"),
+        (PEM.replace(b"-----END", b"---END"), "PEM with damaged BEGIN or END lines"),
+        (PEM[: len(PEM) // 2], "PEM without its BEGIN or END line"),
+        (PEM.partition(b"\n")[2], "PEM without its BEGIN or END line"),
+        (PEM.replace(NAKED, NAKED[1:]), "PEM whose body is damaged"),
+        (PEM.replace(NAKED, b"!" + NAKED[1:]), "PEM whose body is damaged"),
+        (HEADERS.replace(NAKED, NAKED[4:]), ""),
+        (b64encode(PEM), "base64 of PEM"),
+        (NAKED, "base64 without BEGIN and END lines"),
+        (DER.hex().encode() + b"\n", "hexadecimal digits"),
+        (TOKENS, "a token file"),
+        (b64encode(TOKENS), "base64 of a token file"),
+        (encoding.line(bytes(32)) * 2, "digests"),
+        (encoding.line(SIGNATURE) + encoding.line(bytes(512)), "signatures"),
+        (SIGNATURE[:32], "a raw digest"),
+        (SIGNATURE, "a raw signature"),
+        (SIGNATURE[:33], ""),
+        (b" <!DOCTYPE html>", "an HTML page"),
+        (b" \n", ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "content",
+)
+def test_keys(content: bytes, said: str) -> None:
+    """A key that was damaged on its way, is in another format, or is no key, is named; one as it should be is not."""
+    error = hints.not_key("k", content, "no key")
+    assert error.message == (f"k: no key: {said}" if said else "k: no key")
+    assert bool(error.hint) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (PEM, "a private key"),
+        (b"a\n" + PEM.replace(b"PRIVATE", b"RSA PRIVATE"), "a private key"),
+        (PUBLIC, "a public key"),
+        (b"ssh-rsa AAAAB3", "a public key"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIC", "a certificate"),
+        (DER, "a key or a certificate in DER"),
+        (TOKENS.decode().encode("utf-16"), "text in UTF-16"),
+        (encoding.line(bytes(32)), "digests"),
+        (encoding.line(SIGNATURE), "signatures"),
+        (SIGNATURE, "a raw signature"),
+        (b64encode(TOKENS), "base64 of a token file"),
+        (b"<HTML>", "an HTML page"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "content",
+)
+def test_token_files(content: bytes, said: str) -> None:
+    """Keys, streams and other files in the place of a token file are named; of damaged JSON the parser says more."""
+    error = hints.not_token_file(content)
+    assert error is not None
+    assert error.message == f"{said}, not a token file"
+    assert error.hint
+    assert hints.not_token_file(b"{" + content) is None
+    assert hints.not_token_file(b"nonsense") is None
+
+
+def test_names_of_keys() -> None:
+    """What other tools call a key has a hint; the path of a file has none."""
+    for name in (
+        "arn:aws:kms:us-east-1:1:key/x",
+        "alias/x",
+        "file:x",
+        "~/x",
+        "gcpkms://x",
+        "azurekms:x",
+        "hashivault:x",
+    ):
+        assert hints.mistyped_key(name)
+    assert hints.mistyped_key("officer1.key") == ""
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b" ", b"\n", b"BEGIN ", b"-----BEGIN A ", b"A", b"A ", b"{", b"1,", b"30", b"-", b">", b'{"', b"\\n", b"="],
+)
+def test_no_text_takes_long_to_name(piece: bytes) -> None:
+    """Whatever is repeated in a file, to name it takes no time that grows with the square of its size."""
+    began = time.process_time()
+    for content in (piece * (1 << 20), piece * (1 << 20) + b"!", b"-----BEGIN PRIVATE KEY-----" + piece * (1 << 20)):
+        hints.not_key("f", content, "no key")
+        hints.not_token_file(content)
+        hints.not_base64(content[:4096])
+    assert time.process_time() - began < 3

@@ -1,0 +1,76 @@
+"""Records in approval data, and the labels that contradict them."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+
+import pytest
+from conftest import ROOT
+
+from toktools.tokens import approval_data
+from toktools.tokens.approval_data import Record, contradictions, record, records
+
+NONCE = b"n" * 16
+ADMIN = record(3, 1, "admin", 1_700_000_000, NONCE)
+KEY = record(5, 2, "cu", 1_700_000_000, NONCE, key_handle=6)
+
+
+def test_records() -> None:
+    """Whole records are read; anything else is none."""
+    assert (ADMIN[:8], len(ADMIN)) == (b"\0\2\0\3\0\0\0\1", 80)
+    assert records(ADMIN + KEY) == [
+        Record(3, 1, 0, "admin", "2023-11-14T22:13:20Z"),
+        Record(5, 2, 6, "cu", "2023-11-14T22:13:20Z"),
+    ]
+    assert [records(content) for content in (b"", ADMIN[:-1], ADMIN + b"\0", b"x" * 40)] == [[]] * 4
+    assert records(ADMIN.replace(b"admin", b"ad\xffin"))[0].requester == "ad\ufffdin"
+    assert records(record(1, 1, "a", 1 << 62, NONCE))[0].time == str(1 << 62)
+
+
+@pytest.mark.parametrize("error", [OverflowError, OSError, ValueError])
+def test_times_that_a_system_does_not_have(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """The number is shown instead, whatever the system says of it."""
+
+    class Clock:
+        @staticmethod
+        def fromtimestamp(*_: object) -> None:
+            raise error
+
+    monkeypatch.setattr(approval_data, "datetime", Clock)
+    assert records(ADMIN)[0].time == "1700000000"
+
+
+@pytest.mark.parametrize(
+    ("label", "key", "content", "said"),
+    [
+        ("user-management", None, ADMIN, []),
+        ("key-usage", "0X0000000000000006", KEY, []),
+        (None, None, ADMIN, []),
+        ("other", None, record(9, 1, "a", 0, NONCE), []),
+        ("key-usage", None, ADMIN, ["the label says key-usage, the signed data service 3, as user-management has it"]),
+        ("a b", None, ADMIN, ['the label says "a b", the signed data service 3, as user-management has it']),
+        (
+            "key-usage",
+            None,
+            record(9, 1, "a", 0, NONCE),
+            ["the label says key-usage, the signed data service 9, where key-usage has 5"],
+        ),
+        ("key-usage", None, KEY, ["no label names a key, the signed data 0x0000000000000006"]),
+        ("key-usage", "0x7", KEY, ["the label says key 0x7, the signed data 0x0000000000000006"]),
+        ("user-management", "0x7", ADMIN, ["the label says key 0x7, the signed data 0x0000000000000000"]),
+        ("user-management", None, ADMIN + record(3, 1, "b", 0, NONCE), ["the signed data has 2 requesters"]),
+    ],
+)
+def test_labels(label: object, key: object, content: bytes, said: list[str]) -> None:
+    """Labels, which are not signed, are compared with what is."""
+    assert contradictions(label, key, records(content)) == said
+
+
+def test_the_published_samples() -> None:
+    """Their labels and records agree."""
+    for sample in (ROOT / "examples" / "aws-quorum").glob("*.token"):
+        content = json.loads(sample.read_bytes())
+        found = records(b64decode(content["approval_data"]))
+        assert found
+        assert contradictions(content.get("service"), content.get("key_reference"), found) == []

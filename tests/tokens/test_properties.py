@@ -1,0 +1,309 @@
+"""Properties of all commands, tried with inputs that hypothesis makes up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from conftest import OFFICER1_PUB, ROOT, SIGNED, UNSIGNED, Done, Shell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toktools import encoding
+from toktools.errors import ToktoolsError
+from toktools.tokens import kinds, tokenfile
+
+KINDS = (kinds.MFA, kinds.REGISTRATION, kinds.QUORUM_TOKEN)
+quick = settings(max_examples=50, deadline=None)
+thorough = settings(max_examples=120, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def desk(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A directory with f.json, which each try overwrites."""
+    return Shell(installed, tmp_path_factory.mktemp("properties"))
+
+
+def run(desk: Shell, *words: str | Path, stdin: bytes = b"") -> Done:
+    """Run a command in this process, and check what holds for every run."""
+    done = desk.run(*words, stdin=stdin)
+    assert done.status in (0, 1, 2)
+    assert all(re.match("tok-[a-z]+: ", line) and line.isprintable() for line in done.err.splitlines()), done
+    assert done.err or done.status < 2
+    return done
+
+
+# --- texts of JSON, of token files and of things that are almost one
+
+
+def quoted(text: str) -> st.SearchStrategy[str]:
+    """Return the ways to write a string in JSON: as it is, or with escapes."""
+    return st.sampled_from([json.dumps(text), json.dumps(text, ensure_ascii=False)])
+
+
+NUMBERS = (st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False, allow_infinity=False)).map(json.dumps)
+STRINGS = st.text(max_size=20).flatmap(quoted)
+KNOWN = {
+    *(name for kind in KINDS for name in kind.members),
+    *("version", "tokens", "Data", "signatures", "username", "role", "signature"),
+}
+NAMES = st.text(max_size=10).filter(lambda name: name not in KNOWN)
+
+
+def an_array(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Return arrays of the values."""
+    return st.lists(values, max_size=4).map(lambda texts: f"[{', '.join(texts)}]")
+
+
+def an_object(values: st.SearchStrategy[str], names: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Return objects of the values."""
+    return st.dictionaries(names, values, max_size=4).map(as_object)
+
+
+def as_object(members: dict[str, str]) -> str:
+    """Return a JSON object of members whose values are JSON already."""
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"
+
+
+VALUES = st.recursive(
+    NUMBERS | STRINGS | st.sampled_from(["true", "false", "null"]),
+    lambda values: an_array(values) | an_object(values, st.text(max_size=10)),
+    max_leaves=10,
+)
+EXTRAS = st.dictionaries(NAMES, VALUES, max_size=3)
+
+
+def base64_json(content: bytes) -> str:
+    """Return bytes as a JSON string of base64."""
+    return json.dumps(encoding.encode(content).decode())
+
+
+@st.composite
+def members(draw: st.DrawFn, required: dict[str, str]) -> str:
+    """Return an object with the required members and others, in any order."""
+    extras = draw(EXTRAS)
+    return as_object(dict(draw(st.permutations([*required.items(), *extras.items()]))))
+
+
+@st.composite
+def entries(draw: st.DrawFn, kind: kinds.Kind) -> dict[str, str]:
+    """Return the members of a token of this kind, with approval data whose SHA-256 is the digest."""
+    if kind.has_approval_data:
+        data = draw(st.binary(min_size=1, max_size=200))
+        entry = {"approval_data": base64_json(data), kind.digest: base64_json(sha256(data).digest())}
+    else:
+        # No text, since bytes that are nothing but base64 are refused as encoded twice.
+        entry = {kind.digest: base64_json(draw(st.binary(min_size=31, max_size=31)) + b"\x80")}
+    if not kind.has_approvals:
+        entry["signed"] = draw(st.just('""') | STRINGS)
+    return entry
+
+
+@st.composite
+def approvals(draw: st.DrawFn) -> str:
+    """Return the approvals of people with different names, and with signatures that no damage makes equal."""
+    usernames = draw(st.lists(st.text(max_size=10), max_size=3, unique_by=str.lower))
+    listed = []
+    for number, username in enumerate(usernames):
+        signature = draw(st.sampled_from(["", sha256(bytes([number])).hexdigest()]))
+        role = draw(st.sampled_from([{}, {"role": '"admin"'}, {"role": '"crypto-user"'}]))
+        listed.append(draw(members({"username": json.dumps(username), "signature": json.dumps(signature), **role})))
+    return f"[{', '.join(listed)}]"
+
+
+@st.composite
+def token_files(draw: st.DrawFn, some_kinds: Sequence[kinds.Kind] = KINDS) -> bytes:
+    """Return token files of these kinds with members, of all sorts, that no kind knows."""
+    kind = draw(st.sampled_from(some_kinds))
+    document = {"version": '"2.0"'}
+    if kind.has_approvals:
+        document |= {**draw(entries(kind)), "signatures": draw(approvals())}
+    else:
+        tokens = [draw(members(entry)) for entry in draw(st.lists(entries(kind), min_size=1, max_size=4))]
+        document["tokens"] = f"[{', '.join(tokens)}]"
+    return draw(members(document)).encode()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
+    """Return the contents with bytes flipped, cut out and put in."""
+    content = bytearray(draw(contents))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(content)))
+        damage = draw(st.sampled_from(["flip", "cut", "cut the rest", "insert", "again"]))
+        if damage == "flip" and start < len(content):
+            content[start] ^= 1 << draw(st.integers(0, 7))
+        elif damage == "cut":
+            del content[start : start + draw(st.integers(1, 20))]
+        elif damage == "cut the rest":
+            del content[start:]
+        elif damage == "insert":
+            content[start:start] = draw(st.binary(min_size=1, max_size=4))
+        elif damage == "again":
+            content[start:start] = content[start : start + draw(st.integers(1, 200))]
+    return bytes(content)
+
+
+# Objects of the right names with the wrong values come further into the kinds than bytes at random do.
+ALMOST_VALUES = st.recursive(
+    st.sampled_from(['"2.0"', "2.0", '"1.0"', '""', "null", json.dumps(encoding.encode(bytes(32)).decode())]) | VALUES,
+    lambda values: an_array(values) | an_object(values, st.sampled_from(sorted(KNOWN))),
+    max_leaves=12,
+)
+ALMOST = an_object(ALMOST_VALUES, st.sampled_from(sorted(KNOWN))).map(str.encode)
+PUBLISHED = st.sampled_from(
+    [path.read_bytes() for path in (UNSIGNED, SIGNED, *(ROOT / "examples" / "aws-quorum").glob("*.token"))]
+)
+ANY_FILE = st.binary(max_size=100) | damaged(PUBLISHED) | damaged(token_files()) | ALMOST
+ANY_STREAM = st.binary(max_size=100) | damaged(
+    st.lists(st.binary(min_size=30, max_size=34) | st.binary(min_size=256, max_size=256), max_size=4).map(
+        lambda contents: b"".join(map(encoding.line, contents))
+    )
+)
+
+
+def signature_lines(count: int) -> bytes:
+    """Return as many well-formed signatures, all different."""
+    return b"".join(encoding.line(number.to_bytes(256, "big")) for number in range(1, count + 1))
+
+
+# --- the properties
+
+
+@given(text=token_files())
+@thorough
+def test_signatures_are_the_only_difference(text: bytes) -> None:
+    """Whatever else a token file holds survives the merge: members, their order and their values."""
+    tokens = tokenfile.parse(text)
+    document = json.loads(text)
+    assert json.dumps(json.loads(tokens.dump())) == json.dumps(document)
+    assert tokenfile.parse(tokens.dump()).dump() == tokens.dump()
+    for index in range(len(tokens.digests)):
+        new = encoding.encode(bytes([index]) * 256).decode()
+        if tokens.kind.has_approvals:
+            entry: dict[str, object] = {"username": "no name of another's, of 10 letters", "signature": new}
+            tokens.approve(entry)
+            document["signatures"].append(entry)
+        else:
+            tokens.put(index, bytes([index]) * 256)
+            document["tokens"][index]["signed"] = new
+    assert json.dumps(json.loads(tokens.dump())) == json.dumps(document)
+
+
+@given(text=token_files() | ANY_FILE)
+@thorough
+def test_what_extract_lists_merge_fills(desk: Shell, text: bytes) -> None:
+    """If tok-extract lists n digests, tok-merge takes n signatures, no fewer and no more, and keeps the digests."""
+    path = desk.write("f.json", text)
+    listed = run(desk, "tok-extract", "f.json")
+    if listed.status:
+        # Every command refuses the file for the same reason.
+        for other in (run(desk, "tok-merge", "f.json"), run(desk, "tok-verify", "-p", OFFICER1_PUB, "f.json")):
+            assert other.status == 2
+            assert other.err.splitlines()[0].partition(": ")[2] == listed.err.splitlines()[0].partition(": ")[2]
+        return
+    count = len(listed.out.splitlines())
+    approver = ["-u", "nobody_of_10_letters", "-R", "admin"] if tokenfile.parse(text).kind.has_approvals else []
+    merged = run(desk, "tok-merge", *approver, "f.json", stdin=signature_lines(count))
+    assert (merged.status, merged.err) == (0, "")
+    assert run(desk, "tok-extract", stdin=merged.out).out == listed.out
+    for wrong in (0, count - 1, count + 1, count + 5):
+        refused = run(desk, "tok-merge", *approver, "f.json", stdin=signature_lines(wrong))
+        assert (refused.status, refused.out) == (2, b"")
+    assert path.read_bytes() == text
+
+
+@given(text=token_files([kinds.MFA, kinds.REGISTRATION]), chosen=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@quick
+def test_same_list_names_the_same_tokens(desk: Shell, text: bytes, chosen: list[int]) -> None:
+    """With one list -n, tok-merge fills the slots whose digests tok-extract lists."""
+    tokens = tokenfile.parse(text)
+    for index in range(len(tokens.digests)):
+        tokens.put(index, b"")  # else one text in two slots outside the list is refused
+    desk.write("f.json", tokens.dump())
+    numbers = ",".join(map(str, chosen))
+    listed = run(desk, "tok-extract", "-n", numbers, "f.json")
+    if max(chosen) > len(tokens.digests):
+        assert listed.status == 2
+        return
+    indices = sorted({number - 1 for number in chosen})
+    assert listed.out == b"".join(encoding.line(tokens.digests[index]) for index in indices)
+    merged = run(desk, "tok-merge", "-n", numbers, "f.json", stdin=signature_lines(len(indices)))
+    for number, index in enumerate(indices, start=1):
+        tokens.put(index, number.to_bytes(256, "big"))
+    assert merged.out == tokens.dump()
+
+
+@given(content=ANY_FILE, stream=ANY_STREAM)
+@thorough
+def test_any_bytes_for_a_token_file(desk: Shell, content: bytes, stream: bytes) -> None:
+    """Whatever a token file and the stream hold, the tools answer 0, 1 or 2, in messages of one line."""
+    desk.write("f.json", content)
+    assert run(desk, "tok-extract", "f.json").status in (0, 2)
+    assert run(desk, "tok-extract", "-r", "-n", "1", stdin=content).status in (0, 2)
+    assert run(desk, "tok-merge", "f.json", stdin=stream).status in (0, 2)
+    assert run(desk, "tok-merge", "-u", "admin2", "f.json", stdin=stream).status in (0, 2)
+    assert run(desk, "tok-merge", "--approvals", "f.json", "f.json").status in (0, 2)
+    assert run(desk, "tok-merge", "-p", OFFICER1_PUB, "-", "f.json", stdin=content).status in (1, 2)
+    verified = run(desk, "tok-verify", "-p", OFFICER1_PUB, "f.json")
+    assert (verified.status == 0) == (verified.out.count(b": OK\n") == len(verified.out.splitlines()) > 0)
+    described = run(desk, "tok-inspect", "--hex", "f.json")
+    assert all(line.isprintable() for line in (verified.out + described.out).decode().splitlines())
+    as_json = run(desk, "tok-inspect", "--json", "f.json")
+    assert (as_json.status, as_json.err) == (described.status, described.err)
+    assert bool(json.loads(as_json.out or b"{}")) == (as_json.status == 0)
+
+
+@given(stream=ANY_STREAM)
+@quick
+def test_any_bytes_for_the_stream(desk: Shell, keys: Path, stream: bytes) -> None:
+    """Whatever the stream of digests holds, tok-sign answers 0 or 2, and signs each digest before the trouble."""
+    done = run(desk, "tok-sign", "-k", keys / "pkcs8.pem", stdin=stream)
+    assert done.status in (0, 2)
+    good = 0
+    for line in stream.split(b"\n"):
+        try:
+            encoding.digest(line.removesuffix(b"\r"))
+        except ToktoolsError:
+            break
+        good += 1
+    assert len(done.out.splitlines()) == good
+    raw = run(desk, "tok-sign", "-r", "-k", keys / "pkcs8.pem", stdin=stream)
+    assert (raw.status == 0) == (len(stream) == 32) == (len(raw.out) == 256)
+
+
+@given(content=st.binary(min_size=1))
+@quick
+def test_base64_both_ways(content: bytes) -> None:
+    """What is encoded is decoded to the same bytes."""
+    assert encoding.decode(encoding.encode(content)) == content
+
+
+@given(
+    text=st.binary(max_size=12)
+    | st.text("ABQRZaz059+/=", max_size=12).map(str.encode)
+    | damaged(st.binary(max_size=40).map(encoding.encode))
+)
+@thorough
+def test_base64_is_canonical(text: bytes) -> None:
+    """No two texts stand for the same bytes: what is decoded at all is encoded to the same text."""
+    try:
+        content = encoding.decode(text)
+    except ToktoolsError:
+        return
+    assert encoding.encode(content) == text
+
+
+@given(content=st.binary(max_size=60) | damaged(st.binary(min_size=256, max_size=256).map(encoding.encode)))
+@quick
+def test_any_bytes_for_a_signature_file(content: bytes) -> None:
+    """A signature's own file is one signature of a right size, or refused."""
+    try:
+        (signature,) = encoding.signature_file(content)
+    except ToktoolsError:
+        return
+    assert len(signature) in encoding.SIGNATURE_SIZES
