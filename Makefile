@@ -2,7 +2,7 @@
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
 # check: lint, types and imports. completions: make those of the shells anew. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
-# mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/keys/pipeline.py
+# mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/keys/stream.py
 # for one module, SAMPLE=50 for so many changes of each.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 # picture: draw the README's picture, docs/login.svg, from a login to the stand-in.
@@ -16,7 +16,7 @@ MUTANTS =
 SAMPLE = 0
 # Twice as many workers as cores, since many tests wait for something.
 QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files house inspect kernel keyring options \
-    pipeline records screen several signatures stdin tokenfile)
+    hints screen several signatures stdin tokenfile)
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal

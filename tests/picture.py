@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from xml.sax.saxutils import escape
 
 from rehearsing import PASSWORD, enrol
-from toktools.login.program import Program
 
+from toktools.login.pty import Pty
 from toktools.login.screen import Screen
 
 ROOT = Path(__file__).parents[1]
@@ -50,14 +50,15 @@ def record(commands: Path) -> list[str]:
         path = f"{commands}{os.pathsep}{os.environ['PATH']}"
         settings = {"PATH": path, "HOME": name, "PS1": _SHELL, "PS2": _MORE, "TERM": "vt100", "LC_ALL": "C"}
         environment = ["env", "-i", *(f"{key}={value}" for key, value in settings.items())]
-        program = Program([*environment, "sh", "-c", f"cd {name} && exec sh -i"], _ROWS, _COLUMNS)
+        program = Pty(_ROWS, _COLUMNS)
         try:
+            program.start([*environment, "sh", "-c", f"cd {name} && exec sh -i"])
             return _watch(program, Screen(_ROWS, _COLUMNS))
         finally:
             program.close()
 
 
-def _watch(program: Program, screen: Screen) -> list[str]:
+def _watch(program: Pty, screen: Screen) -> list[str]:
     for prompt, line in _TYPED:
         _wait(program, screen, prompt)
         program.write(f"{line}\r".encode())
@@ -65,7 +66,7 @@ def _watch(program: Program, screen: Screen) -> list[str]:
     return [row for line in screen.lines(0) for row in re.findall(f".{{1,{_COLUMNS}}}", line) or [""]]
 
 
-def _wait(program: Program, screen: Screen, prompt: str) -> None:
+def _wait(program: Pty, screen: Screen, prompt: str) -> None:
     """Wait until the cursor stands at a prompt, on a row of its own, and nobody sees a password that is typed there."""
     row = screen.row
     deadline = time.monotonic() + _PATIENCE

@@ -11,13 +11,14 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     import argparse
 
+PRIVATE_KEY = "the RSA private key: a file, pkcs11: or awskms: URI"
+
 _MAX_JOBS = 1000
 _MAX_DIGITS = 18  # of the number of a token
 
 
-def add_key_option(group: argparse._ActionsContainer, about: str = "", *, required: bool = False) -> None:
+def add_key_option(group: argparse._ActionsContainer, about: str = PRIVATE_KEY, *, required: bool = False) -> None:
     """Add -k."""
-    about = about or "the RSA private key: a file, or a pkcs11: or awskms: URI"
     group.add_argument("-k", "--key", metavar="KEY", required=required, help=about)
 
 
@@ -79,6 +80,13 @@ def number(flag: str, text: str, *, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and 0 < int(text) <= high):
         raise ToktoolsError(f"{flag}: not a number from 1 to {high}")
     return int(text)
+
+
+def cluster_id(text: str) -> str:
+    """Return the argument of --cluster-id."""
+    if not (text.isascii() and text.replace("-", "").isalnum()) or text.startswith("-"):
+        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
+    return text
 
 
 def refuse_given(options: argparse.Namespace, reason: str, *flags: str) -> None:

@@ -101,14 +101,8 @@ def test_digests_of_another_file_are_refused(desk: Shell) -> None:
     assert not (desk.cwd / "ran").exists()
 
 
-def test_as_much_as_a_pipe_takes(desk: Shell) -> None:
-    """The whole of it is there before the command starts; more than that is refused, and nobody waits."""
-    for size, status, said in (
-        (4096, 0, ""),
-        (1 << 21, 2, "the approval data have 2097152 bytes, more than a pipe holds"),
-    ):
-        file = registration(b"a" * size)
-        desk.write("large.json", json.dumps(file, indent=2).encode())
-        digests = desk.run("tok-extract", "large.json").check(0).out
-        exec_ = ("tok-exec", "-p", "officer1.pub", "--approval-data", "large.json", "--")
-        desk.run(*exec_, *HASHES, stdin=digests).check(status, said)
+def test_more_than_a_pipe_takes(desk: Shell) -> None:
+    """Approval data of any size reaches the command."""
+    desk.write("large.json", json.dumps(registration(b"a" * (1 << 21)), indent=2).encode())
+    digests = desk.run("tok-extract", "large.json").check(0).out
+    desk.run("tok-exec", "-p", "officer1.pub", "--approval-data", "large.json", "--", *HASHES, stdin=digests).check(0)

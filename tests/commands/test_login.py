@@ -196,10 +196,7 @@ def ask_password():
         person.wait_for(ASKS_PASSWORD)
         desk.write("timeout", b"")
         wait_until(lambda: bool(desk.lines("over")))
-        if then == "raise SystemExit":
-            person.wait_for("./cli: it ended (exit status 0); it shows: Enter password:")
-        else:
-            person.type(PASSWORD)
+        person.type(PASSWORD)
         person.end(2)
     assert desk.heard() == 0
 
@@ -405,9 +402,7 @@ def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
     assert b'"users"' not in done.out
 
 
-@pytest.mark.parametrize(
-    "command", ["user change-password --username officer1 --role admin", "no such command", "help"]
-)
+@pytest.mark.parametrize("command", ["no such command", "help"])
 def test_a_command_without_an_answer(desk: Desk, command: str) -> None:
     """A command that asks a question, or answers with something else than JSON, ends it with 2."""
     done = desk.login(commands=(command, "user list"))
@@ -516,9 +511,7 @@ def test_nobody_knows_the_new_password(desk: Desk) -> None:
     """Without a source and a terminal, nothing is typed, and the option is named."""
     desk.fake(ASKS.format("PASSWORD,"))
     done = desk.login(commands=("one", "two"))
-    assert_refused(
-        done, 2, "command 1: the command: there is no terminal to ask for the new password\n", "--new-password"
-    )
+    assert_refused(done, 2, "command 1: one: there is no terminal to ask for the new password\n", "--new-password")
     assert desk.lines("heard")[3:] == ["one"]
 
 
@@ -526,10 +519,10 @@ def test_a_person_knows_the_new_password(desk: Desk) -> None:
     """Whoever is at the terminal is asked for it, each time, and nobody sees it."""
     desk.fake(ASKS.format("PASSWORD, 'Confirm password:'"))
     with seat(desk, "--password", "file:password", "-c", "user list") as person:
-        person.wait_for("Enter new password for the command: ")
+        person.wait_for("Enter new password for user list: ")
         assert not person.screen.getecho()
         person.type("new-secret")
-        person.wait_for("Enter new password again for the command: ")
+        person.wait_for("Enter new password again for user list: ")
         person.type("new-secret")
         assert "new-secret" not in person.end(0)
     assert desk.lines("heard")[3:] == ["user list", "new-secret", "new-secret", "quit"]
@@ -614,7 +607,7 @@ def test_without_a_second_factor(desk: Desk) -> None:
     words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
     done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
     assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
-    assert_refused(desk.login("--no-mfa"), 2, "--no-mfa cannot be used with -k or --signer\n")
+    assert_refused(desk.login("--no-mfa"), 2, "-k and --no-mfa cannot be used together\n")
 
 
 # CLIs that are not as they should be.
@@ -818,15 +811,13 @@ def test_a_signal_while_the_cli_starts(desk: Desk) -> None:
         assert desk.login().status == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_closed_pipe(desk: Desk, stream: str) -> None:
-    """Where nobody reads the answers or the messages, it ends as cat(1) does, and nothing is left behind."""
-    desk.fake('signal.signal(signal.SIGHUP, signal.SIG_IGN)\ndef start():\n    show("Welcome\\n")')
+def test_a_closed_pipe(desk: Desk) -> None:
+    """Where nobody reads the responses, it ends as cat(1) does, and nothing is left behind."""
+    desk.fake("signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
     reading, writing = os.pipe()
     os.close(reading)
-    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
-    with desk.start(*words, start_new_session=True, **streams) as child:
+    with desk.start(*words, start_new_session=True, env=desk.env, stdout=writing) as child:
         os.close(writing)
         assert child.wait(120) == -signal.SIGPIPE
     desk.assert_tidy("")
@@ -871,7 +862,7 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
         done,
         2,
         "the CLI may misread this name\n",
-        "tok-login: hint: set TMPDIR to a folder with a plain name: letters, digits, '.', '_' and '-'\n",
+        "tok-login: hint: set TMPDIR to a directory with a plain name: letters, digits, '.', '_' and '-'\n",
     )
     assert desk.lines("heard") == []
     folder.rmdir()

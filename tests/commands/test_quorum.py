@@ -156,7 +156,7 @@ def test_role_that_is_missing(quorum: Shell) -> None:
         ("admin.token admin2.sig", "a quorum token takes the signature of an approver"),
         ("-R admin admin.token admin2.sig", "a quorum token takes the signature of an approver"),
         ("-u admin-2 -R admin admin.token admin2.sig", "-u: a CloudHSM user name has 1 to 31 letters, digits and und"),
-        ("-u admin2 -R Admin admin.token admin2.sig", "-R: a role must be admin or crypto-user"),
+        ("-u admin2 -R Admin admin.token admin2.sig", "-R: expected admin or crypto-user"),
         ("-u admin2 --approvals admin.token admin.token", "-u and --approvals cannot be used together"),
         ("-R admin --approvals admin.token admin.token", "-R needs -u, the approver"),
         ("--approvals admin.token", "copies of the quorum token are missing"),
@@ -345,6 +345,9 @@ def test_names_that_nobody_counts(quorum: Shell, name: str) -> None:
     words = ("tok-verify", "-p", "admin2.pub", "-p", "admin3.pub", "f.token")
     done = quorum.run(*words, "--need", "2").check(2, 'f.token: approver "', '": no CloudHSM user can have this name')
     assert done.out == b""
+    approved(quorum, "good.token", entry(quorum, "admin2"), entry(quorum, "admin3"))
+    done = quorum.run(*words, "good.token", "--need", "2").check(2)  # the next file is verified all the same
+    assert done.out.decode().splitlines()[-1] == "good.token: approvals: OK"
     assert quorum.run(*words).check(0).out.decode().splitlines()[1] == f'f.token: approver "{name}": OK'
 
 

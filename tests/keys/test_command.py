@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import rsa_key, wait_until
+from conftest import alive, rsa_key, wait_until
 
 from toktools.errors import ToktoolsError
 from toktools.keys.command import Command
@@ -175,3 +179,42 @@ def test_close(directory: Path, script: str, number: str) -> None:
         thread.join(5)
     assert errors == [f"sh: killed by signal {number}"] * 4
     assert refused(signer).message == "sh: not run any more"
+
+
+SIGN_FOR_EVER = """
+import sys
+from toktools.errors import ToktoolsError
+from toktools.keys import stream
+from toktools.keys.command import Command
+from toktools.system import process
+
+command = Command(["sh", "-c", "echo $$ >> pids; cat; exec sleep 0.0$1", "sh", *sys.argv[1:], "{}"], base64=False)
+try:
+    with process.unwind_on_signals():
+        try:
+            print(flush=True)
+            while True:
+                try:
+                    stream.sign_apart(command.sign, bytes(32))
+                except ToktoolsError:
+                    pass
+        finally:
+            command.close()
+except process.Terminated as fatal:
+    process.end_by_signal(fatal.number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_at_any_moment(directory: Path, number: signal.Signals) -> None:
+    """As in tok-login: no signal hangs the process that signs, or leaves a command or a file behind."""
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", SIGN_FOR_EVER, "9"], stdout=subprocess.PIPE) as tool:
+            assert tool.stdout is not None
+            tool.stdout.readline()
+            time.sleep(random.uniform(0, 0.2))  # also while a command is being started
+            tool.send_signal(number)
+            assert tool.wait(10) == -number
+        pids = (directory / "pids").read_text().split() if (directory / "pids").exists() else []
+        assert not any(alive(int(pid)) for pid in pids)
+        assert not list(directory.glob("toktools-*"))

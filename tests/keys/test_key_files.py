@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from toktools import keys as toktools_keys
 from toktools.errors import ToktoolsError
 from toktools.keys.files import MAX_BYTES
+from toktools.system import prompt
 
 DIGEST = base64.b64decode(json.loads(UNSIGNED.read_bytes())["tokens"][0]["unsigned"])
 LINE = base64.b64encode(DIGEST) + b"\n"
@@ -94,7 +95,7 @@ NO_PRIVATE_KEYS = {
     **dict.fromkeys(["garbage", "cut.der", "csr.pem"], "no private key that can be read"),
     "f.json": "no private key that can be read: a token file",
     "rfc4716.pub": "no private key that can be read: a public key in the format of RFC 4716",
-    "cut.pem": "no private key that can be read: PEM without its END line",
+    "cut.pem": "no private key that can be read: PEM without its BEGIN or END line",
     "no-key.p12": "holds no private key",
     "ec.p12": "the key is EC, but",
     "ec-first.pem": "the first key in the file is EC, but",
@@ -161,20 +162,19 @@ def signature(keys: Path) -> bytes:
     return openssl_signature(keys, "pkcs8.pem")
 
 
-class Source:
+class Source(prompt.Source):
     """A source of a pass phrase that counts how often it was asked."""
 
     def __init__(self, phrase: str = PASS_PHRASE) -> None:
+        super().__init__("--passin", "test")
         self.phrase = phrase.encode()
         self.times = 0
 
-    def __call__(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
+    def read(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
         assert (os.path.exists(name), what) == (True, "pass phrase")
         assert self.phrase or allow_empty
         self.times += 1
         return self.phrase
-
-    read = __call__
 
 
 def sign(path: Path, source: Source, warnings: list[str]) -> bytes:
@@ -252,7 +252,7 @@ def test_what_fips_refuses(shell: Shell, folder: Path, name: str) -> None:
     """A key that settings of OpenSSL refuse is no wrong pass phrase: the message names OPENSSL_CONF."""
     shell.write("fips.cnf", b"openssl_conf = o\n[o]\nalg_section = a\n[a]\ndefault_properties = fips=yes\n")
     shell.write("phrase", PASS_PHRASE.encode())
-    command = [shell.bin / "tok-sign", "-k", folder / name, "--passin", "file:phrase"]
+    command: list[str | Path] = [shell.bin / "tok-sign", "-k", folder / name, "--passin", "file:phrase"]
     env = {**shell.env, "OPENSSL_CONF": str(shell.cwd / "fips.cnf")}
     done = subprocess.run(command, input=LINE, capture_output=True, cwd=shell.cwd, env=env, check=False)
     Done(done.returncode, done.stdout, done.stderr.decode()).check(2, "no private key that can be read", "OPENSSL_CONF")
@@ -311,9 +311,8 @@ def test_the_published_key(shell: Shell, keys: Path) -> None:
 def test_a_broken_key(keys: Path, signature: bytes, tmp_path: Path, change: dict[str, int | str]) -> None:
     """A key whose numbers do not fit together signs right or not at all: each signature is verified."""
     text = (keys / "pkcs1.der").read_bytes()
-    subprocess.run(["openssl", "asn1parse", "-inform", "DER"], input=text, capture_output=True, check=True)
     lines = subprocess.run(
-        ["openssl", "asn1parse", "-inform", "DER"], input=text, capture_output=True, check=True, text=False
+        ["openssl", "asn1parse", "-inform", "DER"], input=text, capture_output=True, check=True
     ).stdout.split(b"\n")
     numbers = [int(line.rpartition(b":")[2], 16) for line in lines if b"INTEGER" in line]
     named = dict(zip(["version", "n", "e", "d", "p", "q", "dp", "dq", "qinv"], numbers))
@@ -321,7 +320,7 @@ def test_a_broken_key(keys: Path, signature: bytes, tmp_path: Path, change: dict
         named[name] = 0 if add == 0 else named[name] + (named[add] if isinstance(add, str) else add)
     fields = "".join(f"{name}=INTEGER:0x{number:x}\n" for name, number in named.items())
     (tmp_path / "c").write_text(f"asn1=SEQUENCE:k\n[k]\n{fields}")
-    command = ["openssl", "asn1parse", "-genconf", tmp_path / "c", "-noout", "-out", tmp_path / "k"]
+    command: list[str | Path] = ["openssl", "asn1parse", "-genconf", tmp_path / "c", "-noout", "-out", tmp_path / "k"]
     subprocess.run(command, check=True, capture_output=True)
     (tmp_path / "k").chmod(0o600)
     try:

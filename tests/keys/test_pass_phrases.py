@@ -146,7 +146,7 @@ def test_a_signal_while_the_key_is_derived(shell: Shell, keys: Path, number: sig
     assert rounds in made
     shell.write("slow.p12", made.replace(rounds, bytes.fromhex("02037fffff")))  # of 8,388,607 rounds, some seconds
     shell.write("phrase", b"x")
-    command = [shell.bin / "tok-sign", "-k", "slow.p12", "--passin", "file:phrase"]
+    command: list[str | Path] = [shell.bin / "tok-sign", "-k", "slow.p12", "--passin", "file:phrase"]
     with subprocess.Popen(command, cwd=shell.cwd, env=shell.unmeasured, stderr=subprocess.PIPE) as process:
         time.sleep(1)
         process.send_signal(number)

@@ -318,15 +318,6 @@ def test_threads_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, out: li
     assert out == []
 
 
-def test_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those on which this process may run; on a system that does not tell, all."""
-    monkeypatch.setattr(os, "sched_getaffinity", {0: {1, 5, 7}}.__getitem__, raising=False)
-    assert stream.usable_cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert stream.usable_cores() == 1
-
-
 @pytest.mark.parametrize(("terminal", "steps"), [(False, 100), (True, 0)])
 def test_progress(
     monkeypatch: pytest.MonkeyPatch,

@@ -56,8 +56,8 @@ def redraw(*_):
 signal.signal(signal.SIGWINCH, redraw)
 """
 PATIENT = """
-from toktools.login import program
-program._REDRAWN = 300.0
+from toktools.login import pty
+pty._REDRAW_SECONDS = 300.0
 from toktools import cli
 cli.run("login")
 """

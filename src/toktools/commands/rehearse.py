@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from toktools.encoding import count
-from toktools.errors import ToktoolsError
-from toktools.options import number
+from toktools.options import cluster_id, number
 from toktools.parser import Parser
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -37,7 +36,7 @@ def _add_options(parser: Parser) -> None:
         type=partial(number, "--hsms", high=_MAX_HSMS),
         help="how many HSMs the cluster has; the default is 3",
     )
-    parser.add_argument("--cluster-id", metavar="ID", type=_cluster_id, help="the name of the cluster in the prompt")
+    parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the name of the cluster in the prompt")
     parser.add_argument(
         "--prompt-after-login",
         action="store_true",
@@ -50,12 +49,6 @@ def _add_options(parser: Parser) -> None:
     )
 
 
-def _cluster_id(text: str) -> str:
-    if not (text.isascii() and text.replace("-", "").isalnum()):
-        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
-    return text
-
-
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run a command of the CLI, or take commands."""
     words = [options.command, *options.arguments]
@@ -65,8 +58,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         _add_options(parser)
         parser.add_help_options()
         later = parser.parse(words[1:])
-        vars(options).update({name: value for name, value in vars(later).items() if value})
-        options.state = options.state if later.state is None else later.state
+        vars(options).update({name: text for name, text in vars(later).items() if text is not parser.get_default(name)})
 
     from toktools.rehearsal.commands import parser as cli_parser
     from toktools.rehearsal.shell import ONLY_CLUSTER, Shell

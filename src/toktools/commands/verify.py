@@ -51,15 +51,18 @@ def run(options: argparse.Namespace, console: Console) -> int:
         source, tokens = tokenfile.read(path)
         if options.need and not tokens.kind.has_approvals:
             raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
+        try:
+            # Who cannot be a user could be a second name of an approver, and count twice.
+            for approval in tokens.approvals if options.need else ():
+                approval.check()
+        except ToktoolsError as error:
+            raise error.at(source.name) from None
         return source, tokens
 
     status = 0
     for source, tokens in console.each(options.files, read):
         keys = verify_keys.keys(tokens, source.name)
-        try:
-            results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
-        except ToktoolsError as error:
-            raise error.at(source.name) from None
+        results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
         if options.json:
             facts = _facts(source, tokens, results)
             files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))

@@ -24,22 +24,21 @@ if TYPE_CHECKING:
 
     from toktools.system.prompt import Source
 
-_START = "awskms:///"
-_FORM = "write awskms:///KEY with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= if needed"
+_PREFIX = "awskms:///"
+_SYNTAX = "write awskms:///KEY with a key's ID, ARN or alias/NAME, and ?region= or ?endpoint= if needed"
 _QUERY = ("region", "endpoint")
 _ALGORITHM = "RSASSA_PKCS1_V1_5_SHA_256"
 _MAX_REQUESTS = 8
-"""Each takes the time of a round trip; KMS allows some hundreds a second."""
-_SECONDS = 10
-_TRIES = 4
-"""Seconds for a connection or an answer, and how often each request is made where KMS is busy or out of reach."""
+"""Requests at once: each takes the time of a round trip; KMS allows some hundreds a second."""
+_TIMEOUT_SECONDS = 10  # for a connection or a response
+_MAX_TRIES = 4  # of each request, if KMS is busy or cannot be reached
 _MAX_SHOWN = 300
 
 _CREDENTIALS = "boto3 takes them from the environment, ~/.aws, a role, or aws sso login"
-_SPEAKING = ("AccessDeniedException", "KMSInvalidStateException", "DisabledException", "NotFoundException")
-"""Errors whose text helps. That of others may hold a session token: of a wrong signature of a request, for one."""
-_PLACES = "check the network, the region and the endpoint"
-_REFUSALS = {
+_CODES_WITH_TEXT = ("AccessDeniedException", "KMSInvalidStateException", "DisabledException", "NotFoundException")
+"""Codes whose text helps. That of others may hold a session token, as with a wrong signature of a request."""
+_NETWORK = "check the network, the region and the endpoint"
+_ERRORS = {
     "AccessDeniedException": ("permission denied", "kms:GetPublicKey and kms:Sign are needed"),
     "NotFoundException": ("no such key", "check the account, and the region: ?region= in the URI, or that of the ARN"),
     "DisabledException": ("the key is disabled", ""),
@@ -47,8 +46,8 @@ _REFUSALS = {
     "KeyUnavailableException": ("the key is not available now", ""),
     "UnsupportedOperationException": ("not an RSA key that signs", ""),
     "InvalidKeyUsageException": ("not an RSA key that signs", ""),
-    "InvalidArnException": ("not a key's ID, ARN or alias", _FORM),
-    "ValidationException": ("not a key's ID, ARN or alias", _FORM),
+    "InvalidArnException": ("not a key's ID, ARN or alias", _SYNTAX),
+    "ValidationException": ("not a key's ID, ARN or alias", _SYNTAX),
     "ExpiredTokenException": ("the AWS credentials have expired", _CREDENTIALS),
     "UnrecognizedClientException": ("AWS does not know the credentials", _CREDENTIALS),
     "InvalidClientTokenId": ("AWS does not know the credentials", _CREDENTIALS),
@@ -57,7 +56,7 @@ _REFUSALS = {
     "ThrottlingException": ("KMS is asked too often (throttled)", "try again, with tok-sign -j 1"),
     "LimitExceededException": ("KMS is asked too often (throttled)", "try again, with tok-sign -j 1"),
 }
-_TROUBLES: tuple[tuple[type[Exception], str, str], ...] = (
+_FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.NoCredentialsError, "no AWS credentials", _CREDENTIALS),
     (exceptions.PartialCredentialsError, "only a part of the AWS credentials is there", _CREDENTIALS),
     (exceptions.CredentialRetrievalError, "the AWS credentials cannot be fetched", _CREDENTIALS),
@@ -68,12 +67,12 @@ _TROUBLES: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.InvalidRegionError, "not an AWS region", "?region= in the URI or AWS_DEFAULT_REGION names it"),
     (exceptions.SSLError, "the server's certificate is not accepted", ""),
     (exceptions.ProxyConnectionError, "the proxy cannot be reached", "see HTTPS_PROXY"),
-    (exceptions.ConnectionError, "KMS cannot be reached", _PLACES),
-    (exceptions.HTTPClientError, "KMS cannot be reached", _PLACES),
-    (exceptions.ParamValidationError, "not a key's ID, ARN or alias", _FORM),
+    (exceptions.ConnectionError, "KMS cannot be reached", _NETWORK),
+    (exceptions.HTTPClientError, "KMS cannot be reached", _NETWORK),
+    (exceptions.ParamValidationError, "not a key's ID, ARN or alias", _SYNTAX),
     (ValueError, "not an endpoint", "?endpoint= in the URI is a URL"),
 )
-"""What keeps a request from being answered, the special before the general."""
+"""Failures to get a response, with a reason and a hint, the special before the general."""
 
 
 class KmsKey(Signer):
@@ -90,21 +89,21 @@ class KmsKey(Signer):
         return requested or _MAX_REQUESTS
 
     def _sign(self, digest: bytes) -> bytes:
-        with _trouble(self._name):
+        with _kms_errors(self._name):
             answer = self._client.sign(
                 KeyId=self._arn, Message=digest, MessageType="DIGEST", SigningAlgorithm=_ALGORITHM
             )
         return bytes(answer.get("Signature", b""))  # of which the size is then wrong
 
 
-def open_signer(uri: str, _secret: Source, _warn: Callable[[str], None]) -> Signer:
-    """Open the key in KMS that a URI names, with the credentials that boto3 finds (AWS KMS, GetPublicKey and Sign).
+def open_signer(uri: str, _source: Source, _warn: Callable[[str], None]) -> Signer:
+    """Open the key in KMS that *uri* names, with the credentials that boto3 finds (AWS KMS, GetPublicKey and Sign).
 
-    Raises ToktoolsError for a key that is not RSA_2048 for signing, and where KMS does not give its public key.
+    Raises ToktoolsError, also for a key that is not RSA_2048 for signing.
     """
     key, query = _parse(uri)
     name = f"awskms:///{shown(key)}"
-    with _trouble(name):
+    with _kms_errors(name):
         client = _client(key, query)
         answer = client.get_public_key(KeyId=key)
     usage = str(answer.get("KeyUsage"))
@@ -114,7 +113,7 @@ def open_signer(uri: str, _secret: Source, _warn: Callable[[str], None]) -> Sign
         raise ToktoolsError(f"{name}: the key is {spec}, but CloudHSM takes RSA_{DOCUMENTED_BITS} for SIGN_VERIFY")
     if public.key_size != DOCUMENTED_BITS:
         raise ToktoolsError(f"{name}: the key is RSA-{public.key_size}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
-    # An alias may be given to another key meanwhile; the ARN cannot.
+    # An alias may be query to another key meanwhile; the ARN cannot.
     return KmsKey(client, answer.get("KeyId", key), name, public)
 
 
@@ -127,32 +126,32 @@ def _public(content: bytes) -> RSAPublicKey | None:
 
 
 def _parse(uri: str) -> tuple[str, dict[str, str]]:
-    start, path = uri[: len(_START)], uri[len(_START) :]
-    if start.lower() != _START:
-        raise ToktoolsError("not the URI of a key in AWS KMS", _FORM)
-    path, _, query = path.partition("?")
-    given: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
+    start, path = uri[: len(_PREFIX)], uri[len(_PREFIX) :]
+    if start.lower() != _PREFIX:
+        raise ToktoolsError("not the URI of a key in AWS KMS", _SYNTAX)
+    path, _, attributes = path.partition("?")
+    query: dict[str, str] = {}
+    for part in filter(None, attributes.split("&")):
         name, equals, value = part.partition("=")
         if name not in _QUERY or not equals or not value:
-            raise ToktoolsError("an unknown attribute after the question mark of the awskms URI", _FORM)
-        if name in given:
+            raise ToktoolsError("an unknown attribute after the question mark of the awskms URI", _SYNTAX)
+        if name in query:
             raise ToktoolsError(f"{name} occurs twice in the awskms URI")
-        given[name] = unquote(value)
+        query[name] = unquote(value)
     key = unquote(path)
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ToktoolsError("no key in the awskms URI", _FORM)
-    return key, given
+        raise ToktoolsError("no key in the awskms URI", _SYNTAX)
+    return key, query
 
 
 def _client(key: str, query: dict[str, str]) -> Any:  # noqa: ANN401 - boto3's are made at run time
     is_arn = key.startswith("arn:") and key.count(":") > 4  # noqa: PLR2004 - arn:aws:kms:REGION:ACCOUNT:key/ID
     region = query.get("region") or (key.split(":")[3] if is_arn else None)
     config = Config(
-        connect_timeout=_SECONDS,
-        read_timeout=_SECONDS,
+        connect_timeout=_TIMEOUT_SECONDS,
+        read_timeout=_TIMEOUT_SECONDS,
         max_pool_connections=_MAX_REQUESTS,
-        retries={"mode": "standard", "total_max_attempts": _TRIES},
+        retries={"mode": "standard", "total_max_attempts": _MAX_TRIES},
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a Python that boto3 will not take much longer
@@ -162,16 +161,16 @@ def _client(key: str, query: dict[str, str]) -> Any:  # noqa: ANN401 - boto3's a
 
 
 @contextmanager
-def _trouble(name: str) -> Iterator[None]:
+def _kms_errors(name: str) -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
         answer = error.response.get("Error", {})
         code = str(answer.get("Code", ""))
-        reason, hint = _REFUSALS.get(code, (f"KMS answers {shown(code[:_MAX_SHOWN]) or 'nothing that is known'}", ""))
-        detail = shown(str(answer.get("Message", ""))[:_MAX_SHOWN]) if code in _SPEAKING else ""
+        reason, hint = _ERRORS.get(code, (f"KMS answers {shown(code[:_MAX_SHOWN]) or 'nothing that is known'}", ""))
+        detail = shown(str(answer.get("Message", ""))[:_MAX_SHOWN]) if code in _CODES_WITH_TEXT else ""
         raise ToktoolsError(f"{name}: {reason}{f': {detail}' if detail else ''}", hint) from None
     except (exceptions.BotoCoreError, ValueError) as error:
-        found = [(reason, hint) for kind, reason, hint in _TROUBLES if isinstance(error, kind)]
+        found = [(reason, hint) for kind, reason, hint in _FAILURES if isinstance(error, kind)]
         reason, hint = found[0] if found else (f"boto3 failed: {type(error).__name__}", "")
         raise ToktoolsError(f"{name}: {reason}", hint) from None

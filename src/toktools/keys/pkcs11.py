@@ -59,22 +59,21 @@ class Pkcs11Key(Signer):
 
     def _sign(self, digest: bytes) -> bytes:
         # CKM_RSA_PKCS over the DigestInfo (PKCS#11 3.0, section 2.1.6).
-        with _trouble():
+        with _pkcs11_errors():
             signature: bytes = self._key.sign(DIGEST_INFO + digest, mechanism=Mechanism.RSA_PKCS, **self._pin)
         return signature
 
 
-def open_signer(uri: str, secret: Source, warn: Callable[[str], None]) -> Signer:
-    """Find the one private key that an RFC 7512 URI names, and log in to its token, once in a process.
+def open_signer(uri: str, source: Source, warn: Callable[[str], None]) -> Signer:
+    """Open the one private key that an RFC 7512 URI names, with one login to its token.
 
-    secret is asked for the PIN with the name of the token, unless the URI has a pin-source. Raises ToktoolsError where
-    there is not just one such token and key.
+    *source* is asked for the PIN, unless the URI has a pin-source. Raises ToktoolsError.
     """
     wanted = _parse(uri)
-    with _trouble():
+    with _pkcs11_errors():
         token = _token(wanted)
         name = f"token {shown(token.label)}"
-        pin = _pin(token, name, _source(wanted, secret, warn), warn)
+        pin = _pin(token, name, _pin_source(wanted, source, warn), warn)
         try:
             session = token.open(user_pin=pin)
         except pkcs11.UserAlreadyLoggedIn:  # for another key there; a login is good for all sessions
@@ -87,7 +86,7 @@ def open_signer(uri: str, secret: Source, warn: Callable[[str], None]) -> Signer
 
 
 def _parse(uri: str) -> dict[str, bytes]:
-    # Wherever it stands, a slip of the pen among it: no message may show it.
+    # Anywhere, and misspelled too: no message may show it.
     if b"pin-value" in unquote_to_bytes(os.fsencode(uri)).lower():
         raise ToktoolsError("every user of the machine can read a pin-value", "use --passin or pin-source")
     if re.search("%(?![0-9A-Fa-f]{2})", uri):
@@ -105,8 +104,8 @@ def _parse(uri: str) -> dict[str, bytes]:
             if attribute in wanted:
                 raise ToktoolsError(f"{attribute} occurs twice in the pkcs11 URI")
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
-    as_given = dict(part.partition("=")[::2] for part in path.split(";"))
-    wanted["id as given"] = os.fsencode(as_given.get("id", ""))
+    as_written = dict(part.partition("=")[::2] for part in path.split(";"))
+    wanted["id as written"] = os.fsencode(as_written.get("id", ""))
     if wanted.pop("type", b"private") != b"private":
         raise ToktoolsError("the type must be private, because the key must sign")
     if not wanted.get("slot-id", b"0").isdigit():
@@ -121,7 +120,7 @@ def _token(wanted: dict[str, bytes]) -> Token:
         raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
         library = pkcs11.lib(module)
-        atexit.register(_leave, library.finalize)
+        atexit.register(_finalize, library.finalize)
         slots = library.get_slots(token_present=True)
     except pkcs11.PKCS11Error as error:
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
@@ -133,7 +132,7 @@ def _token(wanted: dict[str, bytes]) -> Token:
     # RFC 7512 section 2.3 lets a version without a dot stand for one that ends in .0.
     if wanted.get("library-version", b".").isdigit():
         wanted["library-version"] += b".0"
-    tokens = [token for slot in slots if _agree(values, wanted) and (token := _matching(slot, wanted))]
+    tokens = [token for slot in slots if _match(values, wanted) and (token := _initialized_token(slot, wanted))]
     if len(tokens) != 1:
         count = f"{len(tokens)} tokens match" if tokens else "no token matches"
         raise ToktoolsError(
@@ -142,16 +141,16 @@ def _token(wanted: dict[str, bytes]) -> Token:
     return tokens[0]
 
 
-def _leave(finalize: Callable[[], None]) -> None:
+def _finalize(finalize: Callable[[], None]) -> None:
     """Tell the module that the process ends. The package would, but for gc.freeze() in cli.py.
 
-    What it answers does not matter any more: the signatures are written.
+    An error does not matter any more: the signatures are written.
     """
     with suppress(pkcs11.PKCS11Error):
         finalize()
 
 
-def _matching(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
+def _initialized_token(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
     try:
         token = slot.get_token()
     except (pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised):
@@ -165,19 +164,19 @@ def _matching(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
         "slot-description": slot.slot_description.encode(),
         "slot-manufacturer": slot.manufacturer_id.encode(),
     }
-    return token if _agree(values, wanted) and token.flags & TokenFlag.TOKEN_INITIALIZED else None
+    return token if _match(values, wanted) and token.flags & TokenFlag.TOKEN_INITIALIZED else None
 
 
-def _agree(values: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
+def _match(values: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
     return all(wanted.get(attribute, value) == value for attribute, value in values.items())
 
 
 def _version(numbers: object) -> bytes:
-    """Return a version as RFC 7512 writes it; some versions of python-pkcs11 have a text, some have two numbers."""
+    """Return a version as RFC 7512 writes it; python-pkcs11 has a text or two numbers, as its version is."""
     return (".".join(map(str, numbers)) if isinstance(numbers, tuple) else str(numbers)).encode()
 
 
-def _pin(token: Token, name: str, secret: Source, warn: Callable[[str], None]) -> str | object | None:
+def _pin(token: Token, name: str, source: Source, warn: Callable[[str], None]) -> str | object | None:
     if not token.flags & TokenFlag.LOGIN_REQUIRED:
         return None
     if token.flags & TokenFlag.USER_PIN_LOCKED:
@@ -192,16 +191,16 @@ def _pin(token: Token, name: str, secret: Source, warn: Callable[[str], None]) -
         if not prompt.has_terminal():
             hint = "typing the right PIN at a terminal resets the count"
             raise ToktoolsError(f"{name}: the last try needs a person at a terminal, and there is no terminal", hint)
-        secret = Source.ask("--passin")
+        source = Source.ask("--passin")
     try:
-        return secret.read(name, "PIN").decode()
+        return source.read(name, "PIN").decode()
     except UnicodeDecodeError:
         raise ToktoolsError(f"{name}: wrong PIN: not UTF-8") from None
 
 
-def _source(wanted: dict[str, bytes], secret: Source, warn: Callable[[str], None]) -> Source:
+def _pin_source(wanted: dict[str, bytes], source: Source, warn: Callable[[str], None]) -> Source:
     if "pin-source" not in wanted:
-        return secret
+        return source
     path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
     if path.startswith("|"):
         raise ToktoolsError("pin-source: a command is not supported", "use tok-sign --passin")
@@ -222,21 +221,21 @@ def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
     if len(keys) != 1:
         count = f"{len(keys)} private keys match" if keys else "no private key matches"
         raise ToktoolsError(
-            f"{name}: {count}", "choose one with object= or id= in the URI" if keys else _respelled(wanted)
+            f"{name}: {count}", "choose one with object= or id= in the URI" if keys else _respell(wanted)
         )
     if keys[0].key_type != KeyType.RSA:
         raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes only RSA keys")
     return keys[0]
 
 
-def _respelled(wanted: dict[str, bytes]) -> str:
-    """Return a hint where an id seems to be hexadecimal: bare, or as pkcs11-tool 0.23 to 0.26 prints it (id=%0001)."""
-    given = os.fsdecode(wanted["id as given"])
-    digits = given.replace("%", "")
+def _respell(wanted: dict[str, bytes]) -> str:
+    """Return a hint if an id seems to be hexadecimal: bare, or as pkcs11-tool 0.23 to 0.26 prints it (id=%0001)."""
+    written = os.fsdecode(wanted["id as written"])
+    digits = written.replace("%", "")
     if not re.fullmatch("([0-9A-Fa-f]{2})+", digits):
         return ""
     right = re.sub("(..)", r"%\1", digits)
-    return "" if right == given else f"for the ID {digits}, write id={right} in the URI"
+    return "" if right == written else f"for the ID {digits}, write id={right} in the URI"
 
 
 def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
@@ -264,7 +263,7 @@ def _reason(error: pkcs11.PKCS11Error) -> str:
 
 
 @contextmanager
-def _trouble() -> Iterator[None]:
+def _pkcs11_errors() -> Iterator[None]:
     try:
         yield
     except pkcs11.PKCS11Error as error:

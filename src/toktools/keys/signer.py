@@ -38,11 +38,7 @@ class Signer:
         return requested or 1
 
     def close(self) -> None:
-        """Clean up after the last signature."""
-
-    def stop(self) -> None:
-        """Clean up in the middle of the work, whatever other threads are doing."""
-        self.close()
+        """Clean up after the last signature, or while another thread signs."""
 
     def _sign(self, digest: bytes) -> bytes:
         raise NotImplementedError

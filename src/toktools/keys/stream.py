@@ -15,8 +15,11 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from queue import Queue
+    from typing import TypeVar
 
     from toktools.system.terminal import Progress
+
+    T = TypeVar("T")
 
     Numbered = Sequence[tuple[int, bytes]]
     """Digests with the numbers of their lines."""
@@ -71,12 +74,19 @@ def sign_stream(
         raise ToktoolsError(f"{files.STDIN_NAME}: no digests", files.why_empty())
 
 
-def usable_cores() -> int:
-    """Return the number of cores on which this process may run."""
+def sign_apart(sign: Callable[[bytes], bytes], digest: bytes) -> bytes:
+    """Return what *sign* makes of *digest* in another thread.
+
+    Only the main thread gets the exception of a signal, so it never comes between the start of a command and the note
+    that it runs.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1)
     try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # another system than Linux
-        return os.cpu_count() or 1
+        return _result(pool.submit(sign, digest))
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _sign_quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Generator[bytes]:
@@ -157,7 +167,6 @@ def _groups(batches: Iterator[Numbered], jobs: int, size: int) -> Iterator[Numbe
 
 
 def _results(queue: Queue[Future[Signed] | None]) -> Iterator[Signed]:
-    from concurrent.futures import wait
     from queue import Empty
 
     while True:
@@ -167,9 +176,15 @@ def _results(queue: Queue[Future[Signed] | None]) -> Iterator[Signed]:
             continue
         if future is None:
             return
-        while not future.done():
-            wait([future], _LOOK_UP_SECONDS)
-        yield future.result()
+        yield _result(future)
+
+
+def _result(future: Future[T]) -> T:
+    from concurrent.futures import wait
+
+    while not future.done():
+        wait([future], _LOOK_UP_SECONDS)
+    return future.result()
 
 
 def _sign_line(sign: Callable[[bytes], bytes], number: int, digest: bytes) -> bytes:

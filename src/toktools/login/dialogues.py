@@ -7,9 +7,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import takewhile
 
 from toktools import prompts
 from toktools.errors import ToktoolsError
+from toktools.keys import stream
 from toktools.login.driver import MAX_LINE, refuse_controls
 from toktools.login.host import NEW_KEY
 from toktools.system import files
@@ -134,7 +137,7 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):
         try:
-            tokens.put(index, signer.sign(digest))
+            tokens.put(index, stream.sign_apart(signer.sign, digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
     write_atomically({host.local(name): tokens.dump()}, seen=source)
@@ -177,19 +180,19 @@ class Commands:
                 break
             with _at(place):
                 cli.type(command.encode())
-                response = cli.response(self._new_password)
+                response = cli.response(partial(self._new_password, _name(command)))
             self._write(self._shown(response).encode())
             with _at(place):
                 cli.accept(response)
         cli.quit()
 
-    def _new_password(self, question: str) -> bytes:
-        """Return the answer to a question for a new password. A person is asked each time, a source once."""
+    def _new_password(self, name: str, question: str) -> bytes:
+        """Return the answer to a command's question for a password. A person is asked each time, a source once."""
         if self._source is None:
             what = "new password" if question == prompts.PASSWORD else "new password again"
-            password = Source.ask("--new-password").read("the command", what)
+            password = Source.ask("--new-password").read(name, what)
         else:
-            password = self._password = self._password or self._source.read("the command", "new password")
+            password = self._password = self._password or self._source.read(name, "new password")
         refuse_controls(password, "the new password")
         return password
 
@@ -206,6 +209,11 @@ def _at(place: str) -> Iterator[None]:
         yield
     except ToktoolsError as error:
         raise error.at(place) if place else error from None
+
+
+def _name(command: str) -> str:
+    """Return the words of a command before its options."""
+    return " ".join(takewhile(lambda word: not word.startswith("-"), command.split()))
 
 
 def refuse_command(command: str) -> None:

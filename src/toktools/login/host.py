@@ -169,7 +169,7 @@ class SshHost(LocalHost):
         """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
         path = self.path(name)
         begin, end = secrets.token_hex(16), secrets.token_hex(16)
-        output = self._run(f"if [ -f {path} ]; then echo {begin}; cat {path}; echo {end}; fi")
+        output = self._run(f"if [ -f {path} ]; then echo {begin}; cat {path} && echo {end}; fi")
         content, end_found, _ = output.rpartition(end.encode())
         _, begin_found, content = content.rpartition(f"{begin}\n".encode())
         if not begin_found or not end_found:

@@ -14,6 +14,7 @@ from toktools.options import (
     add_passin_option,
     add_source_option,
     add_verify_key_option,
+    cluster_id,
     refuse_given,
 )
 from toktools.system import process
@@ -65,12 +66,6 @@ def _token_dir(text: str) -> str:
     return text
 
 
-def _cluster(text: str) -> str:
-    if not (text.isascii() and text.replace("-", "x").isalnum()) or text.startswith("-"):
-        raise ToktoolsError("--cluster-id: a cluster ID has only letters, digits and hyphens")
-    return text
-
-
 SIGNER_FLAGS = ("-b", "-p", "--passin")
 """The options that need -k or --signer."""
 
@@ -117,9 +112,9 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
         "--token-dir",
         metavar="DIR",
         type=_token_dir,
-        help="where the token files get their directory; the default is TMPDIR or /tmp",
+        help="parent directory of token files, not TMPDIR or /tmp",
     )
-    parser.add_argument("--cluster-id", metavar="ID", type=_cluster, help="the cluster, if several are configured")
+    parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the cluster, if several are configured")
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",

@@ -35,13 +35,6 @@ def user(option: str, text: str) -> str:
     return text
 
 
-def role(option: str, text: str) -> str:
-    """Return the role that is the argument of *option*. Raises ToktoolsError if it is none."""
-    if text not in ROLES:
-        raise ToktoolsError(f"{option}: a role must be {' or '.join(ROLES)}")
-    return text
-
-
 class Approval:
     """The entry of an approver in a quorum token: the user, the role (None in files of 2023), and the signature."""
 
