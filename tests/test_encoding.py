@@ -67,7 +67,9 @@ def test_stricter_than_the_library() -> None:
 
 @pytest.mark.parametrize("size", [1, 20, 31, 33, 48, 64])
 def test_digests(size: int) -> None:
-    """32 bytes are taken; another number is refused, and told."""
+    """32 bytes are taken, whatever they are; another number is refused, and told."""
+    for byte in b"\0\t\r\n \xff":
+        assert encoding.digest(base64.b64encode(bytes([byte]) * 32)) == bytes([byte]) * 32
     assert encoding.digest(base64.b64encode(DIGEST)) == DIGEST
     with pytest.raises(ToktoolsError, match=f"^{encoding.size(size)}, but a SHA-256 digest has 32$"):
         encoding.digest(base64.b64encode(bytes(size)))

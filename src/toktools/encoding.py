@@ -39,7 +39,7 @@ def decode_bytes(text: bytes) -> bytes:
     A signature in hexadecimal, or encoded twice, is base64 too, and as many bytes as one of a larger key.
     """
     decoded = decode(text)
-    if is_hexadecimal(text) or (len(decoded) >= MIN_TEXT and is_text(decoded)):
+    if is_hexadecimal(text) or (len(decoded) >= MIN_TEXT and is_text(decoded) and decoded.strip()):
         from toktools import hints
 
         raise hints.not_base64(text)

@@ -338,7 +338,7 @@ def test_a_signal_at_any_moment(bench: Bench, jobs: str) -> None:
     for _ in range(12):
         command = (str(bench.shell.bin / "tok-exec"), "-j", jobs, "--", "sh", "-c", body, "sh", "{}")
         pipe = subprocess.PIPE
-        with bench.shell.start(*command, stdin=pipe, stderr=pipe, env=bench.env, fresh=True) as tool:
+        with bench.shell.start(*command, stdin=pipe, stderr=pipe, env=bench.env) as tool:
             assert tool.stdin is not None
             tool.stdin.write(stream(*DIGESTS))
             tool.stdin.flush()

@@ -19,7 +19,7 @@ from servers import shared_kms
 need("boto3")
 boto3: Any = import_module("boto3")
 
-DIGESTS = "".join(f"{b64encode(bytes([number]) * 32).decode()}\n" for number in range(28)).encode()
+DIGESTS = "".join(f"{b64encode(bytes([128 + number]) * 32).decode()}\n" for number in range(28)).encode()
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_EC2_METADATA_DISABLED": "true"}
 """Of nobody; no machine is asked for others."""
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from toktools import keys as toktools_keys
 from toktools.errors import ToktoolsError
 from toktools.keys.files import MAX_BYTES
+from toktools.system import prompt
 
 DIGEST = base64.b64decode(json.loads(UNSIGNED.read_bytes())["tokens"][0]["unsigned"])
 LINE = base64.b64encode(DIGEST) + b"\n"
@@ -94,7 +95,7 @@ NO_PRIVATE_KEYS = {
     **dict.fromkeys(["garbage", "cut.der", "csr.pem"], "no private key that can be read"),
     "f.json": "no private key that can be read: a token file",
     "rfc4716.pub": "no private key that can be read: a public key in the format of RFC 4716",
-    "cut.pem": "no private key that can be read: PEM without its END line",
+    "cut.pem": "no private key that can be read: PEM without its BEGIN or END line",
     "no-key.p12": "holds no private key",
     "ec.p12": "the key is EC, but",
     "ec-first.pem": "the first key in the file is EC, but",
@@ -161,20 +162,19 @@ def signature(keys: Path) -> bytes:
     return openssl_signature(keys, "pkcs8.pem")
 
 
-class Source:
+class Source(prompt.Source):
     """A source of a pass phrase that counts how often it was asked."""
 
     def __init__(self, phrase: str = PASS_PHRASE) -> None:
+        super().__init__("--passin", "test")
         self.phrase = phrase.encode()
         self.times = 0
 
-    def __call__(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
+    def read(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
         assert (os.path.exists(name), what) == (True, "pass phrase")
         assert self.phrase or allow_empty
         self.times += 1
         return self.phrase
-
-    read = __call__
 
 
 def sign(path: Path, source: Source, warnings: list[str]) -> bytes:
