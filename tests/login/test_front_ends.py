@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -167,6 +168,22 @@ def test_an_unknown_question(desk: Desk) -> None:
     done = desk.login()
     assert (done.status, done.err) == (2, "tok-login: ./cli: it asks an unknown question; it shows: Enter PIN:\n")
     assert desk.heard() == 0
+
+
+def test_the_person_is_in_charge_at_first(desk: Desk) -> None:
+    """Until the first prompt, a person at the terminal answers what is asked, as of sudo(8), and nobody sees it."""
+    desk.fake(
+        'def start():\n    show("Hello\\n[sudo] password for me: ")\n    hear_hidden()\n'
+        '    show("Accept? ")\n    note("said", hear())'
+    )
+    with seat(desk, "--password", "file:password", "-c", "user list") as person:
+        person.wait_for("Hello\r\n[sudo] password for me: ")
+        time.sleep(0.1)
+        person.type("my-secret")
+        person.wait_for("Accept? ")
+        person.type("yes")
+        assert "my-secret" not in person.end(0)
+    assert desk.lines("heard") == ["my-secret", "yes", desk.lines("heard")[2], PASSWORD, "", "user list", "quit"]
 
 
 def test_ctrl_z(desk: Desk) -> None:
