@@ -30,10 +30,10 @@ def line(size: int) -> bytes:
     return base64.b64encode(b"\xa5" * size) + b"\n"
 
 
-def contents(folder: Path) -> dict[str, bytes | str]:
-    """Return every name in a folder, the hidden ones too, with what a file holds or a link points at."""
+def contents(directory: Path) -> dict[str, bytes | str]:
+    """Return every name in a directory, the hidden ones too, with what a file holds or a link points at."""
     found: dict[str, bytes | str] = {}
-    for path in folder.iterdir():
+    for path in directory.iterdir():
         regular = path.is_file() and not path.is_symlink()
         found[path.name] = path.read_bytes() if regular else os.readlink(path) if path.is_symlink() else "special"
     return found
@@ -86,7 +86,7 @@ def test_a_bad_stream_changes_nothing(shell: Shell, case: str, options: str) -> 
     assert contents(shell.cwd) == before
 
 
-# Full disks, folders that cannot be written.
+# Full disks, directories that cannot be written.
 
 
 def in_own_mounts(shell: Shell, script: str) -> Done:
@@ -98,7 +98,7 @@ def in_own_mounts(shell: Shell, script: str) -> Done:
     return shell.run("unshare", "-rm", "sh", "-e", "-c", f"mkdir disk; {script}")
 
 
-# Ends as the tool did, after a look at the mounted folder.
+# Ends as the tool did, after a look at the mounted directory.
 AND_LOOK = "&& status=0 || status=$?; ls -A disk; cmp disk/f.json f.json || status=99; exit $status"
 
 
@@ -113,7 +113,7 @@ def test_a_full_disk(shell: Shell, options: str) -> None:
 
 def test_a_disk_that_fills_between_two_digests(shell: Shell) -> None:
     """tok-extract -s writes no file at all where the disk has room for the first two only."""
-    # The root folder takes one inode, f.json one, token1.bin one: two more are free.
+    # The root directory takes one inode, f.json one, token1.bin one: two more are free.
     mount = "mount -t tmpfs -o nr_inodes=5 tmpfs disk; cp f.json disk; printf old > disk/token1.bin"
     done = in_own_mounts(shell, f"{mount}; cd disk; tok-extract -s token f.json && exit 99; ls -A; cat token1.bin")
     assert "token3.bin: no space left on device" in done.err
@@ -305,8 +305,8 @@ def test_death_at_every_stage(shell: Shell, number: signal.Signals) -> None:
     assert seen.count(b"new content") > 2
 
 
-def test_a_working_folder_that_was_deleted(shell: Shell) -> None:
-    """In a folder that is gone, -o to a relative name is one clear line."""
+def test_a_working_directory_that_was_deleted(shell: Shell) -> None:
+    """In a directory that is gone, -o to a relative name is one clear line."""
     script = 'mkdir gone && cd gone && rmdir ../gone && tok-merge -o out.json "$1" 2>&1 1>&3 3>&-'
     done = shell.run("sh", "-c", f"({script}) 3>&1", "sh", shell.cwd / "f.json", stdin=STREAM, env=shell.unmeasured)
     assert b"Traceback" not in done.out
@@ -340,13 +340,13 @@ def deleted(path: Path) -> None:
     path.unlink()
 
 
-def made_a_folder(path: Path) -> None:
+def made_a_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
 @pytest.mark.parametrize("options", [["-i"], ["-o", "f.json"], ["-o", "link.json"]], ids=" ".join)
-@pytest.mark.parametrize("change", [reformatted, cut_short, same_size, renamed_over, deleted, made_a_folder])
+@pytest.mark.parametrize("change", [reformatted, cut_short, same_size, renamed_over, deleted, made_a_directory])
 def test_a_file_that_someone_else_changed(shell: Shell, options: list[str], change: Callable[[Path], None]) -> None:
     """What someone else did to the token file while tok-merge waited for signatures is not overwritten."""
     os.symlink("f.json", shell.cwd / "link.json")

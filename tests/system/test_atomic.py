@@ -24,7 +24,7 @@ AS_ROOT = os.geteuid() == 0
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder to work in; whatever happens, no temporary file, descriptor or held signal stays behind."""
+    """A directory to work in; whatever happens, no temporary file, descriptor or held signal stays behind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "written", [])
     before = (os.listdir("/dev/fd"), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
@@ -142,7 +142,7 @@ def test_links_are_followed(here: Path) -> None:
 
 
 def test_two_names_of_one_file(here: Path) -> None:
-    """They are refused, made or not; the same name in two folders is none."""
+    """They are refused, made or not; the same name in two directories is none."""
     (here / "l").symlink_to("f")
     (here / "d").mkdir()
     refused("f: two of the files to write are links to the same file", {"f": b"1", "l": b"2"})
@@ -329,11 +329,11 @@ class Attributes:
 
 
 def test_attributes_are_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that belong to the file; not those of its content, nor those of the folder."""
+    """Those that belong to the file; not those of its content, nor those of the directory."""
     (here / "f").write_bytes(b"old")
     kept = {"user.note": b"1", "system.posix_acl_access": b"2", "security.selinux": b"3"}
     others = {"security.capability": b"4", "security.evm": b"5", "security.ima": b"6", "trusted.x": b"7"}
-    there = Attributes(monkeypatch, {**kept, **others}, {"user.folder": b"8", "user.note": b"9", "trusted.y": b"10"})
+    there = Attributes(monkeypatch, {**kept, **others}, {"user.directory": b"8", "user.note": b"9", "trusted.y": b"10"})
     write_atomically({"f": b"new"})
     assert there.of[False] == {**kept, "trusted.y": b"10"}
 

@@ -88,7 +88,7 @@ def test_exposure(tmp_path: Path, mode: int, said: list[str]) -> None:
 
 
 def test_only_regular_files_change_in_place(tmp_path: Path) -> None:
-    """A folder or a device does not, and what is not there is named."""
+    """A directory or a device does not, and what is not there is named."""
     (tmp_path / "f").touch()
     files.refuse_irregular(str(tmp_path / "f"))
     for path in (str(tmp_path), os.devnull):

@@ -24,12 +24,12 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl and prlimit ar
 DIGEST = b"A" * 43 + b"=\n"
 
 
-def reads_fifo(_: Popen[bytes], folder: Path) -> None:
+def reads_fifo(_: Popen[bytes], directory: Path) -> None:
     """Wait until it has opened the named pipe, which is where its secret would come from."""
     deadline = time.monotonic() + 120
     while True:
         try:
-            return os.set_blocking(os.open(folder / "fifo", os.O_WRONLY | os.O_NONBLOCK), True)
+            return os.set_blocking(os.open(directory / "fifo", os.O_WRONLY | os.O_NONBLOCK), True)
         except OSError:  # nobody has opened it
             assert time.monotonic() < deadline, "it never reads"
             time.sleep(0.01)
@@ -55,7 +55,7 @@ SECRETIVE = {
     "tok-sign, key": ("tok-sign -k fifo", reads_fifo),
     "tok-sign, signing": ("tok-sign -k key.pem", signs),
     "tok-login": ("tok-login -k fifo --username officer1 --role admin --cli 'sleep 60' -- 'user list'", reads_fifo),
-    "tok-rehearse": ("tok-rehearse --state cluster.sqlite interactive", prompts),
+    "tok-rehearse": ("tok-rehearse --state cluster.json interactive", prompts),
 }
 
 
