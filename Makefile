@@ -73,7 +73,7 @@ bundle: $(VENV)/ready-to-bundle
 deb:
 	@packaging/deb.sh
 
-# To mandoc a page in this folder is one to link to; what is no page of ours becomes text.
+# To mandoc a page in this directory is one to link to; what is no page of ours becomes text.
 html:
 	@mkdir -p '$(HTML)'
 	@cp docs/manual.css '$(HTML)'

@@ -44,7 +44,7 @@ def split_output(chunk: str) -> tuple[str, str]:
 
 @pytest.fixture
 def desk(shell: Shell, keys: Path, enrolled: Path) -> Shell:
-    """The folder that the pages speak of: AWS's unsigned file, and an officer's key, plain and encrypted."""
+    """The directory that the pages speak of: AWS's unsigned file, and an officer's key, plain and encrypted."""
     need(*TOOLS)
     shutil.copy(UNSIGNED, shell.cwd / "unsigned-tokens.json")
     shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / "admin.token")
@@ -63,7 +63,7 @@ def desk(shell: Shell, keys: Path, enrolled: Path) -> Shell:
         shutil.copy(keys / source, shell.cwd / name)
     shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
     shell.write("password", f"{PASSWORD}\n".encode())
-    shutil.copy(enrolled, shell.cwd / "rehearsal.sqlite")
+    shutil.copy(enrolled, shell.cwd / "rehearsal.json")
     signatures = shell.run("tok-sign", "-k", "officer1.key", stdin=shell.run("tok-extract", "f.json").out).out
     shell.run("tok-merge", "-o", "signed-tokens.json", "f.json", stdin=signatures).check(0)
     return shell
@@ -192,16 +192,16 @@ def test_install_refuses_a_blank(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "python", "said"),
+    ("directory", "python", "said"),
     [
         ("a b", "python3", "the path of the checkout must not have a blank in it"),
         ("plain", "false", "false is no Python 3.9 or later with venv (on Debian and Ubuntu: python3-venv)"),
     ],
 )
-def test_demo_says_why_it_cannot_start(shell: Shell, folder: str, python: str, said: str) -> None:
+def test_demo_says_why_it_cannot_start(shell: Shell, directory: str, python: str, said: str) -> None:
     """Where pip's scripts could not start, or no environment can be made, make says so in a line, and makes nothing."""
     need("make")
-    home = shell.cwd / folder
+    home = shell.cwd / directory
     home.mkdir()
     (home / "pyproject.toml").touch()
     done = shell.run("make", "-f", ROOT / "Makefile", "demo", f"PYTHON={python}", cwd=home).check(2, said)

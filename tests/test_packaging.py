@@ -41,10 +41,10 @@ def test_two_builds_are_the_same(tmp_path: Path) -> None:
     assert built[0] == built[1]
 
 
-def stub(folder: Path, name: str) -> None:
+def stub(directory: Path, name: str) -> None:
     """A wheel of that name with nothing in it, for a machine that cannot fetch the real one."""
     about = f"{name}-99.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-99-py3-none-any.whl", "w") as archive:
+    with zipfile.ZipFile(directory / f"{name}-99-py3-none-any.whl", "w") as archive:
         archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
         archive.writestr(
             f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -58,22 +58,30 @@ class Bundle:
     def __init__(self, home: Path, wheel: Path) -> None:
         self.home = home
         self.prefix = home / "prefix"
-        self.folder = home / "bundle"
-        self.wheels = self.folder / "wheels"
+        self.directory = home / "bundle"
+        self.wheels = self.directory / "wheels"
         self.wheels.mkdir(parents=True)
-        shutil.copy(ROOT / "packaging" / "install.sh", self.folder)
+        shutil.copy(ROOT / "packaging" / "install.sh", self.directory)
         shutil.copy(wheel, self.wheels)
         for name in ("cryptography", "orjson"):
             stub(self.wheels, name)
         self.seal()
 
     def seal(self) -> None:
-        subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.folder, check=True)
+        subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.directory, check=True)
 
     def install(self, *words: str, umask: int = 0o022, status: int = 0) -> str:
         """Run install.sh for this Python, with no extras, but for what words say; return what it says."""
         done = subprocess.run(
-            [self.folder / "install.sh", "--prefix", self.prefix, "--python", sys.executable, "--extras=none", *words],
+            [
+                self.directory / "install.sh",
+                "--prefix",
+                self.prefix,
+                "--python",
+                sys.executable,
+                "--extras=none",
+                *words,
+            ],
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -142,10 +150,10 @@ def test_upgrade(bundle: Bundle) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("of the older version")
     mans = bundle.prefix / "share" / "man" / "man1"
-    for folder in (bundle.prefix / "bin", mans):
-        folder.mkdir(parents=True)
-        (folder / "other").write_text("of somebody else")
-        (folder / "elsewhere").symlink_to("/bin/sh")
+    for directory in (bundle.prefix / "bin", mans):
+        directory.mkdir(parents=True)
+        (directory / "other").write_text("of somebody else")
+        (directory / "elsewhere").symlink_to("/bin/sh")
     (bundle.prefix / "bin" / "tok-gone").symlink_to("../lib/toktools/bin/tok-gone")
     (mans / "tok-gone.1").symlink_to("../../../lib/toktools/share/man/man1/tok-gone.1")
     bundle.install(umask=0o077)
@@ -171,7 +179,7 @@ def test_upgrade(bundle: Bundle) -> None:
     assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
     bundle.install("--uninstall")
     left = {str(path.relative_to(bundle.prefix)) for path in bundle.prefix.rglob("*") if not path.is_dir()}
-    assert left == {f"{folder}/{name}" for folder in ("bin", "share/man/man1") for name in ("other", "elsewhere")}
+    assert left == {f"{directory}/{name}" for directory in ("bin", "share/man/man1") for name in ("other", "elsewhere")}
 
 
 def test_damaged_bundle(bundle: Bundle) -> None:

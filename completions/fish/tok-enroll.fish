@@ -56,14 +56,14 @@ set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-k
 complete -c tok-enroll -e
 complete -c tok-enroll -f
 
-complete -c tok-enroll -n _shtab_tok_enroll_using -s k -l key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the new key: a file, or a pkcs11: or awskms: URI'
+complete -c tok-enroll -n _shtab_tok_enroll_using -s k -l key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the new key: a file, pkcs11: or awskms: URI'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l signer -x -d 'the signer: a command, as for tok-exec'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l deregister -d 'remove the second factor'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s b -l base64 -d 'the signer writes base64, not raw bytes'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s p -l verify-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the public key of the signer'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l passin -xka "(printf '%s\n' env: file: fd:)" -d 'the pass phrase or PIN: env:VAR, file:PATH or fd:N'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l old-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the key that is registered now, which logs in'
-complete -c tok-enroll -n _shtab_tok_enroll_using -l old-passin -xka "(printf '%s\n' env: file: fd:)" -d 'the pass phrase or PIN of --old-key: env:VAR, file:PATH or fd:N'
+complete -c tok-enroll -n _shtab_tok_enroll_using -l old-passin -xka "(printf '%s\n' env: file: fd:)" -d 'that of --old-key: env:VAR, file:PATH or fd:N'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l change-quorum -d 'also replace the key for approvals: CloudHSM has one key for both'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l username -x -d 'the CloudHSM user'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l role -xka "admin crypto-user" -d 'the user'"'"'s role: admin or crypto-user'
@@ -71,7 +71,7 @@ complete -c tok-enroll -n _shtab_tok_enroll_using -l password -xka "(printf '%s\
 complete -c tok-enroll -n _shtab_tok_enroll_using -l cli -x -d 'the CLI; the default is /opt/cloudhsm/bin/cloudhsm-cli'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s H -l host -x -d 'the host of the CLI, as ssh takes it: [USER@]HOST'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l ssh -x -d 'run this in place of ssh'
-complete -c tok-enroll -n _shtab_tok_enroll_using -l token-dir -x -d 'where the token files get their directory; the default is TMPDIR or /tmp'
+complete -c tok-enroll -n _shtab_tok_enroll_using -l token-dir -x -d 'parent directory of token files, not TMPDIR or /tmp'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l cluster-id -x -d 'the cluster, if several are configured'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l timeout -x -d 'how long each step may take; the default is 60'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s h -l help -d 'show this help'

@@ -56,7 +56,7 @@ set -g _shtab_tok_login_opts_with_value --cli --cluster-id --command --host --ke
 complete -c tok-login -e
 complete -c tok-login -f
 
-complete -c tok-login -n _shtab_tok_login_using -s k -l key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the RSA private key: a file, or a pkcs11: or awskms: URI'
+complete -c tok-login -n _shtab_tok_login_using -s k -l key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the RSA private key: a file, pkcs11: or awskms: URI'
 complete -c tok-login -n _shtab_tok_login_using -l signer -x -d 'the signer: a command, as for tok-exec'
 complete -c tok-login -n _shtab_tok_login_using -l no-mfa -d 'log in a user who has no second factor'
 complete -c tok-login -n _shtab_tok_login_using -s b -l base64 -d 'the signer writes base64, not raw bytes'
@@ -68,10 +68,10 @@ complete -c tok-login -n _shtab_tok_login_using -l password -xka "(printf '%s\n'
 complete -c tok-login -n _shtab_tok_login_using -l cli -x -d 'the CLI; the default is /opt/cloudhsm/bin/cloudhsm-cli'
 complete -c tok-login -n _shtab_tok_login_using -s H -l host -x -d 'the host of the CLI, as ssh takes it: [USER@]HOST'
 complete -c tok-login -n _shtab_tok_login_using -l ssh -x -d 'run this in place of ssh'
-complete -c tok-login -n _shtab_tok_login_using -l token-dir -x -d 'where the token files get their directory; the default is TMPDIR or /tmp'
+complete -c tok-login -n _shtab_tok_login_using -l token-dir -x -d 'parent directory of token files, not TMPDIR or /tmp'
 complete -c tok-login -n _shtab_tok_login_using -l cluster-id -x -d 'the cluster, if several are configured'
 complete -c tok-login -n _shtab_tok_login_using -l timeout -x -d 'how long each step may take; the default is 60'
 complete -c tok-login -n _shtab_tok_login_using -s c -l command -x -d 'run this command; -: run the commands on standard input'
-complete -c tok-login -n _shtab_tok_login_using -l new-password -xka "(printf '%s\n' env: file: fd:)" -d 'the new password that a command asks for: env:VAR, file:PATH or fd:N'
+complete -c tok-login -n _shtab_tok_login_using -l new-password -xka "(printf '%s\n' env: file: fd:)" -d 'a command'"'"'s new password: env:VAR, file:PATH or fd:N'
 complete -c tok-login -n _shtab_tok_login_using -s h -l help -d 'show this help'
 complete -c tok-login -n _shtab_tok_login_using -s V -l version -d 'show the version'

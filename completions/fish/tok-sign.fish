@@ -56,7 +56,7 @@ set -g _shtab_tok_sign_opts_with_value --jobs --key --passin -j -k
 complete -c tok-sign -e
 complete -c tok-sign -f
 
-complete -c tok-sign -n _shtab_tok_sign_using -s k -l key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the RSA private key: a file, or a pkcs11: or awskms: URI'
+complete -c tok-sign -n _shtab_tok_sign_using -s k -l key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the RSA private key: a file, pkcs11: or awskms: URI'
 complete -c tok-sign -n _shtab_tok_sign_using -l passin -xka "(printf '%s\n' env: file: fd:)" -d 'the pass phrase or PIN: env:VAR, file:PATH or fd:N'
 complete -c tok-sign -n _shtab_tok_sign_using -s j -l jobs -x -d 'sign with up to N threads at once'
 complete -c tok-sign -n _shtab_tok_sign_using -s r -l raw -d 'sign one digest of 32 raw bytes, and write the signature raw'

@@ -11,13 +11,14 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     import argparse
 
+PRIVATE_KEY = "the RSA private key: a file, pkcs11: or awskms: URI"
+
 _MAX_JOBS = 1000
 _MAX_DIGITS = 18  # of the number of a token
 
 
-def add_key_option(group: argparse._ActionsContainer, about: str = "", *, required: bool = False) -> None:
+def add_key_option(group: argparse._ActionsContainer, about: str = PRIVATE_KEY, *, required: bool = False) -> None:
     """Add -k."""
-    about = about or "the RSA private key: a file, or a pkcs11: or awskms: URI"
     group.add_argument("-k", "--key", metavar="KEY", required=required, help=about)
 
 

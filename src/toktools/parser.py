@@ -103,7 +103,9 @@ class Parser(argparse.ArgumentParser):
         if any(action.dest == "version" for action in actions):
             raise Answer(f"{self.prog} (toktools) {__version__}\n")
         self._check(actions, words)
-        values = argparse.Namespace(**{action.dest: action.default for action in self._actions})
+        values = argparse.Namespace(
+            **{action.dest: action.default for action in self._actions if action.default is not argparse.SUPPRESS}
+        )
         values.given = {_flag(action) for action in actions}
         for action, text in given:
             action(self, values, _value(action, text), _flag(action))

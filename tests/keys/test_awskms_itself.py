@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from toktools.errors import ToktoolsError
+from toktools.system.prompt import Source
 
 need("boto3")
 
@@ -65,7 +66,7 @@ def kms(monkeypatch: pytest.MonkeyPatch) -> Kms:
 
 
 def opened(uri: str = "awskms:///k") -> Any:
-    return awskms.open_signer(uri, lambda _name, _what: b"", print)
+    return awskms.open_signer(uri, Source.ask("--passin"), print)
 
 
 def refused(call: Callable[[], object]) -> ToktoolsError:

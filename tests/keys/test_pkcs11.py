@@ -31,6 +31,7 @@ from test_key_files import LINE, openssl_signature
 from toktools import keys as key_room
 from toktools.errors import ToktoolsError
 from toktools.signatures import DIGEST_INFO, verifies
+from toktools.system.prompt import Source
 
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
@@ -69,7 +70,7 @@ print(json.dumps({token.label: [slot.slot_id, token.serial.decode()] for slot, t
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of SoftHSM's with the tokens of these tests, which only read it."""
+    """A directory of SoftHSM's with the tokens of these tests, which only read it."""
 
     module: str
     config: Path
@@ -86,14 +87,14 @@ class Store:
 def store(keys: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Fill tokens: one with a single key, one with many keys, two of the same name."""
     module = need("libsofthsm2.so", "softhsm2-util", "pkcs11")
-    folder = tmp_path_factory.mktemp("softhsm")
-    (folder / "tokens").mkdir()
-    config = folder / "softhsm2.conf"
-    config.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    directory = tmp_path_factory.mktemp("softhsm")
+    (directory / "tokens").mkdir()
+    config = directory / "softhsm2.conf"
+    config.write_text(f"directories.tokendir = {directory / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
     env = {**os.environ, "SOFTHSM2_CONF": str(config), "PKCS11_MODULE_PATH": module, "PIN": PIN, "LC_ALL": "C.UTF-8"}
 
     def run(*command: str | Path) -> str:
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=folder).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=directory).stdout
 
     for label in (LABEL, "many", "double", "double"):
         run("softhsm2-util", "--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "12345678")
@@ -114,7 +115,7 @@ def store(keys: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @dataclass(frozen=True)
 class Desk(Shell):
-    """A folder to work in, with SoftHSM's tokens at hand and the PIN in a variable."""
+    """A directory to work in, with SoftHSM's tokens at hand and the PIN in a variable."""
 
     store: Store
 
@@ -159,19 +160,13 @@ OBJECT = f"object={quote(KEY_LABEL)}"
     "attributes",
     [
         f"{ONE};{OBJECT};type=private",
-        f"{ONE};{OBJECT}",
         ONE,
-        f"type=private;{OBJECT};{ONE}",
-        OBJECT.replace("object", f"{ONE};object"),
         f"{ONE};id=%ff%25%00",
         f"{ONE};id=%FF%25%00;{OBJECT}",
         "serial={serial}",
-        "slot-id={slot}",
         f"serial={{serial}};slot-id={{slot}};{ONE};{OBJECT};id=%ff%25%00",
         "model=SoftHSM%20v2;serial={serial}",
         "model=SoftHSM v2;manufacturer=SoftHSM project;serial={serial}",
-        "manufacturer=SoftHSM%20project;serial={serial}",
-        "slot-manufacturer=SoftHSM project;serial={serial}",
         "library-manufacturer=SoftHSM;library-description=Implementation of PKCS11;serial={serial}",
         f"token={LABEL};object={quote(KEY_LABEL)}",
         "token=many;object=twin;id=%01",
@@ -262,65 +257,39 @@ ON_ONE = f"token {LABEL}: "
     [
         (f"{ONE};pin-value={{pin}}", PIN_VALUE),
         (f"{ONE}?pin-value={{pin}}", PIN_VALUE),
-        (f"pin-value={{pin}};{ONE}", PIN_VALUE),
         (f"{ONE}?module-path={{module}}&pin-value={{pin}}", PIN_VALUE),
-        (f"{ONE};pin-value={PIN}", PIN_VALUE),
         # Slips of the pen, which must not bring the PIN into the message.
         (f"{ONE}?module-path={{module}};pin-value={{pin}}", PIN_VALUE),
-        (f"{ONE}?module-path={{module}}?pin-value={{pin}}", PIN_VALUE),
         (f"{ONE}&pin-value={{pin}}", PIN_VALUE),
         (f"{ONE};PIN-VALUE={{pin}}", ""),
         (f"{ONE};pin%2Dvalue={{pin}}", ""),
-        (f"{ONE};pin-value%3D{{pin}}", ""),
         (f"{ONE};colour=red", f"colour {NOT_KNOWN}"),
-        (f"{ONE};Object=x", f"Object {NOT_KNOWN}"),
         (f"{ONE}?object=x", f"object {NOT_KNOWN}"),
-        (f"{ONE};module-path={{module}}", f"module-path {NOT_KNOWN}"),
         (f"{ONE};\x1b[2J=x", f"\\x1b[2J {NOT_KNOWN}"),
         (f"{ONE};{ONE}", "token occurs twice in the pkcs11 URI"),
-        (f"{ONE};id=%01;object=x;id=%01", "id occurs twice in the pkcs11 URI"),
-        (f"{ONE}?module-path=/x&module-path={{module}}", "module-path occurs twice in the pkcs11 URI"),
-        (f"{ONE};type=private;type=private", "type occurs twice in the pkcs11 URI"),
         (f"{ONE};type=public", "the type must be private, because the key must sign"),
-        (f"{ONE};type=", "the type must be private, because the key must sign"),
         (f"{ONE};object=missing", f"{ON_ONE}no private key matches\n"),
-        (f"{ONE};object=login", f"{ON_ONE}no private key matches\n"),
-        (f"{ONE};object=%ff", f"{ON_ONE}no private key matches\n"),
         (f"{ONE};object=\udcff", f"{ON_ONE}no private key matches\n"),
-        (f"{ONE};id=%ff", f"{ON_ONE}no private key matches\n"),
-        (f"{ONE};id=ff2500", f"{ON_ONE}no private key matches\n"),
-        (f"{ONE};object=twin", f"{ON_ONE}no private key matches\n"),
-        ("token=many;object=twin;id=%03", "token many: no private key matches\n"),
         ("token=many;object=twin", "token many: 2 private keys match\n"),
         ("token=many", "token many: 7 private keys match\n"),
         ("token=missing", "{module}: no token matches\n"),
-        ("token=", "{module}: no token matches\n"),
         (f"token={quote(LABEL)[:-6]}", "{module}: no token matches\n"),
         (f"{ONE};serial=0", "{module}: no token matches\n"),
-        (f"{ONE};slot-id=0", "{module}: no token matches\n"),
         (f"{ONE};model=SoftHSM", "{module}: no token matches\n"),
-        (f"{ONE};manufacturer=Yubico", "{module}: no token matches\n"),
         (f"{ONE};slot-manufacturer=Yubico", "{module}: no token matches\n"),
-        (f"{ONE};slot-description=none", "{module}: no token matches\n"),
         (f"{ONE};library-manufacturer=Yubico", "{module}: no token matches\n"),
-        (f"{ONE};library-description=none", "{module}: no token matches\n"),
         (f"{ONE};library-version=0", "{module}: no token matches\n"),
         (f"{ONE};id=ff2500", "for the ID ff2500, write id=%ff%25%00 in the URI\n"),
         (f"{ONE};id=%ff2500", "for the ID ff2500, write id=%ff%25%00 in the URI\n"),
         ("token=double", "{module}: 2 tokens match\n"),
-        ("", "{module}: 4 tokens match\n"),
         ("model=SoftHSM%20v2", "{module}: 4 tokens match\n"),
         ("token=many;object=curve", "token many: the key is EC, but CloudHSM takes only RSA keys\n"),
         ("token=many;object=small", "pkcs11:token=many;object=small: the key is RSA-1024, but CloudHSM takes RSA-2048"),
         ("token=many;object=no%20sign", "the key is not allowed to sign (CKA_SIGN)\n"),
         (f"{ONE}?module-path=missing.so", "missing.so: cannot be used: "),
-        (f"{ONE}?module-path=/", "/: cannot be used: "),
         (f"{ONE}?module-path=%2Ff.json", "/f.json: cannot be used: "),
         (f"{ONE}?module-path=/%ff.so", "/\\xff.so: cannot be used"),
-        (f"{ONE}?module-path=/%0a.so", "/\\n.so: cannot be used: "),
-        (f"{ONE}?module-path=libc.so.6", "libc.so.6: cannot be used: "),
         (f"{ONE}?pin-source=/missing", "pin-source: /missing: no such file or directory"),
-        (f"{ONE}?pin-source=file:/", "pin-source: /: is a directory"),
         (f"{ONE}?pin-source=", "pin-source: "),
         (f"{ONE}?pin-source=%7Ccat%20pin", "pin-source: a command is not supported\n"),
         (f"{ONE}?pin-source=/dev/stdin", "a secret cannot come from standard input\n"),
@@ -354,12 +323,8 @@ def test_a_module_that_is_none(desk: Desk, content: bytes | None) -> None:
     ("pin", "said"),
     [
         (WRONG, "wrong PIN"),
-        (PIN[:-1], "wrong PIN"),
         (f"{PIN} ", "wrong PIN"),
-        ("1", "wrong PIN"),
-        ("7291" * 200, "wrong PIN"),
         ("", "the PIN is empty"),
-        ("\n", "the PIN is empty"),
         ("7291" * 300, "the PIN is longer than 1024 bytes"),
         ("7291\udcff", "wrong PIN: not UTF-8"),
     ],
@@ -390,18 +355,6 @@ def test_a_larger_key(desk: Desk, keys: Path) -> None:
     warning = f"tok-sign: warning: {uri}: the key is RSA-3072; CloudHSM documents only RSA-2048\n"
     done = desk.sign(f"{uri}?module-path={desk.store.module}")
     assert done == Done(0, openssl_signature(keys, "rsa3072.pem"), warning)
-
-
-def test_a_wrong_digest_ends_it(desk: Desk, signature: bytes) -> None:
-    """The signatures before a line that is no digest are written, and the message names the line."""
-    done = desk.sign(f"pkcs11:{ONE}", stdin=LINE + b"!\n" + LINE).check(2, "standard input: line 2: ")
-    assert done.out == signature
-
-
-def test_a_raw_signature(desk: Desk, signature: bytes) -> None:
-    """With -r a token signs one raw digest, too."""
-    done = desk.run("tok-sign", "-r", "-k", f"pkcs11:{ONE}", "--passin", "env:PIN", stdin=base64.b64decode(LINE))
-    assert done == Done(0, base64.b64decode(signature), "")
 
 
 # A key that wants the PIN for each signature.
@@ -545,7 +498,8 @@ class Card:
         library = SimpleNamespace(**about, get_slots=lambda **_: [slot])
         with mock.patch("pkcs11.lib", return_value=library):
             warnings: list[str] = []
-            return key_room.open_signer("pkcs11:token=card", lambda *_: PIN.encode(), warnings.append), warnings
+            source = mock.Mock(spec=Source, read=mock.Mock(return_value=PIN.encode()))
+            return key_room.open_signer("pkcs11:token=card", source, warnings.append), warnings
 
     def refused(self) -> str:
         """Return why the key is not found."""
@@ -580,12 +534,11 @@ def test_a_token_with_two_keys_is_left_once(desk: Desk, spy: str) -> None:
     heard = desk.cwd / "heard"
     env = {**desk.env, "PKCS11SPY": desk.store.module, "PKCS11SPY_OUTPUT": str(heard)}
     code = f"""
-import os
 from toktools import keys
-from toktools.system import passphrases
+from toktools.system.prompt import Source
 for number in ("01", "02"):
     uri = f"pkcs11:token=many;id=%{{number}}?module-path={spy}"
-    keys.open_signer(uri, lambda *_: os.environb[b"PIN"], print).sign(bytes(32))
+    keys.open_signer(uri, Source.parse("--passin", "env:PIN"), print).sign(bytes(32))
 """
     assert desk.run(desk.bin / "python", "-c", code, env=env, own=True) == Done(0, b"", "")
     assert "C_Sign" in calls_in(heard)
@@ -662,8 +615,8 @@ def test_the_last_try(card: Card) -> None:
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
     asked = mock.Mock(return_value=b"typed")
     with (
-        mock.patch("toktools.system.terminal.exists", return_value=True),
-        mock.patch("toktools.system.passphrases.prompt", return_value=asked),
+        mock.patch("toktools.system.prompt.has_terminal", return_value=True),
+        mock.patch("toktools.system.prompt.Source.ask", return_value=mock.Mock(read=asked)),
     ):
         assert card.find()[1] == ["token card: one try is left before it locks the PIN"]
     asked.assert_called_once_with("token card", "PIN")
@@ -675,7 +628,7 @@ def test_the_last_try_without_a_terminal(card: Card) -> None:
     from pkcs11 import TokenFlag
 
     card.flags |= TokenFlag.USER_PIN_FINAL_TRY
-    with mock.patch("toktools.system.terminal.exists", return_value=False):
+    with mock.patch("toktools.system.prompt.has_terminal", return_value=False):
         assert card.refused() == "token card: the last try needs a person at a terminal, and there is no terminal"
     assert card.logins == []
 

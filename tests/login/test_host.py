@@ -91,7 +91,7 @@ def host(desk: Desk) -> Iterator[Host]:
     home.mkdir()
     port, arguments = configure_sshd(desk.cwd, "hsm", "")
     there = Host(desk, home)
-    shutil.move(desk.cwd / "state.sqlite", home / "state.sqlite")
+    shutil.move(desk.cwd / "state.json", home / "state.json")
     shutil.move(desk.cwd / "cli", home / "cli")
     with subprocess.Popen([sshd, *arguments], stderr=subprocess.DEVNULL) as server:
         wait_until(lambda: answers_at(port))

@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     shared.add_signer_options(
         parser,
-        "the new key: a file, or a pkcs11: or awskms: URI",
+        "the new key: a file, pkcs11: or awskms: URI",
         "--deregister",
         "remove the second factor",
     )
     parser.add_argument("--old-key", metavar="KEY", help="the key that is registered now, which logs in")
-    add_source_option(parser, "--old-passin", "the pass phrase or PIN of --old-key")
+    add_source_option(parser, "--old-passin", "that of --old-key")
     parser.add_argument(
         "--change-quorum",
         action="store_true",

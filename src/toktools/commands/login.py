@@ -7,7 +7,7 @@ from functools import partial
 
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
-from toktools.options import refuse_given
+from toktools.options import PRIVATE_KEY, refuse_given
 from toktools.system import files
 from toktools.system.prompt import Source
 
@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options and operands."""
     shared.add_signer_options(
         parser,
-        "the RSA private key: a file, or a pkcs11: or awskms: URI",
+        PRIVATE_KEY,
         "--no-mfa",
         "log in a user who has no second factor",
     )
@@ -46,10 +46,10 @@ def add_arguments(parser: Parser) -> None:
         "--new-password",
         metavar="SOURCE",
         type=partial(Source.parse, "--new-password"),
-        help="the new password that a command asks for: env:VAR, file:PATH or fd:N",
+        help="a command's new password: env:VAR, file:PATH or fd:N",
     )
     parser.add_argument(
-        "words", metavar="COMMAND", nargs="*", help="a command for the CLI; without one, you get the CLI's prompt"
+        "words", metavar="COMMAND", nargs="*", help="a command for the CLI; without one, you get its prompt"
     )
     parser.needs_dashes = "the command for the CLI"
 

@@ -112,7 +112,7 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
         "--token-dir",
         metavar="DIR",
         type=_token_dir,
-        help="where the token files get their directory; the default is TMPDIR or /tmp",
+        help="parent directory of token files, not TMPDIR or /tmp",
     )
     parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the cluster, if several are configured")
     parser.add_argument(
