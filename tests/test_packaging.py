@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from conftest import ROOT, need
 
 COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
 PAGES = sorted(path.name for path in (ROOT / "man").iterdir())
+MODULES = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "toktools").rglob("*.py")}
 
 
 def checkout(home: Path) -> Path:
@@ -39,6 +41,53 @@ def test_two_builds_are_the_same(tmp_path: Path) -> None:
         built.append({path.name: path.read_bytes() for path in (home / "dist").iterdir()})
     assert len(built[0]) == 2
     assert built[0] == built[1]
+
+
+def test_wheel_has_commands_and_pages(wheel: Path) -> None:
+    """The wheel carries every command, every page and every module, and nothing else."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.rpartition("/")[2] for name in names if "/scripts/" in name} == set(COMMANDS)
+    pages = {name.rpartition("/share/man/")[2] for name in names if "/share/man/" in name}
+    assert pages == {f"man{page[-1]}/{page}" for page in PAGES}
+    modules = {name for name in names if name.startswith("toktools/")}
+    assert modules == MODULES | {"toktools/py.typed"}
+    completions = sorted(path.name for path in (ROOT / "completions").rglob("*tok-*"))
+    shared = [name for name in names if "/share/" in name and "/share/man/" not in name]
+    assert sorted(name.rpartition("/")[2] for name in shared) == completions
+    about = [name for name in names if ".dist-info/" in name]
+    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len(shared) + len(about)
+
+
+def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
+    """The source distribution has what is needed to run the tests, and to build the wheel with the same contents."""
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+        sdist.extraction_filter = getattr(tarfile, "data_filter", None)  # later releases want one
+        sdist.extractall(tmp_path)
+    subprocess.run([*build, "-t", "wheel"], cwd=tmp_path / archive.name.removesuffix(".tar.gz"), check=True)
+    (again,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
+    wanted = [
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+        "completions/bash/tok-sign",
+        "examples/demo.sh",
+        "tests/conftest.py",
+    ]
+    assert names >= {*wanted, *(f"bin/{command}" for command in COMMANDS), *(f"man/{page}" for page in PAGES)}
+    assert not [name for name in names if name.startswith((".venv", "dist", ".coverage"))]
+
+
+def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
+    """An installed command runs with the interpreter that it was installed for, whatever the path says."""
+    for command in COMMANDS:
+        first = (installed / command).read_text().split("\n", 1)[0]
+        assert first == f"#!{installed / 'python'}"
 
 
 def stub(directory: Path, name: str) -> None:
