@@ -357,15 +357,11 @@ def write_token(path: str, document: object) -> None:
 
 def refuse_other(path: str) -> None:
     """Refuse to overwrite a file that is no token file: a slip of the pen must not cost a key."""
-    if not os.path.exists(path):
-        return
-    files.refuse_irregular(path)
-    file = files.read(path, tokenfile.MAX_SIZE)
-    try:
-        if file.content:
-            tokenfile.parse(file.content)
-    except ToktoolsError:
-        raise ToktoolsError(f"{file.name}: the file exists and is not a token file; not overwritten") from None
+    if os.path.exists(path):
+        files.refuse_irregular(path)
+        content = files.read(path, tokenfile.MAX_SIZE).content
+        if content and not tokenfile.is_token_file(content):
+            raise ToktoolsError(f"{files.display(path)}: the file exists and is not a token file; not overwritten")
 
 
 def read_public_key(path: str) -> str:
