@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from toktools.tokens.tokenfile import TokenFile
 
 _MAX_DATA = 1 << 20
-_PAGE = 10
 _REGISTRATION = "registration"
-_TOKEN = "The file for the unsigned tokens"  # noqa: S105 - a line of the help
 _VERSION = "2.0"
 """Of token files."""
 
@@ -64,23 +62,28 @@ def _flag(flags: str, about: str, *, either: bool = False) -> Option:
     return Option(flags, about, either=either, action="store_true")
 
 
-def _several(flag: str, about: str, **settings: Any) -> Option:  # noqa: ANN401 - argparse's own
+def _several(flag: str, about: str, convert: Callable[[str], object], **settings: Any) -> Option:  # noqa: ANN401
     """Return an option that takes all words up to the next option."""
-    return Option(flag, about, action="extend", nargs="+", default=[], **settings)
+    return Option(flag, about, type=convert, action="extend", nargs="+", default=[], **settings)
 
 
-_CLUSTER_ID = Option("--cluster-id", "The cluster to use; the default is the one given at the start")
-_USERNAME = Option("--username", "The user", required=True, type=str.lower)
-_ROLE = Option(
-    "--role",
-    "The user's role",
-    required=True,
-    choices={ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
+def _attributes(half: str, example: str) -> Option:
+    about = f"Attributes of the {half} key, such as {example}"
+    return _several(f"--{half}-attributes", about, _attribute, metavar=f"{half.upper()}_KEY_ATTRIBUTES")
+
+
+_USER = (
+    Option("--username", "The user", required=True, type=str.lower),
+    Option(
+        "--role",
+        "The user's role",
+        required=True,
+        choices={ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
+    ),
 )
 _PASSWORD = Option("--password", "The password; without it, the CLI asks for it")
 _APPROVAL = Option("--approval", "The signed quorum token")
 _FITS = "key-reference=0x... or all of attr.NAME=VALUE"
-_ONE_KEY = f"The one key that fits {_FITS}"
 _SERVICES = {
     "user": "managing the users",
     "quorum": "setting quorum values",
@@ -364,30 +367,25 @@ def _content(given: Namespace) -> bytes:
 def parser() -> Parser:
     """Return the parser of the CLI's commands."""
     cli = Parser(prog="", description="A stand-in for the CloudHSM CLI")
-    user = (_CLUSTER_ID, _USERNAME, _ROLE)
 
     group = cli.add("cluster", "The cluster as a whole")
-    group.add("activate", "Make the first admin, named admin", _activate, _CLUSTER_ID, _PASSWORD, logs_in=False)
-    group.add("hsm-info", "List the HSMs", _hsm_info, _CLUSTER_ID, logs_in=False)
+    group.add("activate", "Make the first admin, named admin", _activate, _PASSWORD, logs_in=False)
+    group.add("hsm-info", "List the HSMs", _hsm_info, logs_in=False)
 
-    cli.add("login", "Log in", _login, *user, _PASSWORD).add(
-        "mfa-token-sign",
-        "Log in with a second factor",
-        _mfa_login,
-        _CLUSTER_ID,
-        Option("--token", _TOKEN, required=True),
-    )
-    cli.add("logout", "Log out", _logout, _CLUSTER_ID)
+    login = cli.add("login", "Log in", _login, *_USER, _PASSWORD)
+    token = Option("--token", "The file for the unsigned tokens", required=True)
+    login.add("mfa-token-sign", "Log in with a second factor", _mfa_login, token)
+    cli.add("logout", "Log out", _logout)
 
     group = cli.add("user", "The users of the cluster")
-    group.add("create", "Make a user. For admins", _create, *user, _PASSWORD, _APPROVAL)
-    group.add("delete", "Remove a user. For admins", _delete, *user, _APPROVAL)
-    group.add("list", "List the users", _list, _CLUSTER_ID, logs_in=False)
+    group.add("create", "Make a user. For admins", _create, *_USER, _PASSWORD, _APPROVAL)
+    group.add("delete", "Remove a user. For admins", _delete, *_USER, _APPROVAL)
+    group.add("list", "List the users", _list, logs_in=False)
     group.add(
         "change-password",
         "Change a password, and so unlock the user; the quorum registration goes with it",
         _change_password,
-        *user,
+        *_USER,
         _PASSWORD,
         _APPROVAL,
         _flag("--deregister-mfa", "Also remove the second factor"),
@@ -397,19 +395,18 @@ def parser() -> Parser:
         "token-sign",
         "Register the key of a second factor, or take it away, and set the password",
         _change_mfa,
-        *user,
+        *_USER,
         Option("--change-password", "The new password; without it, the CLI asks for it"),
-        Option("--token", _TOKEN, either=True),
+        Option("--token", "The file for the unsigned tokens", either=True),
         _APPROVAL,
         _flag("--deregister", "Remove the second factor", either=True),
         _flag("--change-quorum", "Also change the quorum key; there is one key for both"),
     )
-    change_quorum = group.add("change-quorum", "The key with which a user approves")
-    change_quorum.add("token-sign", "A key that signs quorum tokens").add(
+    group = group.add("change-quorum", "The key with which a user approves")
+    group.add("token-sign", "A key that signs quorum tokens").add(
         "register",
         "Register the key with which the logged-in user approves",
         _register,
-        _CLUSTER_ID,
         Option("--public-key", "The public key", required=True),
         Option("--signed-token", "The signed registration token", required=True),
     )
@@ -419,85 +416,60 @@ def parser() -> Parser:
         "generate",
         "Write a token for others to approve, or for a registration",
         _generate_token,
-        _CLUSTER_ID,
         Option("--service", "What the token is for", required=True, choices=_SERVICES),
         Option("--token", "The file for the token", required=True),
-        _several("--filter", f"For a key service: the one key that fits {_FITS}", type=_filter),
+        _several("--filter", f"For a key service: the one key that fits {_FITS}", _filter),
     )
-    group.add("list", "List the quorum tokens", _list_tokens, _CLUSTER_ID)
+    group.add("list", "List the quorum tokens", _list_tokens)
     scopes = {"user": "one's own", "all": "everybody's"}
-    group.add(
-        "delete",
-        "Delete quorum tokens. For admins",
-        _delete_tokens,
-        _CLUSTER_ID,
-        Option("--scope", "Whose tokens", required=True, choices=scopes),
-    )
+    scope = Option("--scope", "Whose tokens", required=True, choices=scopes)
+    group.add("delete", "Delete quorum tokens. For admins", _delete_tokens, scope)
     group.add(
         "set-quorum-value",
         "Set how many must approve. For admins",
         _set_value,
-        _CLUSTER_ID,
         Option("--service", "What is approved", required=True, choices={name: _SERVICES[name] for name in SERVICES}),
         Option("--value", "How many", required=True, type=_number),
         _APPROVAL,
     )
-    group.add("list-quorum-values", "List how many must approve", _list_values, _CLUSTER_ID, logs_in=False)
+    group.add("list-quorum-values", "List how many must approve", _list_values, logs_in=False)
 
     group = cli.add("key", "The keys of the cluster")
     group.add("generate-asymmetric-pair", "Make a key pair").add(
         "rsa",
         "Make an RSA key pair. For crypto users",
         _generate_pair,
-        _CLUSTER_ID,
         Option("--public-label", "The label of the public key", required=True),
         Option("--private-label", "The label of the private key", required=True),
         _flag("--session", "Keys that end with the login"),
         Option("--modulus-size-bits", "The size of the modulus: 2048, 3072 or 4096", required=True, type=_number),
         Option("--public-exponent", "The public exponent: 65537", required=True, type=_number),
-        _several(
-            "--public-attributes",
-            "Attributes of the public key, such as verify=true",
-            type=_attribute,
-            metavar="PUBLIC_KEY_ATTRIBUTES",
-        ),
-        _several(
-            "--private-attributes",
-            "Attributes of the private key, such as sign=true",
-            type=_attribute,
-            metavar="PRIVATE_KEY_ATTRIBUTES",
-        ),
-        _several("--share-crypto-users", "Crypto users with whom the private key is shared", type=str.lower),
-        Option(
-            "--manage-private-key-quorum-value",
-            "How many must approve its management",
-            default=0,
-            type=_number,
-        ),
+        _attributes("public", "verify=true"),
+        _attributes("private", "sign=true"),
+        _several("--share-crypto-users", "Crypto users with whom the private key is shared", str.lower),
+        Option("--manage-private-key-quorum-value", "How many must approve its management", default=0, type=_number),
         Option("--use-private-key-quorum-value", "How many must approve its use", default=0, type=_number),
     )
     group.add(
         "list",
         "List the keys that the user owns or shares, and all public keys",
         _list_keys,
-        _CLUSTER_ID,
-        _several("--filter", f"The keys that fit {_FITS}", type=_filter),
-        Option("--max-items", "How many to list", default=_PAGE, type=_number),
+        _several("--filter", f"The keys that fit {_FITS}", _filter),
+        Option("--max-items", "How many to list", default=10, type=_number),
         Option("--starting-token", "Where to go on: the next_token of a list before", default=0, type=_number),
         _flag("--verbose -v", "All attributes"),
     )
-    key_filter = _several("--filter", _ONE_KEY, type=_filter, required=True)
-    sharing = (_CLUSTER_ID, key_filter, _USERNAME, _ROLE, _APPROVAL)
-    group.add("share", "Share a key. For its owner", _share, *sharing)
-    group.add("unshare", "Take a key from a user with whom it is shared. For its owner", _unshare, *sharing)
-    group.add("delete", "Delete a key. For its owner", _delete_key, _CLUSTER_ID, key_filter)
+    one = _several("--filter", f"The one key that fits {_FITS}", _filter, required=True)
+    group.add("share", "Share a key. For its owner", _share, one, *_USER, _APPROVAL)
+    unshare = "Take a key from a user with whom it is shared. For its owner"
+    group.add("unshare", unshare, _unshare, one, *_USER, _APPROVAL)
+    group.add("delete", "Delete a key. For its owner", _delete_key, one)
 
     cli.add("crypto", "Work with keys").add("sign", "Sign").add(
         "rsa-pkcs",
         "Sign with RSA-PKCS. For crypto users",
         _sign,
-        _CLUSTER_ID,
-        _several("--key-filter", _ONE_KEY, type=_filter, required=True),
+        _several("--key-filter", f"The one key that fits {_FITS}", _filter, required=True),
         Option("--hash-function", "What the data is hashed with", required=True, choices=list(keys.HASHES)),
         Option("--data-path", "The file with the data", either=True),
         Option("--data", "The data", either=True),

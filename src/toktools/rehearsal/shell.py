@@ -82,6 +82,9 @@ class Option:
         self.settings = {"help": about, **settings}
 
 
+_CLUSTER_ID = Option("--cluster-id", "The cluster to use; the default is the one given at the start")
+
+
 class _Store(argparse.Action):
     """Keep an argument, and refuse a second one."""
 
@@ -123,7 +126,7 @@ class Parser(argparse.ArgumentParser):
         command: Parser = self._adder.add_parser(word, prog=f"{self.prog} {word}".strip(), description=about)
         command.work, command.logs_in = work, logs_in
         either = command.add_mutually_exclusive_group(required=any(option.either for option in options))
-        for option in options:
+        for option in (_CLUSTER_ID, *options) if work else options:
             action = (either if option.either else command).add_argument(*option.flags, **option.settings)
             command.options.append(action)
             if option.either:
