@@ -20,7 +20,7 @@ MODULES = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "tokt
 
 def checkout(home: Path) -> Path:
     """A copy of the checkout without what was made in it."""
-    made = [".git", ".venv*", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "dist", "html", "_build"]
+    made = [".git", ".venv*", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "dist", "html", "mutants"]
     return Path(shutil.copytree(ROOT, home, ignore=shutil.ignore_patterns(*made)))
 
 
