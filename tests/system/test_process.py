@@ -138,13 +138,13 @@ from toktools.system import process
 process.restore_default_signals()
 number, how = int(sys.argv[1]), sys.argv[2]
 
-def strike():
+def interrupt():
     os.kill(os.getpid(), number)
 
 if how == "ignored":
     signal.signal(number, signal.SIG_IGN)
 if how == "outside":
-    strike()
+    interrupt()
 try:
     with process.unwind_on_signals():
         with process.unwind_on_signals():
@@ -152,17 +152,17 @@ try:
         try:
             if how == "held":
                 with process.held():
-                    strike()
+                    interrupt()
                     print("held", flush=True)
             try:
-                strike()
+                interrupt()
             except process.Terminated:
                 if how != "lost":
                     raise
             print("after", flush=True)
         finally:
             if how == "second":
-                strike()
+                interrupt()
             print("clean", flush=True)
 except process.Terminated as fatal:
     assert fatal.number == process.pending_signal() == number

@@ -1,4 +1,4 @@
-"""The rim of the system: reading whole files, and writing standard output."""
+"""Read files and standard input; write standard output."""
 
 from __future__ import annotations
 
