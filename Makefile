@@ -15,8 +15,11 @@ EXTRAS =
 MUTANTS =
 SAMPLE = 0
 # Twice as many workers as cores, since many tests wait for something.
-QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files house inspect kernel keyring options \
-    hints screen several signatures stdin tokenfile)
+# Those that start few processes.
+QUICK = $(addprefix tests/,tokens login/test_screen.py login/test_screen_moves.py rehearsal/test_cluster.py \
+    rehearsal/test_cloudhsm_pages.py rehearsal/test_rehearsal_keys.py system/test_files.py commands/test_inspect.py \
+    commands/test_several.py commands/test_stdin.py keys/test_key_files.py keys/test_stream.py \
+    $(patsubst %,test_%.py,cli encoding errors hints options project signatures))
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
@@ -73,7 +76,7 @@ bundle: $(VENV)/ready-to-bundle
 deb:
 	@packaging/deb.sh
 
-# To mandoc a page in this folder is one to link to; what is no page of ours becomes text.
+# To mandoc a page in this directory is one to link to; what is no page of ours becomes text.
 html:
 	@mkdir -p '$(HTML)'
 	@cp docs/manual.css '$(HTML)'

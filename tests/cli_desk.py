@@ -121,7 +121,7 @@ def main():
 
 @dataclass(frozen=True)
 class Desk(Shell):
-    """A folder to work in, with a CLI in it, a key, the password in a file, and a TMPDIR of its own."""
+    """A directory to work in, with a CLI in it, a key, the password in a file, and a TMPDIR of its own."""
 
     key: Path
     tmp: Path

@@ -312,12 +312,12 @@ def rustyline(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     return once("rustyline", _build_rustyline) / "target" / "debug" / "cli"
 
 
-def _build_rustyline(folder: Path) -> None:
-    (folder / "Cargo.toml").write_text(CARGO)
-    copy(FRONT_ENDS / "rustyline.rs", folder)
+def _build_rustyline(directory: Path) -> None:
+    (directory / "Cargo.toml").write_text(CARGO)
+    copy(FRONT_ENDS / "rustyline.rs", directory)
     source = ["source.crates-io.replace-with='debian'", f"source.debian.directory='{CRATES}'"]
     words = ["cargo", "build", "--quiet", "--offline", "--target-dir", "target"]
-    subprocess.run([*words, "--config", source[0], "--config", source[1]], cwd=folder, check=True)
+    subprocess.run([*words, "--config", source[0], "--config", source[1]], cwd=directory, check=True)
 
 
 def _node(desk: Desk, _: pytest.FixtureRequest) -> None:
