@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 from toktools.errors import ToktoolsError
 from toktools.options import add_verify_key_option, number
@@ -43,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Say of every token whether its signature is good."""
+    from toktools.keys import read_public_key
     from toktools.tokens import jsonfile, tokenfile, verify
 
-    verify_keys = verify.VerifyKeys(options.verify_key)
+    read_key = cache(partial(read_public_key, warn=console.warn))  # a key may come from a pipe
 
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     status = 0
     for source, tokens in console.each(options.files, read):
-        keys = verify_keys.keys(tokens, source.name)
+        keys = verify.verify_keys(options.verify_key, tokens, source.name, read_key)
         results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
         if options.json:
             facts = _facts(source, tokens, results)
