@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -243,13 +242,6 @@ def test_nearest_option(command: str, argv: list[str], hint: str) -> None:
     error = refused(command, *argv)
     assert re.fullmatch(r"option \S+ not recognized", error.message)
     assert error.hint == hint
-
-
-def test_name_of_a_file_that_begins_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is read as options is named."""
-    monkeypatch.chdir(tmp_path)
-    Path("-f.json").touch()
-    assert refused("extract", "-f.json").hint == "for the file -f.json, write ./-f.json"
 
 
 def test_a_flag_may_be_given_again() -> None:

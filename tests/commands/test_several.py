@@ -144,7 +144,7 @@ def test_extract_raw(several: Shell) -> None:
     """With -r there is one digest, and with -s the numbers go on through the files."""
     assert (
         several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json")
-        .check(2, "-r writes one digest, so it takes one file\n")
+        .check(2, "-r writes one digest, not 2\n")
         .out
         == b""
     )

@@ -252,8 +252,9 @@ def test_public_key(desk: Desk, keys: Path) -> None:
         session.answer(PIN)
         assert session.end() == Done(0, b"", "")
     done = desk.run("tok-exec", "-p", f"pkcs11:{ONE}", "true", stdin=LINE, start_new_session=True)
-    said = f"token {LABEL}: there is no terminal to ask for the PIN\n"
-    assert_refused(done, said, "hint: use pin-source=file:PATH in the URI\n")
+    done.check(
+        2, f"token {LABEL}: there is no terminal to ask for the PIN\n", "hint: use pin-source=file:PATH in the URI\n"
+    )
 
 
 # What is refused.

@@ -93,7 +93,7 @@ def check(tokens: tokenfile.TokenFile, need: int | None, **keys: Any) -> list[tu
     by_user = {
         "" if user == "_" else user: [rsa_key(owner).public_key() for owner in owners] for user, owners in keys.items()
     }
-    return verify.check_all(tokens, by_user, need, lambda slots: slots)
+    return verify.check_all(tokens, by_user, need)
 
 
 def test_one_key_for_one_approver() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
@@ -76,20 +76,14 @@ def checker(tokens: TokenFile, keys: Keys) -> Callable[[Slot], str]:
     return lambda slot: verifier.problem(slot.index, slot.text)
 
 
-def check_all(
-    tokens: TokenFile, keys: Keys, need: int | None, each: Callable[[Sequence[Slot]], Iterable[Slot]]
-) -> Results:
-    """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys.
-
-    *each* passes the slots on, and may count them.
-    """
+def check_all(tokens: TokenFile, keys: Keys, need: int | None) -> Results:
+    """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys."""
     if not tokens.kind.has_approvals:
         problem = checker(tokens, keys)
-        return [(slot.name, problem(slot)) for slot in each(tokens.slots())]
+        return [(slot.name, problem(slot)) for slot in tokens.slots()]
     approvals = ApprovalChecker(tokens.digests, keys)
     # If some are enough, there are approvers who need not sign.
-    slots = [slot for slot in tokens.slots() if slot.text or not need]
-    results = [(slot.name, approvals.problem(slot)) for slot in each(slots)]
+    results = [(slot.name, approvals.problem(slot)) for slot in tokens.slots() if slot.text or not need]
     if not need:
         users = {approval.user for approval in tokens.approvals}
         results += [(f"approver {user}", "no approval") for user in keys if user and user not in users]
