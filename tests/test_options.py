@@ -250,13 +250,6 @@ def test_a_flag_may_be_given_again() -> None:
     assert vars(parser.parse(["-r", "-rr"])) == vars(parser.parse(["-r"]))
 
 
-def test_escaped_argument() -> None:
-    """Control characters and bytes that are not text, in an option that a message repeats, are escaped."""
-    error = refused("extract", "--\x1b[31m\udcff\u202e")
-    assert error.message.isprintable()
-    assert r"--\x1b[31m\xff\u202e" in error.message
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_argument_is_repeated(command: str) -> None:
     """A word in the wrong place is not shown: it may be a pass phrase that was meant for another option."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.tokens.approvals import shown_label, shown_user
+from toktools.tokens.approvals import shown_name
 from toktools.tokens.kinds import VERSION
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -59,7 +59,7 @@ def lines(name: str, tokens: TokenFile, *, hexadecimal: bool) -> Iterator[bytes]
 
 def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
     for name, label in _labels(tokens).items():
-        yield f"{name}: {shown_label(label)} (not signed)"
+        yield f"{name}: {shown_name(label)} (not signed)"
     for index, digest in enumerate(tokens.digests):
         state = "" if tokens.kind.has_approvals else f": {_state(tokens.signature(index))}"
         yield f"token {index + 1}: {encoding.encode(digest).decode()}{state}"
@@ -68,8 +68,8 @@ def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
         if tokens.kind.has_approval_data:
             yield from _approval_data(tokens, index)
     for approval in tokens.approvals:
-        role = f" ({shown_label(approval.role)})" if approval.role is not None else ""
-        yield f"approver {shown_user(approval.username)}{role}: {_state(approval.signature)}"
+        role = f" ({shown_name(approval.role)})" if approval.role is not None else ""
+        yield f"approver {shown_name(approval.username)}{role}: {_state(approval.signature)}"
 
 
 def _labels(tokens: TokenFile) -> dict[str, str]:
@@ -93,7 +93,7 @@ def _approval_data(tokens: TokenFile, index: int) -> Iterator[str]:
         yield "  it seems to say (the layout is not documented; for display only):"
     for record in records:
         handle = f", key handle {record.key_handle:#x}" if record.key_handle else ""
-        requester = shown_user(record.requester)
+        requester = shown_name(record.requester)
         yield f"    HSM {record.hsm:#x}: requester {requester}, service {record.service}{handle}, time {record.time}"
 
 

@@ -53,10 +53,11 @@ def loads(text: bytes) -> object:
     except RecursionError:
         raise _too_deep() from None
     _check_depth(value, MAX_DEPTH)
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ToktoolsError(f"not Unicode: a lone surrogate, {error.object[error.start]!a}") from None
+    if b"\\u" in text:  # only an escape can stand for half of a character
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ToktoolsError(f"not Unicode: a lone surrogate, {error.object[error.start]!a}") from None
     return value
 
 

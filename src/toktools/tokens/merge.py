@@ -22,8 +22,10 @@ def read_signatures(paths: Sequence[str], count: int) -> list[bytes]:
 
     Raises ToktoolsError.
     """
-    # One too many is enough.
-    signatures = _from_files(paths) if paths else list(islice(stream.read_signatures(), count + 1))
+    if paths:
+        signatures = [signature for path in paths for signature in _from_file(path)]
+    else:
+        signatures = list(islice(stream.read_signatures(), count + 1))  # one too many is enough
     if len(signatures) != count:
         more = "more than " if len(signatures) > count else ""
         number = encoding.count(min(len(signatures), count), "signature")
@@ -95,15 +97,12 @@ def check(
                 warn(encoding.undocumented_size(size))
 
 
-def _from_files(paths: Sequence[str]) -> list[bytes]:
-    signatures: list[bytes] = []
-    for path in paths:
-        file = files.read(path, tokenfile.MAX_SIZE)
-        try:
-            signatures += encoding.signature_file(file.content)
-        except ToktoolsError as error:
-            raise error.at(file.name) from None
-    return signatures
+def _from_file(path: str) -> list[bytes]:
+    file = files.read(path, tokenfile.MAX_SIZE)
+    try:
+        return encoding.signature_file(file.content)
+    except ToktoolsError as error:
+        raise error.at(file.name) from None
 
 
 def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:

@@ -6,7 +6,7 @@ from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.system import files
 from toktools.tokens import approvals, jsonfile, kinds
-from toktools.tokens.approvals import Approval, shown_user
+from toktools.tokens.approvals import Approval, shown_name
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TokenFile:
         """Return the slots of all tokens, or of all approvers."""
         if self.kind.has_approvals:
             return [
-                Slot(f"approver {shown_user(one.username)}", self.digests[0], one.signature, user=one.user)
+                Slot(f"approver {shown_name(one.username)}", self.digests[0], one.signature, user=one.user)
                 for one in self.approvals
             ]
         return [

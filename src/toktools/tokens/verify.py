@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.signatures import PublicKey, Verifier, verifies
-from toktools.tokens.approvals import is_user_name, shown_user
+from toktools.tokens.approvals import is_user_name, shown_name
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ApprovalChecker:
         signature = encoding.decode(slot.text.encode())
         key = next(key for key in keys if verifies(key, slot.digest, signature))
         first = self._users.setdefault(key.public_numbers().n, slot.user)
-        return f"the same key as that of approver {shown_user(first)}" if first != slot.user else ""
+        return f"the same key as that of approver {shown_name(first)}" if first != slot.user else ""
 
     @property
     def approvers(self) -> set[str]:
