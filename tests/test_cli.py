@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -103,14 +102,6 @@ def test_escaped_file_name(run: Run, words: list[str], name: str, escaped: str) 
     assert run(*words, name) == Done(2, b"", f"tok-{words[0]}: {escaped}: no such file or directory\n")
 
 
-def test_escaped_file_name_in_an_answer(run: Run) -> None:
-    """The name is escaped in tok-verify's own lines as well, which go to standard output."""
-    name = "\x1b[2J\n\udcff.json"
-    Path(name).write_bytes(SIGNED.read_bytes())
-    done = run("verify", "-p", OFFICER1_PUB, name).check(0)
-    assert done.out.decode() == "".join(rf"\x1b[2J\n\xff.json: token {number}: OK" + "\n" for number in (1, 2, 3))
-
-
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_bytes_that_are_not_text(shell: Shell, locale: str) -> None:
     """An argument that is not text in the user's locale is repeated with its bytes escaped."""
@@ -149,24 +140,6 @@ def test_file_that_is_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # Prints on standard error what run() has set when the process ends.
-COLLECTOR = """
-import atexit, gc, os
-atexit.register(lambda: os.write(2, b"%d %d" % (gc.get_threshold()[0], gc.get_freeze_count())))
-from toktools.cli import run
-run("verify")
-"""
-
-
-def test_collector(shell: Shell, run: Run) -> None:
-    """A process does not look for cycles among what the libraries make; main() leaves the collector as it is."""
-    done = shell.run(shell.bin / "python", "-c", COLLECTOR, "-p", OFFICER1_PUB, SIGNED, own=True).check(0)
-    threshold, frozen = map(int, done.err.split())
-    assert threshold > frozen > 10_000
-    before = gc.get_threshold(), gc.get_freeze_count()
-    run("verify", "-p", OFFICER1_PUB, SIGNED).check(0)
-    assert (gc.get_threshold(), gc.get_freeze_count()) == before
-
-
 def test_interrupted_while_it_loads(shell: Shell) -> None:
     """Ctrl-C while libraries are imported ends a command by the signal, without a traceback."""
     shell.write("argparse.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -245,24 +244,10 @@ def test_nearest_option(command: str, argv: list[str], hint: str) -> None:
     assert error.hint == hint
 
 
-def test_name_of_a_file_that_begins_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is read as options is named."""
-    monkeypatch.chdir(tmp_path)
-    Path("-f.json").touch()
-    assert refused("extract", "-f.json").hint == "for the file -f.json, write ./-f.json"
-
-
 def test_a_flag_may_be_given_again() -> None:
     """An option without an argument says the same twice as once, in one word too."""
     parser = cli.parser("extract")
     assert vars(parser.parse(["-r", "-rr"])) == vars(parser.parse(["-r"]))
-
-
-def test_escaped_argument() -> None:
-    """Control characters and bytes that are not text, in an option that a message repeats, are escaped."""
-    error = refused("extract", "--\x1b[31m\udcff\u202e")
-    assert error.message.isprintable()
-    assert r"--\x1b[31m\xff\u202e" in error.message
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -7,7 +7,6 @@ in 3.14, and repeats in its messages what may be a secret.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
@@ -16,7 +15,7 @@ from toktools.errors import ToktoolsError, shown
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     Given = tuple[argparse.Action, str]
     """An option that is on the command line, and its argument."""
@@ -72,12 +71,7 @@ class Parser(argparse.ArgumentParser):
         try:
             return self._parse(argv)
         except ToktoolsError as error:
-            hint = _file_hint(argv) or error.hint or f"try '{self.prog} --help'"
-            raise ToktoolsError(error.message, hint) from None
-
-    def error(self, message: str) -> NoReturn:
-        """Refuse to print a message of argparse's own."""
-        raise AssertionError(message)
+            raise ToktoolsError(error.message, error.hint or f"try '{self.prog} --help'") from None
 
     @property
     def options(self) -> list[argparse.Action]:
@@ -212,9 +206,3 @@ def _listed(terms: Sequence[str], last: str) -> str:
 def _name(flag: str) -> str:
     """Return a flag without the text behind it, which may be a secret."""
     return "".join(takewhile(lambda char: char not in ":= ", flag))
-
-
-def _file_hint(argv: Sequence[str]) -> str:
-    """Return a hint if the name of a file was read as options."""
-    name = next((word for word in argv if word.startswith("-") and "." in word and os.path.exists(word)), "")
-    return name and f"for the file {shown(name)}, write ./{shown(name)}"

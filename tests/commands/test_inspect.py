@@ -18,11 +18,6 @@ DIGESTS = (
     "wVbC0/5IKwjyZK2NBpdFLyI7BiayZ24YcdUdlcxLwZ4=",
     "z6aW9RzErJBL5KqFG5h8lhTVt9oLbxppjod0Ebysydw=",
 )
-HEXADECIMAL = (
-    "56d7fff50385638e6ffc4d68b2fa4432be7d26c9cffe12c39b822d38edafa8bf",
-    "c156c2d3fe482b08f264ad8d0697452f223b0626b2676e1871d51d95cc4bc19e",
-    "cfa696f51cc4ac904be4aa851b987c9614d5b7da0b6f1a698e877411bcacc9dc",
-)
 USER_RECORDS = """\
   token 1: 0l2LZkmAHZyAc1hPhyckOoVW33aGrgG77qmDHWQ3CJ8=
     approval data: 240 bytes; its SHA-256 is the digest
@@ -134,24 +129,6 @@ def test_what_is_signed(shell: Shell, document: dict[str, Any], first: str, want
     for text in wanted:
         assert text in at
         assert at.count(text) >= wanted.count(text)
-
-
-def test_hexadecimal(shell: Shell) -> None:
-    """With --hex, and not without, each digest stands in hexadecimal under its line."""
-    first, *plain = inspect(shell, mfa("", "", "")).splitlines()
-    with_hexadecimal = [line for pair in zip(plain, HEXADECIMAL) for line in (pair[0], f"    {pair[1]}")]
-    assert inspect(shell, mfa("", "", ""), "--hex").splitlines() == [first, *with_hexadecimal]
-
-
-@pytest.mark.parametrize("count", [1, 81])
-def test_no_whole_records(shell: Shell, count: int) -> None:
-    """Approval data that is not whole records of 80 bytes is measured, and nothing is read into it."""
-    document = quorum(approval_record(b"admin").ljust(count, b"\0")[:count])
-    text = inspect(shell, document)
-    assert f"approval data: {count} byte" in text
-    assert "seems to say" not in text
-    assert "requester" not in text
-    assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_approval_data"] == []
 
 
 @pytest.mark.parametrize("kind", ["token", "registration"])
@@ -267,29 +244,3 @@ def test_values_of_json(shell: Shell) -> None:
         {"username": "é", "role": None, "signature_bytes": None},
         {"username": "b", "role": "r", "signature_bytes": 1},
     ]
-
-
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"version": "2.0", "tokens": [{"\\u001b": 1}]}'])
-def test_no_token_file(shell: Shell, text: bytes) -> None:
-    """A file that is none is refused in one line, with or without --json, and nothing is written."""
-    shell.write("f", text)
-    for options in ([], ["--json"]):
-        done = shell.run("tok-inspect", *options, "f").check(2)
-        assert done.err.startswith("tok-inspect: f: ")
-        assert (done.err.count("\n"), done.err[:-1].isprintable(), done.out) == (1, True, b"")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["f.json"], ["--json", "f.json"]])
-def test_no_cryptography(shell: Shell, arguments: list[str]) -> None:
-    """To show a small file loads neither the library that verifies nor orjson, which takes longer than json."""
-    words = ["tok-inspect", *arguments]
-    program = (
-        f"import atexit, sys; sys.argv = {words!r}\n"
-        "atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))\n"
-        "from toktools import cli; cli.run('inspect')"
-    )
-    done = shell.run(shell.bin / "python", "-c", program, own=True, env=shell.unmeasured).check(0)
-    loaded = set(done.err.split())
-    assert "toktools.commands.inspect" in loaded
-    assert "cryptography" not in loaded
-    assert "orjson" not in loaded

@@ -113,15 +113,6 @@ def test_entry_in_its_slot(quorum: Shell) -> None:
     assert done.err == ""
 
 
-def test_pipeline_of_two_approvers(quorum: Shell) -> None:
-    """Two approvers who sign one file after the other leave a file that both keys verify."""
-    for user in USERS:
-        pipeline = "tok-extract admin.token | tok-sign -k {0}.key | tok-merge -i -u {0} -R admin -p {0}.pub admin.token"
-        quorum.sh(pipeline.format(user)).check(0)
-    assert signatures(quorum.read("admin.token")) == [entry(quorum, user) for user in USERS]
-    quorum.run("tok-verify", "-p", "admin2.pub", "-p", "admin3.pub", "--need", "2", "admin.token").check(0)
-
-
 def test_only_the_added_entry_is_verified(quorum: Shell) -> None:
     """With -p the added signature alone is verified: others' are theirs, and a wrong one is not written."""
     approved(
@@ -325,19 +316,6 @@ def test_verify_by_approver(quorum: Shell, options: str, status: int, lines: lis
     assert done.err == ""
 
 
-def test_one_key_behind_two_approvers(quorum: Shell) -> None:
-    """One key is good for one approver, under however many names it is given, as in AWS's published sample."""
-    approved(quorum, "admin.token", *(entry(quorum, "admin2") | {"username": user} for user in USERS))
-    for keys in (["admin2.pub"], ["admin2=admin2.pub", "admin3=admin2.pub"], ["admin2.pub", "admin2.key"]):
-        options = [word for key in keys for word in ("-p", key)]
-        done = quorum.run("tok-verify", "--need", "2", *options, "admin.token").check(1)
-        assert done.out.decode().splitlines() == [
-            "admin.token: approver admin2: OK",
-            "admin.token: approver admin3: FAILED: the same key as that of approver admin2",
-            "admin.token: approvals: FAILED: 1 of 2",
-        ]
-
-
 @pytest.mark.parametrize("name", ["admin2 ", "", "\u212a", "admin2: OK"])
 def test_names_that_nobody_counts(quorum: Shell, name: str) -> None:
     """With --need, a name that no user can have is refused, for it might be a second name of an approver."""
@@ -365,20 +343,3 @@ def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], options
     approved(quorum, "admin.token", *entries)
     done = quorum.run("tok-verify", *options, "-p", "admin2.pub", "admin.token").check(1)
     assert f"admin.token: {said}" in done.out.decode().splitlines()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        *((f"--need {number} -p admin2.pub admin.token", "--need: ") for number in ("0", "9", "x", "1.5", "\u0662")),
-        ("--need 2 -p admin2.pub registration.json", "registration.json: --need is for a quorum token"),
-        ("admin.token", "-p PUB is missing"),
-        ("-p admin2=missing.pub admin.token", "missing.pub: "),
-        ("-p admin2=admin2.sig admin.token", "admin2.sig: "),
-    ],
-)
-def test_questions_that_cannot_be_put(quorum: Shell, words: str, said: str) -> None:
-    """A bad number, no key, or a broken one is trouble: one line, and exit status 2."""
-    done = quorum.run("tok-verify", *words.split()).check(2, said)
-    assert done.out == b""
-    assert len([line for line in done.err.splitlines() if "hint: " not in line]) == 1

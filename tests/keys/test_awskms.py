@@ -73,7 +73,7 @@ def test_every_name_of_a_key(shell: Shell, kms: Any, endpoint: str) -> None:
     assert len(lines) == 1
     assert len(lines.pop().splitlines()) == 28
     signed = f"tok-extract f.json | tok-sign -k 'awskms:///{arn}?{at}' | tok-merge -p kms.der f.json"
-    shell.sh(f"{signed} | tok-verify -p kms.der", env={**shell.env, **CREDENTIALS}).check(0)
+    shell.sh(f"{signed} | tok-verify -p 'awskms:///{arn}?{at}'", env={**shell.env, **CREDENTIALS}).check(0)
 
 
 def test_as_boto3_finds_it(shell: Shell, kms: Any, endpoint: str) -> None:

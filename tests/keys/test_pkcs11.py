@@ -244,6 +244,19 @@ def test_no_terminal(desk: Desk) -> None:
     assert_refused(done, f"token {LABEL}: there is no terminal to ask for the PIN\n", "hint: use --passin")
 
 
+def test_public_key(desk: Desk, keys: Path) -> None:
+    """A signature is verified with a key on a token, of an approver too; a person is asked for its PIN."""
+    signed = "tok-extract f.json | tok-sign -k {key} | tok-merge -p {key} -i f.json"
+    desk.sh(signed.format(key=keys / "pkcs8.pem")).check(0)
+    with terminal(desk, "tok-verify", "-q", "-p", f"pkcs11:{ONE}", "f.json") as session:
+        session.answer(PIN)
+        assert session.end() == Done(0, b"", "")
+    done = desk.run("tok-exec", "-p", f"pkcs11:{ONE}", "true", stdin=LINE, start_new_session=True)
+    done.check(
+        2, f"token {LABEL}: there is no terminal to ask for the PIN\n", "hint: use pin-source=file:PATH in the URI\n"
+    )
+
+
 # What is refused.
 
 

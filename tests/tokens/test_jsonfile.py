@@ -1,4 +1,4 @@
-"""JSON of token files: what is refused, and what comes back, whichever library reads it."""
+"""JSON of token files: what is refused, and what comes back."""
 
 from __future__ import annotations
 
@@ -23,15 +23,6 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@pytest.fixture(params=["json", "orjson"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Read with each of the libraries, as if every file were small or large."""
-    name: str = request.param
-    if name == "orjson":
-        monkeypatch.setattr(jsonfile, "SMALL_SIZE", 0)
-    return name
-
-
 def as_the_cli(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -45,13 +36,10 @@ def nested(depth: int, value: object) -> object:
 @some
 @given(value=VALUES, is_cut=st.booleans())
 def test_the_layout_of_the_cli_comes_back(value: object, is_cut: bool) -> None:  # noqa: FBT001 - hypothesis gives it
-    """A file in that layout comes back byte for byte from both libraries, without its last line feed too."""
+    """A file in that layout comes back byte for byte, without its last line feed too."""
     text = as_the_cli({"x": value})
     text = text[:-1] if is_cut else text
-    for size in (0, 1 << 20):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(jsonfile, "SMALL_SIZE", size)
-            assert jsonfile.dumps(jsonfile.loads(text), like=text) == text
+    assert jsonfile.dumps(jsonfile.loads(text), like=text) == text
 
 
 @some
@@ -64,7 +52,6 @@ def test_any_other_layout_becomes_that_one(value: object, indent: Any, is_ascii:
     assert jsonfile.dumps(read, like=text) == as_the_cli({"x": value})
 
 
-@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("levels", [1, 99])
 def test_moderate_nesting(levels: int) -> None:
     """A hundred levels are read."""
@@ -77,7 +64,6 @@ def test_moderate_nesting(levels: int) -> None:
 @pytest.mark.parametrize(
     "text", [as_the_cli(nested(101, "x")), as_the_cli(nested(100, []))], ids=["text", "empty list"]
 )
-@pytest.mark.usefixtures("library")
 def test_deep_nesting(text: bytes) -> None:
     """One level more is refused by name."""
     with pytest.raises(ToktoolsError, match=r"^nested too deeply for a token file: more than 100 levels$"):
@@ -125,8 +111,8 @@ def test_not_json(text: bytes, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (r'["\ud800"]', r"a lone surrogate, such as \ud8..."),
-        (r'{"\uDfFf x": 1}', r"a lone surrogate, such as \uDf..."),
+        (r'["\ud800"]', r"a lone surrogate, '\ud800'"),
+        (r'{"\uDfFf x": 1}', r"a lone surrogate, '\udfff'"),
         ("[1e400]", "the number 1e400 cannot be written with the same value"),
         ("[-1E999999999999999999999]", "the number -1E999999999999999999999 cannot"),
         ("[1e-400]", "the number 1e-400 cannot"),
@@ -157,13 +143,6 @@ def test_numbers_keep_their_value(number: str) -> None:
     assert jsonfile.dumps(jsonfile.loads(written), like=written) == written
 
 
-@pytest.mark.parametrize("element", ["1", '""', "[]"])
-def test_whatever_orjson_is_there(element: str) -> None:
-    """A compact list in an indented file is read, which orjson 3.11.9 to 3.13.0 have no memory for."""
-    text = '{\n  "a": {\n    "b": [' + ",".join([element] * 100_000) + "]\n  }\n}\n"
-    assert len(jsonfile.loads(text.encode())["a"]["b"]) == 100_000  # type: ignore[index]
-
-
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_powershell(encoding: str) -> None:
     """A byte-order mark or UTF-16, which PowerShell writes, is refused with a hint."""
@@ -173,17 +152,13 @@ def test_powershell(encoding: str) -> None:
     assert "PowerShell" in caught.value.hint
 
 
-@pytest.mark.parametrize("extra", ['"x": 1, "x": 1', '"x":1', '"x": [1e400]', '"x": "', '"x": "\\ud800"'])
-def test_large_files(extra: str) -> None:
-    """Above a megabyte only the layout of the CLI is read; a hint says what makes it."""
-    padding = "x" * (1 << 20)
-    text = as_the_cli({"x": padding})
-    assert jsonfile.loads(text) == {"x": padding}
-    with pytest.raises(
-        jsonfile.NotJsonError, match=r"^larger than 1048576 bytes, and not JSON in the layout"
-    ) as caught:
-        jsonfile.loads(text.replace(b'"x":', extra.encode() + b',\n  "y":'))
-    assert "jq" in caught.value.hint
+def test_large_files() -> None:
+    """A large file is read and written as a small one is."""
+    value = {"x": [{"y": "x" * 100}] * 20_000}
+    text = json.dumps(value).encode()
+    assert jsonfile.dumps(jsonfile.loads(text), like=text) == as_the_cli(value)[:-1]
+    with pytest.raises(ToktoolsError, match='the member "y" occurs twice'):
+        jsonfile.loads(text.replace(b"}]}", b', "y": 1}]}'))
 
 
 def test_ascii() -> None:

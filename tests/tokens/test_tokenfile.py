@@ -122,12 +122,6 @@ def test_examples_of_the_manual() -> None:
     assert found == [kinds.MFA, kinds.REGISTRATION, *[kinds.QUORUM_TOKEN] * 3]
 
 
-def test_stray_brace_of_the_set_up_page() -> None:
-    """AWS's set-up page prints a sample with one brace too many, and the message shows its place."""
-    text = UNSIGNED.read_bytes().replace(b'"tokens": [\n    {\n', b'"tokens": [\n    {\n      {\n', 1)
-    assert refusal(text).startswith("not JSON: line 5, column 7: ")
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from toktools.cli import Console
-    from toktools.signatures import PublicKey
 
 PURPOSE = "Sign SHA-256 digests with any command, run once for each digest."
 EXAMPLE = "tok-extract f.json | tok-exec -p mine.pub -- ./signer | tok-merge -i f.json"
@@ -43,13 +42,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     console.note_reading_from_terminal("digests")
     approval_data = _approval_data(options.approval_data)
+    public_key = None if options.verify_key is None else keys.read_public_key(options.verify_key, console.warn)
     command = Command(
         [options.command, *options.arguments],
         base64=options.base64,
-        public_key=_public(options.verify_key, console),
+        public_key=public_key,
         approval_data=approval_data,
     )
-    sign = command.sign if options.verify_key else _measured(command.sign, console)
+    sign = command.sign if public_key else _measured(command.sign, console)
     with process.unwind_on_signals():
         try:
             stream.sign_stream(sign, options.jobs or 1, progress=console.progress("signed"))
@@ -71,10 +71,6 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
         return dict(zip(tokens.digests, tokens.approval_data))
     except ToktoolsError as error:
         raise error.at(source.name) from None
-
-
-def _public(path: str | None, console: Console) -> PublicKey | None:
-    return None if path is None else keys.read_public_key(path, console.warn)
 
 
 def _measured(sign: Callable[[bytes], bytes], console: Console) -> Callable[[bytes], bytes]:

@@ -44,31 +44,24 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for source, tokens in sources:
         try:
             found = tokens.approval_data if options.approval_data else tokens.digests
-        except ToktoolsError as error:
-            raise error.at(source.name) from None
-        try:
             chosen += [len(contents) + index for index in options.tokens.indices(len(found))]
         except ToktoolsError as error:
-            raise error.at(source.name) if len(sources) > 1 else error from None
+            raise error.at(source.name) from None
         contents += found
     if options.split is not None:
-        from toktools.encoding import DIGEST_SIZE
         from toktools.system.atomic import write_atomically
 
         width = len(str(len(contents)))
         named = {f"{options.split}{index + 1:0{width}}.bin": contents[index] for index in chosen}
-        # A key in any form is longer than a digest.
-        sizes = {len(content) for content in named.values()}
+        # A file of another size may be a key.
+        sizes = {0, encoding.DIGEST_SIZE, *map(len, named.values())}
         inputs = [path for path in options.files if path != "-"]
-        write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) <= DIGEST_SIZE or len(old) in sizes)
-        return 0
-    if not options.raw:
+        write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) in sizes)
+    elif options.raw:
+        if len(chosen) != 1:
+            raise ToktoolsError(f"-r writes one digest, not {len(chosen)}", "choose one with -n, from one file")
+        files.refuse_terminal()
+        files.write_stdout(contents[chosen[0]])
+    else:
         files.write_lines(encoding.line(contents[index]) for index in chosen)
-        return 0
-    if len(chosen) != 1:
-        if len(sources) > 1:
-            raise ToktoolsError("-r writes one digest, so it takes one file")
-        raise ToktoolsError(f"{sources[0][0].name}: -r writes one digest, not {len(chosen)}", "choose one with -n")
-    files.refuse_terminal()
-    files.write_stdout(contents[chosen[0]])
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option, add_verify_key_option
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     except ToktoolsError as error:
         raise error.at(source.name) from None
     chosen = options.tokens.indices(len(tokens.digests))
-    problem = _checker(tokens, source.name, options.verify_key)
+    problem = _checker(tokens, source.name, options.verify_key, console.warn)
     try:
         changed = _fill(tokens, options, chosen, console)
         merge.check(tokens.slots(), changed, problem, lambda warning: console.warn(f"{source.name}: {warning}"))
@@ -85,13 +85,17 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _checker(tokens: TokenFile, name: str, arguments: Sequence[str]) -> Callable[[Slot], str] | None:
+def _checker(
+    tokens: TokenFile, name: str, arguments: Sequence[str], warn: Callable[[str], None]
+) -> Callable[[Slot], str] | None:
     """Return a function that checks a slot with the keys of -p, if there are any."""
     if not arguments:
         return None
+    from toktools.keys import read_public_key
     from toktools.tokens import verify
 
-    return verify.checker(tokens, verify.VerifyKeys(arguments).keys(tokens, name))
+    read_key = cache(partial(read_public_key, warn=warn))
+    return verify.checker(tokens, verify.verify_keys(arguments, tokens, name, read_key))
 
 
 def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> list[int]:

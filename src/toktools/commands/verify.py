@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 from toktools.errors import ToktoolsError
 from toktools.options import add_verify_key_option, number
@@ -13,10 +13,10 @@ from toktools.tokens import approvals
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from toktools.cli import Console
-    from toktools.tokens.tokenfile import Slot, TokenFile
+    from toktools.tokens.tokenfile import TokenFile
     from toktools.tokens.verify import Results
 
 PURPOSE = "Check every signature in a CloudHSM token file."
@@ -43,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Say of every token whether its signature is good."""
+    from toktools.keys import read_public_key
     from toktools.tokens import jsonfile, tokenfile, verify
 
-    verify_keys = verify.VerifyKeys(options.verify_key)
+    read_key = cache(partial(read_public_key, warn=console.warn))  # a key may come from a pipe
 
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
@@ -61,8 +62,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     status = 0
     for source, tokens in console.each(options.files, read):
-        keys = verify_keys.keys(tokens, source.name)
-        results = verify.check_all(tokens, keys, options.need, partial(_counted, console))
+        keys = verify.verify_keys(options.verify_key, tokens, source.name, read_key)
+        results = verify.check_all(tokens, keys, options.need)
         if options.json:
             facts = _facts(source, tokens, results)
             files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
@@ -70,16 +71,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
             files.write_lines(_lines(source.name, results, quiet=options.quiet))
         status = max(status, any(problem for _, problem in results))
     return status
-
-
-def _counted(console: Console, slots: Sequence[Slot]) -> Iterator[Slot]:
-    """Yield the slots that are verified, and tell a person how many are."""
-    progress = console.progress(f"of {len(slots)} verified")
-    for slot in slots:
-        yield slot
-        if progress:
-            progress.step()
-    console.end_progress()
 
 
 def _lines(name: str, results: Results, *, quiet: bool) -> Iterator[bytes]:

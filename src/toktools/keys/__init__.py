@@ -7,12 +7,12 @@ from collections.abc import Callable
 from importlib import import_module
 
 from toktools.errors import ToktoolsError
+from toktools.system.prompt import Source
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.signatures import PublicKey
-    from toktools.system.prompt import Source
 
     Warn = Callable[[str], None]
 
@@ -34,9 +34,8 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
     *source* is asked for the pass phrase or PIN if one is needed. Raises ToktoolsError.
     """
     source.warn_of_exposure(warn)
-    scheme, colon, _ = key.partition(":")
-    scheme = scheme.lower()  # RFC 3986 section 3.1
-    if not colon or scheme not in _SCHEMES:
+    scheme = _scheme(key)
+    if not scheme:
         return _open_file(key, source, warn)
     from toktools.errors import shown
 
@@ -53,13 +52,24 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
 
 
 def read_public_key(text: str, warn: Warn) -> PublicKey:
-    """Read the RSA public key in the file *text*: a public key, a certificate or a private key.
+    """Read the RSA public key *text*: a file with a public key, a certificate or a private key, or a URI.
 
-    Raises ToktoolsError.
+    A person is asked for the PIN if a token needs one. Raises ToktoolsError.
     """
+    if _scheme(text):
+        public_key = open_signer(text, Source.ask("pin-source=file:PATH in the URI"), warn).public_key
+        assert public_key is not None  # noqa: S101 - only that of a command may be unknown
+        return public_key
     from toktools.keys import files
 
     return files.read_public_key(text, warn)
+
+
+def _scheme(key: str) -> str:
+    """Return the scheme of a URI, or an empty string for a file."""
+    scheme, colon, _ = key.partition(":")
+    scheme = scheme.lower()  # RFC 3986 section 3.1
+    return scheme if colon and scheme in _SCHEMES else ""
 
 
 def check_size(name: str, key: PublicKey, warn: Warn) -> None:

@@ -107,9 +107,8 @@ class Source:
         *name* is that of what is locked, and *what* opens it ("pass phrase", "PIN"). Raises ToktoolsError.
         """
         if self._kind == "ask" and not has_terminal():
-            raise ToktoolsError(
-                f"{name}: there is no terminal to ask for the {what}", f"use {self._option}; {_SOURCES}"
-            )
+            sources = f"; {_SOURCES}" if self._option.startswith("--") else ""
+            raise ToktoolsError(f"{name}: there is no terminal to ask for the {what}", f"use {self._option}{sources}")
         if self._kind == "env" and self._where not in _taken:
             raise ToktoolsError(f"{self._option}: there is no such environment variable")
         with self._trouble():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from toktools.tokens.approvals import shown_label
+from toktools.tokens.approvals import shown_name
 
 _RECORD = struct.Struct(">HHIQ16s32sQ8s")
 _VERSION = 2  # of the newer sample
@@ -45,10 +45,10 @@ def contradictions(label: object, key_reference: object, found: Sequence[Record]
         wanted = [known for known, name in _SERVICES.items() if name == label]
         if isinstance(label, str) and (means or wanted) and means != label:
             has = f"as {means} has it" if means else f"where {label} has {wanted[0]}"
-            said.append(f"the label says {shown_label(label)}, the signed data service {number}, {has}")
+            said.append(f"the label says {shown_name(label)}, the signed data service {number}, {has}")
     for handle in sorted({record.key_handle for record in found}):
         if isinstance(key_reference, str) and key_reference.lower() != f"{handle:#018x}":
-            said.append(f"the label says key {shown_label(key_reference)}, the signed data {handle:#018x}")
+            said.append(f"the label says key {shown_name(key_reference)}, the signed data {handle:#018x}")
         elif handle and not isinstance(key_reference, str):
             said.append(f"no label names a key, the signed data {handle:#018x}")
     requesters = {record.requester for record in found}

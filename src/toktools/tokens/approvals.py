@@ -15,16 +15,11 @@ def is_user_name(text: str) -> bool:
     return text.isascii() and text.replace("_", "x").isalnum() and len(text) <= _MAX_NAME
 
 
-def shown_user(text: str) -> str:
-    """Return a name from a file as outputs and messages show it: in quotes if no user can have it.
+def shown_name(text: str) -> str:
+    """Return a user, role or label from a file as outputs and messages show it: in quotes if it is not a short word.
 
     Whoever wrote the file could else have put "admin2: OK" there, for a reader of the line or a grep.
     """
-    return text if is_user_name(text) else quoted(text)
-
-
-def shown_label(text: str) -> str:
-    """Return a label from a file as it is if it is one short word, such as key-usage, else in quotes."""
     return text if is_user_name(text.replace("-", "_")) else quoted(text)
 
 
@@ -80,7 +75,7 @@ def read_list(entries: object) -> list[Approval]:
         _check_entry(entry, number)
         approval = Approval(entry)
         if (approval.user, approval.role) in approvers:
-            raise ToktoolsError(f"approver {shown_user(approval.username)} has two entries")
+            raise ToktoolsError(f"approver {shown_name(approval.username)} has two entries")
         approvers.add((approval.user, approval.role))
         approvals.append(approval)
     return approvals

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-from toktools.tokens.approvals import shown_label, shown_user
+from toktools.tokens.approvals import shown_name
 from toktools.tokens.kinds import VERSION
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -35,10 +35,6 @@ def facts(tokens: TokenFile) -> dict[str, object]:
 
 
 def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
-    from dataclasses import asdict
-
-    from toktools.tokens import approval_data
-
     digest = tokens.digests[index]
     described: dict[str, object] = {
         "digest": encoding.encode(digest).decode(),
@@ -47,10 +43,10 @@ def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
     if not tokens.kind.has_approvals:
         described["signature_bytes"] = _size(tokens.signature(index))
     if tokens.kind.has_approval_data:
-        records = approval_data.records(tokens.approval_data[index])
+        records, contradictions = _records(tokens, index)
         described["digest_matches_approval_data"] = tokens.digest_matches(index)
-        described["undocumented_approval_data"] = [asdict(record) for record in records]
-        described["undocumented_contradictions"] = _contradictions(tokens, records)
+        described["undocumented_approval_data"] = [vars(record) for record in records]
+        described["undocumented_contradictions"] = contradictions
     return described
 
 
@@ -63,7 +59,7 @@ def lines(name: str, tokens: TokenFile, *, hexadecimal: bool) -> Iterator[bytes]
 
 def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
     for name, label in _labels(tokens).items():
-        yield f"{name}: {shown_label(label)} (not signed)"
+        yield f"{name}: {shown_name(label)} (not signed)"
     for index, digest in enumerate(tokens.digests):
         state = "" if tokens.kind.has_approvals else f": {_state(tokens.signature(index))}"
         yield f"token {index + 1}: {encoding.encode(digest).decode()}{state}"
@@ -72,8 +68,8 @@ def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
         if tokens.kind.has_approval_data:
             yield from _approval_data(tokens, index)
     for approval in tokens.approvals:
-        role = f" ({shown_label(approval.role)})" if approval.role is not None else ""
-        yield f"approver {shown_user(approval.username)}{role}: {_state(approval.signature)}"
+        role = f" ({shown_name(approval.role)})" if approval.role is not None else ""
+        yield f"approver {shown_name(approval.username)}{role}: {_state(approval.signature)}"
 
 
 def _labels(tokens: TokenFile) -> dict[str, str]:
@@ -88,26 +84,26 @@ def _summary(tokens: TokenFile) -> str:
 
 
 def _approval_data(tokens: TokenFile, index: int) -> Iterator[str]:
-    from toktools.tokens import approval_data
-
-    content = tokens.approval_data[index]
     match = "its SHA-256 is the digest" if tokens.digest_matches(index) else "its SHA-256 is NOT the digest"
-    yield f"  approval data: {encoding.size(len(content))}; {match}"
-    records = approval_data.records(content)
-    for contradiction in _contradictions(tokens, records):
+    yield f"  approval data: {encoding.size(len(tokens.approval_data[index]))}; {match}"
+    records, contradictions = _records(tokens, index)
+    for contradiction in contradictions:
         yield f"  beware: {contradiction}"
     if records:
         yield "  it seems to say (the layout is not documented; for display only):"
     for record in records:
         handle = f", key handle {record.key_handle:#x}" if record.key_handle else ""
-        requester = shown_user(record.requester)
+        requester = shown_name(record.requester)
         yield f"    HSM {record.hsm:#x}: requester {requester}, service {record.service}{handle}, time {record.time}"
 
 
-def _contradictions(tokens: TokenFile, records: list[Record]) -> list[str]:
+def _records(tokens: TokenFile, index: int) -> tuple[list[Record], list[str]]:
+    """Return the records in the approval data of a token, and what in the labels contradicts them."""
     from toktools.tokens import approval_data
 
-    return approval_data.contradictions(tokens.member("service"), tokens.member("key_reference"), records)
+    records = approval_data.records(tokens.approval_data[index])
+    label, key_reference = tokens.member("service"), tokens.member("key_reference")
+    return records, approval_data.contradictions(label, key_reference, records)
 
 
 def _size(text: str) -> int | None:

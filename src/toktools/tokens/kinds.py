@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError, quoted
 
 VERSION = "2.0"
 _MAX_SHOWN = 40
@@ -67,7 +67,7 @@ def _check_version(document: dict[str, object]) -> None:
         raise ToktoolsError('no member "version"')
     version = document["version"]
     if version != VERSION:
-        text = f'"{shown(version)}"' if isinstance(version, str) else json.dumps(version)
+        text = quoted(version) if isinstance(version, str) else json.dumps(version)
         short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
         raise ToktoolsError(f'unknown "version": {short}; toktools knows "{VERSION}"')
 

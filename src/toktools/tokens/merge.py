@@ -22,8 +22,10 @@ def read_signatures(paths: Sequence[str], count: int) -> list[bytes]:
 
     Raises ToktoolsError.
     """
-    # One too many is enough.
-    signatures = _from_files(paths) if paths else list(islice(stream.read_signatures(), count + 1))
+    if paths:
+        signatures = [signature for path in paths for signature in _from_file(path)]
+    else:
+        signatures = list(islice(stream.read_signatures(), count + 1))  # one too many is enough
     if len(signatures) != count:
         more = "more than " if len(signatures) > count else ""
         number = encoding.count(min(len(signatures), count), "signature")
@@ -52,8 +54,10 @@ def approve(tokens: TokenFile, user: str, role: str | None, signature: bytes, wa
             roles = " or ".join(approvals.ROLES)
             warn(f"-R is missing: the CloudHSM CLI also writes the role of {user}, {roles}")
     # In the order of the CloudHSM CLI.
-    entry: dict[str, object] = {"username": user} if role is None else {"username": user, "role": role}
-    return [tokens.approve({**entry, "signature": encoding.encode(signature).decode()})]
+    entry: dict[str, object] = {"username": user, "role": role, "signature": encoding.encode(signature).decode()}
+    if role is None:
+        del entry["role"]
+    return [tokens.approve(entry)]
 
 
 def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
@@ -87,21 +91,18 @@ def check(
                 raise ToktoolsError(f"{slots[index].name}: {reason}", status=1)
     _refuse_signature_twice(slots, set(changed))
     if not problem:
-        texts = {len(slots[index].text): slots[index].text for index in changed}
-        sizes = {len(encoding.decode(text.encode())) for text in texts.values()}
-        for size in sorted(sizes - {encoding.SIGNATURE_SIZES[0]}):
-            warn(encoding.undocumented_size(size))
+        lengths = {len(slots[index].text) for index in changed}
+        for size in encoding.SIGNATURE_SIZES[1:]:
+            if len(encoding.encode(bytes(size))) in lengths:
+                warn(encoding.undocumented_size(size))
 
 
-def _from_files(paths: Sequence[str]) -> list[bytes]:
-    signatures: list[bytes] = []
-    for path in paths:
-        file = files.read(path, tokenfile.MAX_SIZE)
-        try:
-            signatures += encoding.signature_file(file.content)
-        except ToktoolsError as error:
-            raise error.at(file.name) from None
-    return signatures
+def _from_file(path: str) -> list[bytes]:
+    file = files.read(path, tokenfile.MAX_SIZE)
+    try:
+        return encoding.signature_file(file.content)
+    except ToktoolsError as error:
+        raise error.at(file.name) from None
 
 
 def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.system import files
 from toktools.tokens import approvals, jsonfile, kinds
-from toktools.tokens.approvals import Approval, shown_user
+from toktools.tokens.approvals import Approval, shown_name
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -19,27 +17,18 @@ MAX_SIZE = 16 << 20
 
 
 class Slot:
-    """A slot for a signature: that of a token by its index, or that of an approver."""
+    """A slot for the signature of a digest: that of a token, or that of an approver."""
 
-    __slots__ = ("approval", "digest", "index", "text")
-
-    def __init__(self, index: int, digest: bytes, text: str, approval: Approval | None = None) -> None:
-        self.index = index
-        """The index of the digest."""
+    def __init__(self, name: str, digest: bytes, text: str, *, index: int = 0, user: str = "") -> None:
+        self.name = name
+        """The name in messages."""
         self.digest = digest
         self.text = text
         """The base64 of the signature, or an empty string."""
-        self.approval = approval
-
-    @property
-    def name(self) -> str:
-        """The name in messages."""
-        return f"approver {shown_user(self.approval.username)}" if self.approval else f"token {self.index + 1}"
-
-    @property
-    def user(self) -> str:
+        self.index = index
+        """The index of the digest."""
+        self.user = user
         """The approver in lower case; an empty string in the slot of a token."""
-        return self.approval.user if self.approval else ""
 
 
 class TokenFile:
@@ -49,10 +38,11 @@ class TokenFile:
         self.kind, self._tokens = kinds.recognize(document)
         self.digests = self._decode(self.kind.digest, encoding.digest)
         self.approvals = approvals.read_list(document.get("signatures")) if self.kind.has_approvals else []
+        self._approval_data = self._decode("approval_data", encoding.decode) if self.kind.has_approval_data else []
         self._text = text
         self._document = document
 
-    @cached_property
+    @property
     def approval_data(self) -> list[bytes]:
         """The bytes whose SHA-256 each digest is. Raises ToktoolsError if the file has none."""
         if not self.kind.has_approval_data:
@@ -60,7 +50,7 @@ class TokenFile:
                 f"a file for {self.kind.title} has no approval data",
                 "it has only digests, so use a signer that does not hash; see tok-recipes(7)",
             )
-        return self._decode("approval_data", encoding.decode)
+        return self._approval_data
 
     def digest_matches(self, index: int) -> bool:
         """Say whether a digest is the SHA-256 of the approval data beside it."""
@@ -70,7 +60,7 @@ class TokenFile:
 
     def check_approval_data(self) -> None:
         """Raise ToktoolsError if the SHA-256 of approval data is not the digest, which would be signed blind."""
-        for index in range(len(self.digests) if self.kind.has_approval_data else 0):
+        for index in range(len(self._approval_data)):
             if not self.digest_matches(index):
                 raise ToktoolsError(
                     f'token {index + 1}: the digest is not the SHA-256 of "approval_data"; do not sign it'
@@ -79,8 +69,14 @@ class TokenFile:
     def slots(self) -> list[Slot]:
         """Return the slots of all tokens, or of all approvers."""
         if self.kind.has_approvals:
-            return [Slot(0, self.digests[0], approval.signature, approval) for approval in self.approvals]
-        return [Slot(index, digest, self.signature(index)) for index, digest in enumerate(self.digests)]
+            return [
+                Slot(f"approver {shown_name(one.username)}", self.digests[0], one.signature, user=one.user)
+                for one in self.approvals
+            ]
+        return [
+            Slot(f"token {index + 1}", digest, self.signature(index), index=index)
+            for index, digest in enumerate(self.digests)
+        ]
 
     def signature(self, index: int) -> str:
         """Return the text in the slot of a token: base64, or an empty string."""
@@ -101,9 +97,8 @@ class TokenFile:
             self.approvals.append(new)
             self._document["signatures"] = [approval.entry for approval in self.approvals]
             return len(self.approvals) - 1
-        kept: dict[str, object] = {name: old.entry[name] for name in ("username", "role") if name in old.entry}
-        old.entry.update(entry)
-        old.entry.update(kept)
+        spelled: dict[str, object] = {name: old.entry[name] for name in ("username", "role") if name in old.entry}
+        old.entry.update({**entry, **spelled})
         return self.approvals.index(old)
 
     def approval_by(self, user: str, role: str | None) -> Approval | None:
@@ -169,10 +164,7 @@ def parse(text: bytes) -> TokenFile:
         raise (jsonfile.NotJsonError(found.message, found.hint) if found else error) from None
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
-    tokens = TokenFile(text, document)
-    if tokens.kind.has_approval_data:
-        _ = tokens.approval_data  # refused here if it cannot be decoded
-    return tokens
+    return TokenFile(text, document)
 
 
 def is_token_file(content: bytes) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from toktools import encoding
 from toktools.errors import ToktoolsError, shown
-from toktools.keys import read_public_key
-from toktools.signatures import PublicKey, Verifier
-from toktools.tokens.approvals import is_user_name, shown_user
+from toktools.signatures import PublicKey, Verifier, verifies
+from toktools.tokens.approvals import is_user_name, shown_name
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -20,36 +20,24 @@ if TYPE_CHECKING:
     """The name of each slot and the problem with its signature, or an empty string."""
 
 
-class VerifyKeys:
-    """Public keys given with -p, each read once, since it may come from a pipe, however many token files there are."""
+def verify_keys(arguments: Sequence[str], tokens: TokenFile, name: str, read_key: Callable[[str], PublicKey]) -> Keys:
+    """Return the keys of -p for a token file; USER=PUB is the key of an approver if the file has approvers.
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self._arguments = arguments
-        self._read: dict[str, PublicKey] = {}
-
-    def keys(self, tokens: TokenFile, name: str) -> Keys:
-        """Return the keys for a token file; USER=PUB is the key of an approver if the file has approvers.
-
-        *name* is that of the file in messages. Raises ToktoolsError.
-        """
-        by_user: dict[str, list[PublicKey]] = {}
-        for argument in self._arguments:
-            user, equals, path = argument.partition("=")
-            is_pair = bool(equals) and is_user_name(user)
-            if is_pair and not tokens.kind.has_approvals and not os.path.exists(argument):
-                raise ToktoolsError(
-                    f"{name}: -p {shown(argument)}: USER=PUB is for the approvers of a quorum token, which this is not"
-                )
-            if is_pair and tokens.kind.has_approvals:
-                by_user.setdefault(user.lower(), []).append(self._key(path))
-            else:
-                by_user.setdefault("", []).append(self._key(argument))
-        return by_user
-
-    def _key(self, path: str) -> PublicKey:
-        if path not in self._read:
-            self._read[path] = read_public_key(path, lambda _: None)
-        return self._read[path]
+    *name* is that of the file in messages. Raises ToktoolsError.
+    """
+    keys: dict[str, list[PublicKey]] = {}
+    for argument in arguments:
+        user, equals, key = argument.partition("=")
+        is_pair = bool(equals) and is_user_name(user)
+        if is_pair and tokens.kind.has_approvals:
+            keys.setdefault(user.lower(), []).append(read_key(key))
+        elif is_pair and not os.path.exists(argument):
+            raise ToktoolsError(
+                f"{name}: -p {shown(argument)}: USER=PUB is for the approvers of a quorum token, which this is not"
+            )
+        else:
+            keys.setdefault("", []).append(read_key(argument))
+    return keys
 
 
 class ApprovalChecker:
@@ -69,9 +57,10 @@ class ApprovalChecker:
         problem = Verifier(keys, self._digests).problem(0, slot.text)
         if problem:
             return problem
-        key = next(key for key in keys if not Verifier([key], self._digests).problem(0, slot.text))
+        signature = encoding.decode(slot.text.encode())
+        key = next(key for key in keys if verifies(key, slot.digest, signature))
         first = self._users.setdefault(key.public_numbers().n, slot.user)
-        return f"the same key as that of approver {shown_user(first)}" if first != slot.user else ""
+        return f"the same key as that of approver {shown_name(first)}" if first != slot.user else ""
 
     @property
     def approvers(self) -> set[str]:
@@ -87,20 +76,14 @@ def checker(tokens: TokenFile, keys: Keys) -> Callable[[Slot], str]:
     return lambda slot: verifier.problem(slot.index, slot.text)
 
 
-def check_all(
-    tokens: TokenFile, keys: Keys, need: int | None, each: Callable[[Sequence[Slot]], Iterable[Slot]]
-) -> Results:
-    """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys.
-
-    *each* passes the slots on, and may count them.
-    """
+def check_all(tokens: TokenFile, keys: Keys, need: int | None) -> Results:
+    """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys."""
     if not tokens.kind.has_approvals:
         problem = checker(tokens, keys)
-        return [(slot.name, problem(slot)) for slot in each(tokens.slots())]
+        return [(slot.name, problem(slot)) for slot in tokens.slots()]
     approvals = ApprovalChecker(tokens.digests, keys)
     # If some are enough, there are approvers who need not sign.
-    slots = [slot for slot in tokens.slots() if slot.text or not need]
-    results = [(slot.name, approvals.problem(slot)) for slot in each(slots)]
+    results = [(slot.name, approvals.problem(slot)) for slot in tokens.slots() if slot.text or not need]
     if not need:
         users = {approval.user for approval in tokens.approvals}
         results += [(f"approver {user}", "no approval") for user in keys if user and user not in users]
