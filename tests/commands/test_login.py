@@ -548,7 +548,7 @@ def sign_by(desk: Desk, signer: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("script", ["exec sleep 300", "trap : TERM; sleep 300 & wait; sleep 300 & wait"])
+@pytest.mark.parametrize("script", ["exec sleep 300", "trap : TERM; sleep 9 & wait; sleep 9 & wait"])
 def test_a_signal_while_the_signer_works(desk: Desk, number: signal.Signals, script: str) -> None:
     """It ends the signer, whatever that does about it, and the login, within two seconds."""
     desk.fake()
