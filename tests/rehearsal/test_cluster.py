@@ -244,12 +244,12 @@ def test_activation() -> None:
 )
 def test_wrong_passwords(cluster: Cluster, password: str, said: str) -> None:
     """A password of another size, or with a colon, is refused wherever one is set."""
-    session = with_mfa(cluster, FIRST)
+    session = enter(cluster, FIRST)
     with refused(Cluster(3), said):
         Cluster(3).activate(password)
     with refused(cluster, said):
         cluster.create(session, NEWCOMER, password)
-    for change in (cluster.change_password, cluster.begin_mfa_change, cluster.deregister_mfa):
+    for change in (cluster.change_password, cluster.begin_mfa_change):
         with refused(cluster, said):
             change(session, FIRST, password)
 
@@ -534,21 +534,11 @@ def test_registration_with_a_wrong_file(cluster: Cluster) -> None:
 NO_REGISTRATION = f"{MARK}no registration is under way: quorum token-sign generate --service registration --token F"
 
 
-def end_by_logout(cluster: Cluster, session: Session) -> None:
-    cluster.logout(session)
-
-
-def end_by_deletion(cluster: Cluster, session: Session) -> None:
-    assert session.name is not None
-    cluster.delete(enter(cluster, FIRST), session.name)
-
-
-@pytest.mark.parametrize("end", [end_by_logout, end_by_deletion])
-def test_registration_is_for_the_one_who_asked(cluster: Cluster, end: Callable[[Cluster, Session], None]) -> None:
+def test_registration_is_for_the_one_who_asked(cluster: Cluster) -> None:
     """A registration ends with the login that asked for it, and the next user of the shell cannot use it."""
     session = enter(cluster, OFFICER1)
     file = registration(cluster.begin_registration(session), "officer1")
-    end(cluster, session)
+    cluster.delete(enter(cluster, FIRST), OFFICER1)
     cluster.login(session, ALICE, PASSWORD)
     with refused(cluster, NO_REGISTRATION):
         cluster.register(session, file, public("officer1"))

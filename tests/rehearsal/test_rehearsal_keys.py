@@ -294,16 +294,6 @@ def test_a_token_is_for_one_key_service_and_session(cluster: Cluster) -> None:
     assert cluster.tokens == []
 
 
-def test_people_whom_a_value_counts_on(cluster: Cluster) -> None:
-    """A key is not taken from a user whom its values count on, whatever is approved."""
-    session, key = owned(cluster, "cu2", manage=2, use=2)
-    approval = approved(cluster, session, "key-management", "cu1", "cu2")
-    with refused(cluster, INVALID):
-        keys.unshare(cluster, session, FILTER, ("cu2", CRYPTO_USER), approval)
-    keys.share(cluster, session, FILTER, ("cu3", CRYPTO_USER), approval)
-    assert key.shared == ["cu2", "cu3"]
-
-
 def test_tokens_for_keys(cluster: Cluster) -> None:
     """The approval data names the key and the service, for each HSM; a key without values needs no token."""
     session, key = owned(cluster, "cu2", manage=2, use=2)

@@ -399,15 +399,6 @@ def test_shells_that_make_the_file_at_once(shell: Shell) -> None:
     assert users_in(shell.cwd / STATE) == ["admin"]
 
 
-def test_wrong_logins_at_once_are_all_counted(desk: Shell) -> None:
-    """Wrong logins in several shells at the same time are all counted, so that nobody gets more tries by that."""
-    environment = {**desk.unmeasured, "CLOUDHSM_ROLE": "admin", "CLOUDHSM_PIN": "admin:wrong-password"}
-    command = f"tok-rehearse --state {STATE} logout"
-    desk.sh(f"{' & '.join([command] * 5)} & wait", env=environment, timeout=120).check(0)
-    with State(str(desk.cwd / STATE)).cluster(3) as cluster:
-        assert cluster.users[FIRST].failures == 5
-
-
 def test_a_shell_that_waits_for_a_person_holds_up_nobody(desk: Shell, keys: Path) -> None:
     """While one shell waits for a signed file, another can change the cluster."""
     enrol(desk.cwd / STATE, "officer1", keys / "pkcs8.pem")

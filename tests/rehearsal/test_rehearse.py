@@ -305,27 +305,6 @@ def test_wrong_place_for_the_tokens(path: str, said: str, desk: Shell) -> None:
 # The second factor itself
 
 
-def test_set_up_shows_what_aws_prints(start: Start, desk: Shell) -> None:
-    """A new admin's second factor is set up with AWS's questions, and is listed, and needed, after that."""
-    cli = start()
-    assert cli.command(ADMIN_LOGIN, ENTER)[0] == 0
-    assert cli.command("user create --username officer3 --role admin", ENTER, CONFIRM)[0] == 0
-    before = len(cli.screen.getvalue())
-    change_mfa(cli, desk, "officer3", "officer1.key")
-    cli.type("officer1.pub")
-    officer3 = {"username": "officer3", "role": "admin"}
-    assert cli.answer("officer1.pub") == (0, officer3)
-    answer = json.dumps({"error_code": 0, "data": officer3}, indent=2).splitlines()
-    typed = CHANGE_MFA.format("officer3")
-    lines = [typed, ENTER, CONFIRM, SIGNED, f"{PUBLIC_KEY}officer1.pub", *answer, READY]
-    assert cli.screen.getvalue()[before:] == "\r\n".join(lines)
-    assert users(desk)["officer3"]["mfa"] == users(desk)["officer3"]["quorum"] == TOKEN_SIGN
-    assert cli.command("logout")[0] == 0
-    code, data = cli.command("login --username officer3 --role admin", ENTER)
-    assert code == 1
-    assert "mfa-token-sign" in data
-
-
 @pytest.mark.parametrize(
     ("path", "said"),
     [
