@@ -262,42 +262,17 @@ class Shell:
                 if words in (["quit"], ["exit"]):
                     return
                 if words:
-                    self._run(words)
+                    self.run(words, single=False)
             except FatalError:
                 raise
             except ToktoolsError as error:
                 self.complain(error)
 
-    def run(self, words: Sequence[str]) -> int:
-        """Run a single command, logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
+    def run(self, words: Sequence[str], *, single: bool = True) -> int:
+        """Run a command; a single one is logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
 
         Return 0, or 1 if the cluster refuses. Raises ToktoolsError if it is no command, or its input ends.
         """
-        return self._run(words, single=True)
-
-    # For the commands
-
-    def cluster(self) -> AbstractContextManager[Cluster]:
-        """Return the cluster, for one transaction."""
-        return self.state.cluster(self.hsms)
-
-    def call(self, function: Callable[..., T], *arguments: object, **more: object) -> T:
-        """Call a function with the cluster, the session and these arguments, as one transaction."""
-        with self.cluster() as cluster:
-            return function(cluster, self.session, *arguments, **more)
-
-    def password(self, given: str | None) -> str:
-        """Return the password from the command line, or ask for it."""
-        return self.terminal.ask(prompts.PASSWORD, hidden=True) if given is None else given
-
-    def new_password(self, given: str | None) -> str:
-        """Return the new password from the command line, or ask for it twice."""
-        password = self.password(given)
-        if given is None and self.terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
-            raise own("the passwords are not the same")
-        return password
-
-    def _run(self, words: Sequence[str], *, single: bool = False) -> int:
         try:
             given = self.parser.parse(words)
         except Answer as text:
@@ -323,6 +298,28 @@ class Shell:
             code, data = 1, f"{MARK}{error.message}"
         files.write_stdout(jsonfile.dump_ascii({"error_code": code, "data": data}))
         return code
+
+    # For the commands
+
+    def cluster(self) -> AbstractContextManager[Cluster]:
+        """Return the cluster, for one transaction."""
+        return self.state.cluster(self.hsms)
+
+    def call(self, function: Callable[..., T], *arguments: object, **more: object) -> T:
+        """Call a function with the cluster, the session and these arguments, as one transaction."""
+        with self.cluster() as cluster:
+            return function(cluster, self.session, *arguments, **more)
+
+    def password(self, given: str | None) -> str:
+        """Return the password from the command line, or ask for it."""
+        return self.terminal.ask(prompts.PASSWORD, hidden=True) if given is None else given
+
+    def new_password(self, given: str | None) -> str:
+        """Return the new password from the command line, or ask for it twice."""
+        password = self.password(given)
+        if given is None and self.terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
+            raise own("the passwords are not the same")
+        return password
 
 
 def _words(line: str) -> list[str]:
