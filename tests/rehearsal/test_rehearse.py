@@ -246,10 +246,9 @@ def test_login_at_a_pipe(desk: Shell) -> None:
     "options",
     [
         ("--state", "state", "--hsms", "28", "--cluster-id", "cluster-abc", "interactive"),
-        ("interactive", "--cluster-id=cluster-abc", "--hsms", "28", "--state", "state"),
         ("--state=elsewhere", "--hsms=2", "interactive", "--hsms=28", "--state=state"),
     ],
-    ids=["before", "after", "both"],
+    ids=["before", "both"],
 )
 def test_options_before_and_after_interactive(options: tuple[str, ...], start: Start, desk: Shell) -> None:
     """A cluster of 28 HSMs wants 28 signatures, wherever the options stand; the later ones hold."""
