@@ -59,13 +59,6 @@ def test_answer_that_cannot_be_written(shell: Shell, option: str) -> None:
     shell.sh(f"tok-sign {option} >&-").check(2, "tok-sign: standard output: bad file descriptor")
 
 
-@each_command
-def test_usage_error(run: Run, command: str) -> None:
-    """A usage error is two lines on standard error, the second a hint at --help, and exit status 2."""
-    said = f"tok-{command}: option --bogus not recognized\ntok-{command}: hint: try 'tok-{command} --help'\n"
-    assert run(command, "--bogus") == Done(2, b"", said)
-
-
 @pytest.mark.parametrize(
     ("library", "command"),
     [
