@@ -249,15 +249,6 @@ def test_a_role_that_comes_later(quorum: Shell) -> None:
     )
 
 
-def test_one_signature_of_two_approvers(quorum: Shell) -> None:
-    """AWS's own sample has one signature under two names; it is not written, but two that stand there may stay."""
-    approved(quorum, "one.token", entry(quorum, "admin2"))
-    done = quorum.run("tok-merge", "-o", "out", "-u", "admin3", "-R", "admin", "one.token", "admin2.sig")
-    check_nothing_written(quorum, done, 2, "approver admin2 and approver admin3 have the same signature")
-    approved(quorum, "twins.token", *(entry(quorum, "admin2") | {"username": user} for user in ("a", "b")))
-    quorum.run("tok-merge", "-u", "admin3", "-R", "admin", "twins.token", "admin3.sig").check(0)
-
-
 @pytest.mark.parametrize(
     "tool", [("tok-extract",), ("tok-merge", "-u", "admin2", "-R", "admin"), ("tok-verify", "-p", "admin2.pub")]
 )

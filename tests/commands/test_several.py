@@ -72,12 +72,6 @@ def test_a_key_from_a_pipe(several: Shell) -> None:
     assert several.sh(script, shell="bash").check(0).out == b""
 
 
-def test_standard_input_among_them(several: Shell) -> None:
-    """Standard input is one of the files as -."""
-    done = several.run("tok-verify", "-p", OFFICER1_PUB, "a.json", "-", stdin=SIGNED.read_bytes()).check(0)
-    assert done.out.decode().splitlines()[2:4] == ["a.json: token 3: OK", "standard input: token 1: OK"]
-
-
 def test_json_of_verify(several: Shell) -> None:
     """One file is one object; of several each has a line; the manual has all members."""
     done = several.run("tok-verify", "--json", "-p", OFFICER1_PUB, "a.json").check(0)
