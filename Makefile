@@ -2,8 +2,8 @@
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
 # check: lint, types and imports. completions: make those of the shells anew. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
-# mutants: change the code in one place after another, and count what the tests of a module see; MUTANTS=src/toktools/keys/stream.py
-# for one module, SAMPLE=50 for so many changes of each.
+# mutants: change the code in one place after another, in a copy, and count the changes that no test sees;
+# MUTANTS='toktools.encoding*' for one module.
 # bench: measure on installed commands, with the page and the chart in docs/ if BENCH=--page.
 # picture: draw the README's picture, docs/login.svg, from a login to the stand-in.
 PYTHON = python3
@@ -13,10 +13,12 @@ DESTDIR =
 HTML = html
 EXTRAS =
 MUTANTS =
-SAMPLE = 0
 # Twice as many workers as cores, since many tests wait for something.
-QUICK = $(patsubst %,tests/test_%.py,approval_data cloudhsm_pages encoding files house inspect kernel keyring options \
-    hints screen several signatures stdin tokenfile)
+# Those that start few processes.
+QUICK = $(addprefix tests/,tokens login/test_screen.py login/test_screen_moves.py rehearsal/test_cluster.py \
+    rehearsal/test_cloudhsm_pages.py rehearsal/test_rehearsal_keys.py system/test_files.py commands/test_inspect.py \
+    commands/test_several.py commands/test_stdin.py keys/test_key_files.py keys/test_stream.py \
+    $(patsubst %,test_%.py,cli encoding errors hints options project signatures))
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
@@ -46,7 +48,8 @@ lowest:
 	@$(MAKE) --no-print-directory test VENV=.venv-lowest
 
 mutants: $(VENV)/ready-to-mutate
-	@$(VENV)/bin/python tests/mutants.py --sample $(SAMPLE) $(MUTANTS)
+	@$(VENV)/bin/mutmut run $(if $(MUTANTS),'$(MUTANTS)')
+	@$(VENV)/bin/mutmut results
 
 check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
@@ -73,7 +76,7 @@ bundle: $(VENV)/ready-to-bundle
 deb:
 	@packaging/deb.sh
 
-# To mandoc a page in this folder is one to link to; what is no page of ours becomes text.
+# To mandoc a page in this directory is one to link to; what is no page of ours becomes text.
 html:
 	@mkdir -p '$(HTML)'
 	@cp docs/manual.css '$(HTML)'

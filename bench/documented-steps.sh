@@ -1,6 +1,6 @@
 #!/bin/sh
 # AWS's steps for a login file, with jq where the manual copies and pastes:
-# documented-steps.sh KEY FILE FOLDER > SIGNED, with a folder for the files in between.
+# documented-steps.sh KEY FILE DIR > SIGNED, with a directory for the files in between.
 set -eu
 key=$1
 file=$2

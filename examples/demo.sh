@@ -54,7 +54,7 @@ signed() {
     echo
 }
 rehearse() {
-    tok-rehearse --state cluster.sqlite interactive
+    tok-rehearse --state cluster.json interactive
 }
 
 echo

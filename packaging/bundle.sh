@@ -23,8 +23,8 @@ wheel=$(echo "$work"/wheel/*.whl)
 name=$(basename "$wheel") && name=${name%-py3*}
 
 for arch; do
-    folder=$work/$name-linux-$arch
-    mkdir -p "$folder/wheels"
+    directory=$work/$name-linux-$arch
+    mkdir -p "$directory/wheels"
     for version in $versions; do
         # uv says what that Python needs on that machine; pip would look at the Python and the machine that it runs on.
         echo "toktools[$extras] @ file://$wheel" |
@@ -32,13 +32,13 @@ for arch; do
                 --python-platform "$arch-manylinux_2_28" -o "$work/$version.txt" -
         grep -v '^toktools' "$work/$version.txt" > "$work/needed.txt"
         # To pip a bare 3.9 is 3.9.0, which cryptography leaves out.
-        "$python" -m pip download -q --disable-pip-version-check -d "$folder/wheels" --no-deps -r "$work/needed.txt" \
+        "$python" -m pip download -q --disable-pip-version-check -d "$directory/wheels" --no-deps -r "$work/needed.txt" \
             --only-binary=:all: --implementation cp --python-version "$version.99" \
             --platform "manylinux_2_28_$arch" --platform "manylinux_2_17_$arch" --platform "manylinux2014_$arch"
     done
-    cp "$wheel" "$folder/wheels"
-    cp packaging/install.sh packaging/INSTALL LICENSE "$folder"
-    (cd "$folder" && sha256sum -- wheels/*.whl > SHA256SUMS)
+    cp "$wheel" "$directory/wheels"
+    cp packaging/install.sh packaging/INSTALL LICENSE "$directory"
+    (cd "$directory" && sha256sum -- wheels/*.whl > SHA256SUMS)
     mkdir -p dist
     tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
         -cf - "$name-linux-$arch" | gzip -9n > "dist/$name-linux-$arch.tar.gz"

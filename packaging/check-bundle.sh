@@ -10,13 +10,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 tar xzf "$bundle"
-folder=$(echo toktools-*)
+directory=$(echo toktools-*)
 openssl genrsa -out key.pem 2048 2> /dev/null
 openssl rsa -in key.pem -pubout -out key.pub 2> /dev/null
 for python; do
     # What is there already is an installation of another time.
     mkdir -p prefix/bin && ln -s ../lib/toktools/bin/tok-gone prefix/bin/tok-gone
-    unshare -rn "$folder/install.sh" --prefix "$work/prefix" --python "$python"
+    unshare -rn "$directory/install.sh" --prefix "$work/prefix" --python "$python"
     test ! -L prefix/bin/tok-gone
     unshare -rn env PATH="$work/prefix/bin:$PATH" sh -eu -c '
         tok-extract "$0" | tok-sign -k key.pem | tok-merge "$0" > signed.json
@@ -26,7 +26,7 @@ for python; do
     done
     test -z "$(find prefix -perm /022 ! -type l)" # nobody else may write
     test -e prefix/share/man/man1/tok-sign.1 && test -e prefix/share/bash-completion/completions/tok-sign
-    "$folder/install.sh" --prefix "$work/prefix" --uninstall
+    "$directory/install.sh" --prefix "$work/prefix" --uninstall
     test ! -e prefix || test -z "$(find prefix ! -type d)"
     echo "$("$python" -V): installed from $(basename "$bundle") without a network, signed, verified, uninstalled"
 done

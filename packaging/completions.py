@@ -1,4 +1,4 @@
-"""Make the completions for bash, zsh and fish with shtab: completions.py FOLDER."""
+"""Make the completions for bash, zsh and fish with shtab: completions.py DIR."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs toktools, or removes it: a private virtual environment in PREFIX/lib/toktools, and links to its commands,
 # pages and completions where a shell and man(1) look for them. It needs Python 3.9 or later with venv, and, beside a
-# folder of wheels (the bundle), no network.
+# directory of wheels (the bundle), no network.
 set -eu
 umask 022 # whatever the caller's: root may install for all
 
@@ -55,9 +55,9 @@ home=$root/lib/toktools
 
 # The links of a version go before the next one's come: one that no longer has a target would stay for good.
 remove_links() {
-    for folder in bin share/man/man1 share/man/man5 share/man/man7 \
+    for directory in bin share/man/man1 share/man/man5 share/man/man7 \
         share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d; do
-        for link in "$root/$folder"/*; do
+        for link in "$root/$directory"/*; do
             [ -L "$link" ] || continue
             case $(readlink "$link") in /*) ;; ../*lib/toktools/*) rm -f "$link" ;; esac # ours are relative
         done
@@ -68,9 +68,9 @@ if [ -n "$uninstall" ]; then
     [ -d "$home" ] || die "nothing is installed in $home"
     remove_links
     rm -rf "$home"
-    for folder in bin share/man/man1 share/man/man5 share/man/man7 share/man share/bash-completion/completions \
+    for directory in bin share/man/man1 share/man/man5 share/man/man7 share/man share/bash-completion/completions \
         share/bash-completion share/zsh/site-functions share/zsh share/fish/vendor_completions.d share/fish share lib; do
-        rmdir "$root/$folder" 2> /dev/null || : # only what is empty now
+        rmdir "$root/$directory" 2> /dev/null || : # only what is empty now
     done
     exit
 fi
@@ -115,7 +115,7 @@ if ! said=$("$new/bin/python" -I -m pip install -q --no-compile --disable-pip-ve
 fi
 [ -z "$said" ] || printf '%s\n' "$said" >&2
 "$new/bin/python" -I -m pip uninstall -q -y --disable-pip-version-check pip setuptools 2> /dev/null || : # no one needs them there
-# Scripts name the folder that they were made in.
+# Scripts name the directory that they were made in.
 to=$(printf '%s\n' "$prefix/lib/toktools" | sed 's/[&|\\]/\\&/g')
 from=$(printf '%s\n' "$new" | sed 's/[][|\\.*^$]/\\&/g')
 for file in "$new"/bin/* "$new/pyvenv.cfg"; do
@@ -132,8 +132,8 @@ cd "$home"
 for file in bin/tok-* share/man/man[1-9]/* share/bash-completion/completions/* share/zsh/site-functions/* \
     share/fish/vendor_completions.d/*; do
     [ -f "$file" ] || continue
-    folder=$root/${file%/*}
-    mkdir -p "$folder"
+    directory=$root/${file%/*}
+    mkdir -p "$directory"
     up=$(printf '%s\n' "${file%/*}" | sed 's|[^/][^/]*|..|g')
-    ln -sf "$up/lib/toktools/$file" "$folder/"
+    ln -sf "$up/lib/toktools/$file" "$directory/"
 done

@@ -6,10 +6,9 @@ import io
 import json
 import os
 import signal
-import sqlite3
 import termios
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copy
@@ -122,7 +121,7 @@ def main():
 
 @dataclass(frozen=True)
 class Desk(Shell):
-    """A folder to work in, with a CLI in it, a key, the password in a file, and a TMPDIR of its own."""
+    """A directory to work in, with a CLI in it, a key, the password in a file, and a TMPDIR of its own."""
 
     key: Path
     tmp: Path
@@ -137,7 +136,7 @@ class Desk(Shell):
 
     def stand_in(self, *options: str, name: str = "cli") -> None:
         """Have tok-rehearse as the CLI."""
-        self.script(f'echo $$ $PPID >pid; exec tok-rehearse --state state.sqlite {" ".join(options)} "$@"', name)
+        self.script(f'echo $$ $PPID >pid; exec tok-rehearse --state state.json {" ".join(options)} "$@"', name)
 
     def fake(self, steps: str = "", name: str = "cli") -> None:
         """Have a fake as the CLI, with some of its steps replaced."""
@@ -178,9 +177,8 @@ class Desk(Shell):
 
     def failures(self) -> int:
         """Return how many wrong logins the cluster has counted."""
-        with closing(sqlite3.connect(self.cwd / "state.sqlite")) as database:
-            count: int = database.execute("SELECT failures FROM users WHERE username = 'officer1'").fetchone()[0]
-        return count
+        users = json.loads(self.read("state.json"))["users"]
+        return next(int(user["failures"]) for user in users if user["username"] == "officer1")
 
     def assert_tidy(self, shown: str) -> None:
         """Assert that no process, no file and no secret is left behind."""
@@ -196,7 +194,7 @@ def desk(shell: Shell, keys: Path, enrolled: Path) -> Iterator[Desk]:
     """A desk where the CLI is the stand-in."""
     desk = Desk(shell.bin, shell.cwd, keys / "pkcs8.pem", shell.cwd / "tmp")
     desk.tmp.mkdir()
-    copy(enrolled, desk.cwd / "state.sqlite")
+    copy(enrolled, desk.cwd / "state.json")
     desk.write("password", f"{PASSWORD}\n".encode())
     desk.stand_in()
     yield desk

@@ -77,13 +77,13 @@ def only_if(suitable: object, reason: str) -> None:
 
 
 @contextmanager
-def short_folder() -> Iterator[Path]:
-    """A folder for sockets, whose names must be short (unix(7)); that of TMPDIR may be long."""
-    folder = Path(tempfile.mkdtemp(prefix="toktools-", dir="/tmp"))
+def short_directory() -> Iterator[Path]:
+    """A directory for sockets, whose names must be short (unix(7)); that of TMPDIR may be long."""
+    directory = Path(tempfile.mkdtemp(prefix="toktools-", dir="/tmp"))
     try:
-        yield folder
+        yield directory
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # the owner of a socket may be about to remove it
+        shutil.rmtree(directory, ignore_errors=True)  # the owner of a socket may be about to remove it
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -134,7 +134,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Shell:
-    """A folder to work in, with the installed commands on the path."""
+    """A directory to work in, with the installed commands on the path."""
 
     bin: Path
     cwd: Path
@@ -262,35 +262,37 @@ def usual_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of this run, which is the same for all workers."""
+    """The directory of this run, which is the same for all workers."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
 
 
 @pytest.fixture(scope="session")
 def once(shared: Path) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once a run, however many workers ask for it; those that come later wait until it is whole."""
+    """Make a directory once a run, however many workers ask for it; those that come later wait until it is whole."""
 
-    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
-        folder = shared / f"once-{name}"
+    def directory_of(name: str, make: Callable[[Path], None]) -> Path:
+        directory = shared / f"once-{name}"
         with open(shared / f"once-{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (done := shared / f"once-{name}.done").exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed half way
-                folder.mkdir()
-                make(folder)
+                shutil.rmtree(directory, ignore_errors=True)  # of a worker that failed half way
+                directory.mkdir()
+                make(directory)
                 done.touch()
-        return folder
+        return directory
 
-    return folder_of
+    return directory_of
 
 
 @pytest.fixture(scope="session")
 def wheel(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The wheel, built from this checkout."""
 
-    def build(folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    def build(directory: Path) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory], cwd=ROOT, check=True
+        )
 
     (path,) = once("wheel", build).glob("*.whl")
     return path
@@ -298,7 +300,7 @@ def wheel(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """The folder of the commands that the wheel installs, away from the checkout and its sources."""
+    """The directory of the commands that the wheel installs, away from the checkout and its sources."""
     if place := os.environ.get("TOKTOOLS_BIN"):
         return Path(place)  # see tests/mutants.py
     return once("installed", lambda home: _install(wheel, home)) / "bin"
@@ -319,14 +321,14 @@ def _install(wheel: Path, home: Path) -> None:
 
 @pytest.fixture
 def shell(installed: Path, tmp_path: Path) -> Shell:
-    """A fresh folder with AWS's unsigned file as f.json."""
+    """A fresh directory with AWS's unsigned file as f.json."""
     shutil.copy(UNSIGNED, tmp_path / "f.json")
     return Shell(installed, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def keys(once: Callable[[str, Callable[[Path], None]], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an RSA-2048 key as openssl writes it, in every form, and keys of other kinds."""
+    """A directory with an RSA-2048 key as openssl writes it, in every form, and keys of other kinds."""
     need("openssl")
     # Each worker has a copy of its own: some tests write beside the keys.
     return shutil.copytree(once("keys", _make_keys), tmp_path_factory.mktemp("keys"), dirs_exist_ok=True)
@@ -335,11 +337,11 @@ def keys(once: Callable[[str, Callable[[Path], None]], Path], tmp_path_factory: 
 @pytest.fixture(scope="session")
 def enrolled(keys: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A rehearsed cluster with officer1 in it, whose key is pkcs8.pem, to be copied."""
-    folder = once("enrolled", lambda folder: enrol(folder / "state.sqlite", "officer1", keys / "pkcs8.pem"))
-    return folder / "state.sqlite"
+    directory = once("enrolled", lambda directory: enrol(directory / "state.json", "officer1", keys / "pkcs8.pem"))
+    return directory / "state.json"
 
 
-def _make_keys(folder: Path) -> None:
+def _make_keys(directory: Path) -> None:
     secret = f"-passout 'pass:{PASS_PHRASE}'"
     script = f"""
         set -e
@@ -363,4 +365,4 @@ def _make_keys(folder: Path) -> None:
         openssl ecparam -name prime256v1 -genkey -noout -out ec.pem
         openssl genpkey -algorithm ed25519 -out ed25519.pem
     """
-    subprocess.run(["sh", "-c", script], cwd=folder, check=True, capture_output=True)
+    subprocess.run(["sh", "-c", script], cwd=directory, check=True, capture_output=True)

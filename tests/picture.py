@@ -25,7 +25,7 @@ _ROWS, _COLUMNS = 40, 80
 _SHELL, _MORE, _CLI = "$ ", "> ", "aws-cloudhsm > "
 _TYPED = (
     (_SHELL, "tok-login -k officer1.key --username officer1 --role admin \\"),
-    (_MORE, "    --cli 'tok-rehearse --state cluster.sqlite'"),
+    (_MORE, "    --cli 'tok-rehearse --state cluster.json'"),
     ("Enter password for officer1: ", PASSWORD),
     (_CLI, "quorum token-sign list-quorum-values"),
     (_CLI, "quit"),
@@ -42,11 +42,13 @@ _ABOUT = (
 
 
 def record(commands: Path) -> list[str]:
-    """Return the rows that a terminal shows at a login; the commands are in this folder."""
+    """Return the rows that a terminal shows at a login; the commands are in this directory."""
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        subprocess.run(["openssl", "genrsa", "-out", folder / "officer1.key", "2048"], check=True, capture_output=True)
-        enrol(folder / "cluster.sqlite", "officer1", folder / "officer1.key")
+        directory = Path(name)
+        subprocess.run(
+            ["openssl", "genrsa", "-out", directory / "officer1.key", "2048"], check=True, capture_output=True
+        )
+        enrol(directory / "cluster.json", "officer1", directory / "officer1.key")
         path = f"{commands}{os.pathsep}{os.environ['PATH']}"
         settings = {"PATH": path, "HOME": name, "PS1": _SHELL, "PS2": _MORE, "TERM": "vt100", "LC_ALL": "C"}
         environment = ["env", "-i", *(f"{key}={value}" for key, value in settings.items())]

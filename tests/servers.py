@@ -28,15 +28,15 @@ def answers(port: int) -> bool:
 
 def kms_words() -> list[str]:
     """Return the words that start a stand-in for KMS, all but the port."""
-    folder = Path(need("moto_server")).resolve().parent
-    return [str(folder / "python3"), str(Path(__file__).with_name("kms_stand_in.py"))]
+    directory = Path(need("moto_server")).resolve().parent
+    return [str(directory / "python3"), str(Path(__file__).with_name("kms_stand_in.py"))]
 
 
 @contextmanager
-def shared_kms(folder: Path) -> Iterator[str]:
-    """The URL of a stand-in for KMS that all who name this folder share; it ends with the last of them."""
+def shared_kms(directory: Path) -> Iterator[str]:
+    """The URL of a stand-in for KMS that all who name this directory share; it ends with the last of them."""
     words = kms_words()
-    with open(folder / "kms.users", "a") as users, open(folder / "kms.port", "a+") as place:
+    with open(directory / "kms.users", "a") as users, open(directory / "kms.port", "a+") as place:
         fcntl.flock(users, fcntl.LOCK_SH)  # waits where one is just ending
         fcntl.flock(place, fcntl.LOCK_EX)
         place.seek(0)
@@ -60,7 +60,7 @@ def shared_kms(folder: Path) -> Iterator[str]:
 
 
 def configure_sshd(cwd: Path, names: str, at_home: str) -> tuple[int, list[str]]:
-    """Write the keys, and the settings of ssh (ssh_config) and sshd, into a folder.
+    """Write the keys, and the settings of ssh (ssh_config) and sshd, into a directory.
 
     The host goes by the names, and runs what it is sent by the shell commands of at_home. Returns the port, and the
     arguments of sshd.

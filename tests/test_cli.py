@@ -26,7 +26,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Run a command in this process, in a folder with AWS's unsigned file as f.json."""
+    """Run a command in this process, in a directory with AWS's unsigned file as f.json."""
     (tmp_path / "f.json").write_bytes(UNSIGNED.read_bytes())
     monkeypatch.chdir(tmp_path)
 

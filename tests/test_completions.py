@@ -66,11 +66,11 @@ class Prompt:
             "TERM": "dumb" if shell.startswith("bash") else "xterm",
             "LC_ALL": "C.UTF-8",
         }
-        # Keys, a token file and a folder whose name has a blank.
-        self._folder = home / "here"
-        self._folder.mkdir()
+        # Keys, a token file and a directory whose name has a blank.
+        self._directory = home / "here"
+        self._directory.mkdir()
         for name in FILES:
-            (self._folder / name).mkdir() if " " in name else (self._folder / name).touch()
+            (self._directory / name).mkdir() if " " in name else (self._directory / name).touch()
         self._terminal = None if shell == "fish" else self._start(home / "rc")
 
     def _start(self, rc: Path) -> pexpect.spawn[str]:
@@ -94,7 +94,7 @@ class Prompt:
         program = ["zsh", "-f", "-i"] if self._shell == "zsh" else ["bash", "--norc", "--noprofile", "-i"]
         terminal: pexpect.spawn[str] = pexpect.spawn(
             *(program[0], program[1:]),
-            cwd=str(self._folder),
+            cwd=str(self._directory),
             env=self._env,
             encoding="utf-8",
             timeout=120,
@@ -110,7 +110,7 @@ class Prompt:
         if self._terminal is None:
             path = f"set -p fish_complete_path '{COMPLETIONS}/fish'"
             words = ["fish", "--no-config", "-c", f"{path}; complete -C '{line}'"]
-            done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=self._folder, env=self._env)
+            done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=self._directory, env=self._env)
             assert not done.stderr
             found = {row.split("\t")[0].replace("\\ ", " ") for row in done.stdout.splitlines()}
         else:

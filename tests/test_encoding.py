@@ -142,11 +142,13 @@ def test_refused_signature_file(content: bytes, said: str) -> None:
         encoding.signature_file(content)
 
 
-@pytest.mark.parametrize("text", [DIGEST.hex().encode(), base64.b64encode(DIGEST) + b"\n", DIGEST.hex().encode()[:32]])
+@pytest.mark.parametrize("text", [DIGEST.hex().encode(), encoding.line(DIGEST), 3 * encoding.line(DIGEST)])
 def test_text_for_a_raw_digest(text: bytes) -> None:
     """A text is no raw digest, though it may have 32 bytes."""
     with pytest.raises(ToktoolsError, match=r"^hexadecimal digits, not raw bytes$|^base64 text, not raw bytes$"):
         encoding.raw_digest(text)
+    with pytest.raises(ToktoolsError, match=r"^hexadecimal digits, not raw bytes$"):
+        encoding.raw_digest(DIGEST.hex().encode()[:32])
 
 
 def test_random_bytes_are_no_text() -> None:

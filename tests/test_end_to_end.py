@@ -25,7 +25,7 @@ SCRIPTS = sorted((ROOT / "tests" / "e2e").glob("tok-*.sh"))
 def test_every_command_has_its_script() -> None:
     """There is one end-to-end script for each of the commands, and none beside them."""
     stems = [script.stem for script in SCRIPTS]
-    assert stems == sorted(door.name for door in (ROOT / "bin").iterdir())
+    assert stems == sorted(path.name for path in (ROOT / "bin").iterdir())
     assert stems == list(NEEDS)
 
 

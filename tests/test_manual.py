@@ -1,21 +1,96 @@
-"""The examples of the manual and the README, run as they are printed."""
+"""The manual and the README: the options are the parser's, and the examples run as they are printed."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import picture
 import pytest
 from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need, only_if
 from rehearsing import PASSWORD
 
+from toktools import cli
+
+if TYPE_CHECKING:
+    from toktools.parser import Parser
+
 # What the examples call; a page is not run where one of them is missing.
 TOOLS = ("openssl", "base64", "jq", "parallel")
+COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
+PAGES = sorted((ROOT / "man").iterdir())
+
+
+def plain(mdoc: str) -> str:
+    """The words of a line or more of mdoc, without macros and punctuation."""
+    words = re.sub(r"^\.[A-Z][a-z]\b|\b(?:Ql|Ar|Pa|Xr|Fl)\b", " ", mdoc, flags=re.MULTILINE)
+    return " ".join(re.findall(r"\w+", words)).lower()
+
+
+def rendered(page: str, section: str) -> str:
+    """A section as man(1) shows it, in one line."""
+    need("mandoc")
+    shown = subprocess.run(
+        ["mandoc", "-T", "ascii", "-O", "width=200"], input=page, capture_output=True, text=True, check=True
+    )
+    text = re.sub(r".\x08", "", shown.stdout)
+    return " ".join(re.split(r"^\S", text.split(f"\n{section}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0].split())
+
+
+def synopsis(parser: Parser) -> str:
+    """The usage of a command as its page has it."""
+    parts = [parser.prog]
+    for action in parser.options:
+        members, required = next(
+            (group for group in parser.exclusive if action in group[0]), ([action], action.required)
+        )
+        if action is not members[0] or action.dest in {"help", "version"}:
+            continue
+        text = " | ".join(f"{each.option_strings[0]} {each.metavar or ''}".strip() for each in members)
+        more = "..." if isinstance(action.default, list) and not action.type else ""
+        parts.append((text if required else f"[{text}]") + more)
+    operands = [f"[{action.metavar}...]" if action.nargs else str(action.metavar) for action in parser.operands]
+    return " ".join([*parts, *operands])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_page_and_help_agree(command: str) -> None:
+    """The page has the purpose, the usage, and each option and operand of --help in the same words."""
+    page = (ROOT / "man" / f"{command}.1").read_text()
+    parser = cli.parser(command.removeprefix("tok-"))
+    assert plain(page.split(".Nd", 1)[1].split("\n", 1)[0]) == plain(str(parser.description))
+    assert rendered(page, "SYNOPSIS").replace("-- ", "") == synopsis(parser)
+    described = {}
+    for entry in page.split(".Sh DESCRIPTION", 1)[1].split(".Sh", 1)[0].split("\n.It ")[1:]:
+        head, body = entry.split("\n", 1)
+        described[plain(head)] = plain(body)
+    for action in (*parser.operands, *parser.options):
+        if action.nargs != argparse.REMAINDER:
+            head = f"{' '.join(action.option_strings)} {action.metavar or ''}"
+            assert described.pop(plain(head)).startswith(plain(str(action.help)))
+    assert not described
+
+
+def test_every_purpose_is_in_the_overview() -> None:
+    """toktools(7) lists each command with the one line that its own page has."""
+    overview = (ROOT / "man/toktools.7").read_text()
+    for command in COMMANDS:
+        purpose = (ROOT / "man" / f"{command}.1").read_text().split(".Nd ", 1)[1].split("\n", 1)[0]
+        assert f".It Xr {command} 1\n{purpose}\n" in overview
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_clean(page: Path) -> None:
+    """Mandoc has nothing to say against a page."""
+    need("mandoc")
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def examples(page: Path) -> list[tuple[str, str]]:
@@ -44,7 +119,7 @@ def split_output(chunk: str) -> tuple[str, str]:
 
 @pytest.fixture
 def desk(shell: Shell, keys: Path, enrolled: Path) -> Shell:
-    """The folder that the pages speak of: AWS's unsigned file, and an officer's key, plain and encrypted."""
+    """The directory that the pages speak of: AWS's unsigned file, and an officer's key, plain and encrypted."""
     need(*TOOLS)
     shutil.copy(UNSIGNED, shell.cwd / "unsigned-tokens.json")
     shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / "admin.token")
@@ -63,14 +138,14 @@ def desk(shell: Shell, keys: Path, enrolled: Path) -> Shell:
         shutil.copy(keys / source, shell.cwd / name)
     shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
     shell.write("password", f"{PASSWORD}\n".encode())
-    shutil.copy(enrolled, shell.cwd / "rehearsal.sqlite")
+    shutil.copy(enrolled, shell.cwd / "rehearsal.json")
     signatures = shell.run("tok-sign", "-k", "officer1.key", stdin=shell.run("tok-extract", "f.json").out).out
     shell.run("tok-merge", "-o", "signed-tokens.json", "f.json", stdin=signatures).check(0)
     return shell
 
 
 # The recipes need signers of their own; test_recipes.py has them.
-@pytest.mark.parametrize("page", sorted((ROOT / "man").iterdir()), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.parametrize("command", ["mandoc -T utf8 -O width=80", "groff -mandoc -T utf8 -P -c -w w -r LL=80n"])
 def test_pages_fit_80_columns(page: Path, command: str) -> None:
     """No line of a page is wider than 80 columns, and neither mandoc nor groff, which man-db runs, warns."""
@@ -85,7 +160,7 @@ def test_pages_fit_80_columns(page: Path, command: str) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in sorted((ROOT / "man").iterdir()) if page.name not in {"tok-file.5", "tok-recipes.7"}],
+    [page for page in PAGES if page.name not in {"tok-file.5", "tok-recipes.7"}],
     ids=lambda page: page.name,
 )
 def test_examples_of_a_page_run(page: Path, desk: Shell) -> None:
@@ -192,16 +267,16 @@ def test_install_refuses_a_blank(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "python", "said"),
+    ("directory", "python", "said"),
     [
         ("a b", "python3", "the path of the checkout must not have a blank in it"),
         ("plain", "false", "false is no Python 3.9 or later with venv (on Debian and Ubuntu: python3-venv)"),
     ],
 )
-def test_demo_says_why_it_cannot_start(shell: Shell, folder: str, python: str, said: str) -> None:
+def test_demo_says_why_it_cannot_start(shell: Shell, directory: str, python: str, said: str) -> None:
     """Where pip's scripts could not start, or no environment can be made, make says so in a line, and makes nothing."""
     need("make")
-    home = shell.cwd / folder
+    home = shell.cwd / directory
     home.mkdir()
     (home / "pyproject.toml").touch()
     done = shell.run("make", "-f", ROOT / "Makefile", "demo", f"PYTHON={python}", cwd=home).check(2, said)
@@ -230,7 +305,7 @@ def test_links_of_the_manual_in_html(tmp_path: Path) -> None:
     need("make", "mandoc")
     subprocess.run(["make", "-s", "html", f"HTML={tmp_path}"], cwd=ROOT, check=True)
     texts = {path.name: path.read_text() for path in tmp_path.glob("*.html")}
-    assert set(texts) == {"index.html", *(f"{page.name}.html" for page in (ROOT / "man").iterdir())}
+    assert set(texts) == {"index.html", *(f"{page.name}.html" for page in PAGES)}
     reached = set()
     for name, text in texts.items():
         assert text.rstrip().endswith("</html>")

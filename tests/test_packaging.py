@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from conftest import ROOT, need
 
 COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
 PAGES = sorted(path.name for path in (ROOT / "man").iterdir())
+MODULES = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "toktools").rglob("*.py")}
 
 
 def checkout(home: Path) -> Path:
     """A copy of the checkout without what was made in it."""
-    made = [".git", ".venv*", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "dist", "html", "_build"]
+    made = [".git", ".venv*", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "dist", "html", "mutants"]
     return Path(shutil.copytree(ROOT, home, ignore=shutil.ignore_patterns(*made)))
 
 
@@ -41,10 +43,57 @@ def test_two_builds_are_the_same(tmp_path: Path) -> None:
     assert built[0] == built[1]
 
 
-def stub(folder: Path, name: str) -> None:
+def test_wheel_has_commands_and_pages(wheel: Path) -> None:
+    """The wheel carries every command, every page and every module, and nothing else."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.rpartition("/")[2] for name in names if "/scripts/" in name} == set(COMMANDS)
+    pages = {name.rpartition("/share/man/")[2] for name in names if "/share/man/" in name}
+    assert pages == {f"man{page[-1]}/{page}" for page in PAGES}
+    modules = {name for name in names if name.startswith("toktools/")}
+    assert modules == MODULES | {"toktools/py.typed"}
+    completions = sorted(path.name for path in (ROOT / "completions").rglob("*tok-*"))
+    shared = [name for name in names if "/share/" in name and "/share/man/" not in name]
+    assert sorted(name.rpartition("/")[2] for name in shared) == completions
+    about = [name for name in names if ".dist-info/" in name]
+    assert len(names) == len(COMMANDS) + len(pages) + len(modules) + len(shared) + len(about)
+
+
+def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
+    """The source distribution has what is needed to run the tests, and to build the wheel with the same contents."""
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+        sdist.extraction_filter = getattr(tarfile, "data_filter", None)  # later releases want one
+        sdist.extractall(tmp_path)
+    subprocess.run([*build, "-t", "wheel"], cwd=tmp_path / archive.name.removesuffix(".tar.gz"), check=True)
+    (again,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
+    wanted = [
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+        "completions/bash/tok-sign",
+        "examples/demo.sh",
+        "tests/conftest.py",
+    ]
+    assert names >= {*wanted, *(f"bin/{command}" for command in COMMANDS), *(f"man/{page}" for page in PAGES)}
+    assert not [name for name in names if name.startswith((".venv", "dist", ".coverage"))]
+
+
+def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
+    """An installed command runs with the interpreter that it was installed for, whatever the path says."""
+    for command in COMMANDS:
+        first = (installed / command).read_text().split("\n", 1)[0]
+        assert first == f"#!{installed / 'python'}"
+
+
+def stub(directory: Path, name: str) -> None:
     """A wheel of that name with nothing in it, for a machine that cannot fetch the real one."""
     about = f"{name}-99.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-99-py3-none-any.whl", "w") as archive:
+    with zipfile.ZipFile(directory / f"{name}-99-py3-none-any.whl", "w") as archive:
         archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
         archive.writestr(
             f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -58,22 +107,30 @@ class Bundle:
     def __init__(self, home: Path, wheel: Path) -> None:
         self.home = home
         self.prefix = home / "prefix"
-        self.folder = home / "bundle"
-        self.wheels = self.folder / "wheels"
+        self.directory = home / "bundle"
+        self.wheels = self.directory / "wheels"
         self.wheels.mkdir(parents=True)
-        shutil.copy(ROOT / "packaging" / "install.sh", self.folder)
+        shutil.copy(ROOT / "packaging" / "install.sh", self.directory)
         shutil.copy(wheel, self.wheels)
         for name in ("cryptography", "orjson"):
             stub(self.wheels, name)
         self.seal()
 
     def seal(self) -> None:
-        subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.folder, check=True)
+        subprocess.run("sha256sum -- wheels/*.whl > SHA256SUMS", shell=True, cwd=self.directory, check=True)
 
     def install(self, *words: str, umask: int = 0o022, status: int = 0) -> str:
         """Run install.sh for this Python, with no extras, but for what words say; return what it says."""
         done = subprocess.run(
-            [self.folder / "install.sh", "--prefix", self.prefix, "--python", sys.executable, "--extras=none", *words],
+            [
+                self.directory / "install.sh",
+                "--prefix",
+                self.prefix,
+                "--python",
+                sys.executable,
+                "--extras=none",
+                *words,
+            ],
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -142,10 +199,10 @@ def test_upgrade(bundle: Bundle) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("of the older version")
     mans = bundle.prefix / "share" / "man" / "man1"
-    for folder in (bundle.prefix / "bin", mans):
-        folder.mkdir(parents=True)
-        (folder / "other").write_text("of somebody else")
-        (folder / "elsewhere").symlink_to("/bin/sh")
+    for directory in (bundle.prefix / "bin", mans):
+        directory.mkdir(parents=True)
+        (directory / "other").write_text("of somebody else")
+        (directory / "elsewhere").symlink_to("/bin/sh")
     (bundle.prefix / "bin" / "tok-gone").symlink_to("../lib/toktools/bin/tok-gone")
     (mans / "tok-gone.1").symlink_to("../../../lib/toktools/share/man/man1/tok-gone.1")
     bundle.install(umask=0o077)
@@ -171,7 +228,7 @@ def test_upgrade(bundle: Bundle) -> None:
     assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
     bundle.install("--uninstall")
     left = {str(path.relative_to(bundle.prefix)) for path in bundle.prefix.rglob("*") if not path.is_dir()}
-    assert left == {f"{folder}/{name}" for folder in ("bin", "share/man/man1") for name in ("other", "elsewhere")}
+    assert left == {f"{directory}/{name}" for directory in ("bin", "share/man/man1") for name in ("other", "elsewhere")}
 
 
 def test_damaged_bundle(bundle: Bundle) -> None:

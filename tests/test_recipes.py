@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 import pytest
-from conftest import ROOT, Shell, need, short_folder
+from conftest import ROOT, Shell, need, short_directory
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, AsymmetricPadding, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -38,7 +38,7 @@ PIN = "1234"
 
 
 class Desk:
-    """A folder as the page supposes it, and the environment that a signer needs."""
+    """A directory as the page supposes it, and the environment that a signer needs."""
 
     def __init__(self, shell: Shell, shared: Path) -> None:
         self.shell = shell
@@ -51,11 +51,11 @@ class Desk:
 
     def wrap(self, name: str, script: str) -> None:
         """Let a command of this name be a script."""
-        folder = self.shell.cwd / "bin"
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
-        self.env["PATH"] = f"{folder}{os.pathsep}{self.env['PATH']}"
+        directory = self.shell.cwd / "bin"
+        directory.mkdir(exist_ok=True)
+        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+        (directory / name).chmod(0o755)
+        self.env["PATH"] = f"{directory}{os.pathsep}{self.env['PATH']}"
 
 
 Signer = Callable[[Desk], Iterator[str]]
@@ -67,7 +67,7 @@ def nothing(_desk: Desk) -> Iterator[str]:
 
 
 def stick(desk: Desk) -> Iterator[str]:
-    """A folder stands for the stick."""
+    """A directory stands for the stick."""
     (desk.shell.cwd / "stick").mkdir()
     yield "officer1.pub"
 
@@ -138,12 +138,12 @@ def write_public_key(desk: Desk) -> None:
 
 def tpm(desk: Desk) -> Iterator[str]:
     """A software TPM with a key of its own."""
-    with short_folder() as folder:
-        sockets = [f"type=unixio,path={folder}/{name}" for name in ("tpm", "tpm.ctrl")]
-        flags = ["--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
+    with short_directory() as directory:
+        sockets = [f"type=unixio,path={directory}/{name}" for name in ("tpm", "tpm.ctrl")]
+        flags = ["--tpm2", "--tpmstate", f"dir={directory}", "--flags", "not-need-init,startup-clear"]
         command = ["swtpm", "socket", *flags, "--server", sockets[0], "--ctrl", sockets[1]]
-        desk.env["TPM2TOOLS_TCTI"] = f"swtpm:path={folder}/tpm"
-        with server(desk, command, (folder / "tpm.ctrl").exists):
+        desk.env["TPM2TOOLS_TCTI"] = f"swtpm:path={directory}/tpm"
+        with server(desk, command, (directory / "tpm.ctrl").exists):
             desk.sh("""
                 tpm2_createprimary -Q -C o -c primary.ctx && tpm2_flushcontext -t
                 tpm2_create -Q -C primary.ctx -G rsa2048:rsassa-sha256 -u tpm.public -r tpm.private
@@ -162,8 +162,8 @@ def kms_alone(desk: Desk) -> Iterator[str]:
 
 def gpg(desk: Desk) -> Iterator[str]:
     """A keyring of its own, with a key that the agent keeps."""
-    with short_folder() as folder:
-        desk.env["GNUPGHOME"] = str(folder)
+    with short_directory() as directory:
+        desk.env["GNUPGHOME"] = str(directory)
         try:
             quiet = "--batch --pinentry-mode loopback --passphrase ''"
             desk.sh(f"gpg -q {quiet} --quick-generate-key officer1 rsa2048 sign && gpg -q --check-trustdb")
@@ -213,15 +213,15 @@ def vault(desk: Desk) -> Iterator[str]:
 def agent(desk: Desk) -> Iterator[str]:
     """An ssh-agent with the officer's key, and the public key as OpenSSH writes it."""
     desk.sh("chmod 600 officer1.key && ssh-keygen -y -f officer1.key > officer1.pub")
-    with short_folder() as folder:
-        desk.env["SSH_AUTH_SOCK"] = str(folder / "agent")
-        with server(desk, ["ssh-agent", "-D", "-a", desk.env["SSH_AUTH_SOCK"]], (folder / "agent").exists):
+    with short_directory() as directory:
+        desk.env["SSH_AUTH_SOCK"] = str(directory / "agent")
+        with server(desk, ["ssh-agent", "-D", "-a", desk.env["SSH_AUTH_SOCK"]], (directory / "agent").exists):
             desk.sh("ssh-add -q officer1.key")
             yield "officer1.pub"
 
 
 def signing_host(desk: Desk) -> Iterator[str]:
-    """An ssh server on this machine, where the folder of the test is the home."""
+    """An ssh server on this machine, where the directory of the test is the home."""
     cwd = desk.shell.cwd
     at_home = f'cd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
     port, arguments = configure_sshd(cwd, "signer signer1 signer2", at_home)
@@ -232,12 +232,12 @@ def signing_host(desk: Desk) -> Iterator[str]:
 
 def forwarded(desk: Desk) -> Iterator[str]:
     """A token here, and a host where p11-kit has its module."""
-    with short_folder() as folder:
+    with short_directory() as directory:
         client = need("p11-kit-client.so")
-        desk.env |= {"XDG_RUNTIME_DIR": str(folder), "SOCKET": str(folder / "there"), "CLIENT": client}
+        desk.env |= {"XDG_RUNTIME_DIR": str(directory), "SOCKET": str(directory / "there"), "CLIENT": client}
         with contextmanager(token)(desk), contextmanager(signing_host)(desk) as public_key:
             yield public_key
-            assert not (folder / "there").exists()
+            assert not (directory / "there").exists()
 
 
 USUAL = ("openssl", "base64")
@@ -302,7 +302,7 @@ def test_recipe(desk: Desk, title: str) -> None:
 def state(desk: Desk) -> Path:
     """The file of a rehearsed cluster with officer1 in it, to which tok-login goes; there is no quorum token yet."""
     need("jq")
-    state = desk.shell.cwd / "state.sqlite"
+    state = desk.shell.cwd / "state.json"
     enrol(state, "officer1", desk.shell.cwd / "officer1.key")
     desk.shell.write("password", f"{PASSWORD}\n".encode())
     desk.wrap("tok-login", f"exec {desk.shell.bin}/tok-login --cli 'tok-rehearse --state {state}' \"$@\"")

@@ -68,7 +68,7 @@ def not_one_signature(content: bytes) -> ToktoolsError | None:
 def not_raw(text: bytes) -> ToktoolsError:
     """Return the error for a text in place of a digest in raw bytes."""
     kind, hint = _identify(text.strip(), _RECORD)
-    if kind:
+    if kind and _sizes(text) != {encoding.DIGEST_SIZE}:
         return ToktoolsError(f"{kind}, not raw bytes", hint)
     return ToktoolsError("base64 text, not raw bytes", "leave out -r, or decode it with openssl base64 -d -A")
 

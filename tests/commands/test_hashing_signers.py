@@ -34,7 +34,7 @@ def registration(*hashed: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def desk(shell: Shell, keys: Path) -> Shell:
-    """A folder with a quorum token, a registration of three HSMs, an MFA file and a key pair."""
+    """A directory with a quorum token, a registration of three HSMs, an MFA file and a key pair."""
     need("openssl")
     shell.write("admin.token", json.dumps(TOKEN).encode())
     shell.write("registration.json", json.dumps(registration(*HASHED)).encode())

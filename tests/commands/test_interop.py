@@ -23,7 +23,7 @@ PARALLEL = "parallel --pipe -N1 -k 'tok-sign -k \"$KEY\"'"
 
 
 class Desk:
-    """A folder with f.json, the key in $KEY, and what openssl alone makes of the two."""
+    """A directory with f.json, the key in $KEY, and what openssl alone makes of the two."""
 
     def __init__(self, shell: Shell, key: Path) -> None:
         self.shell = shell
@@ -175,7 +175,7 @@ def test_a_failing_openssl_is_caught(desk: Desk) -> None:
 
 
 class Workshop(Desk):
-    """A folder of the user's own with the Makefile of the examples and login.json."""
+    """A directory of the user's own with the Makefile of the examples and login.json."""
 
     def make(self, key: str | Path) -> tuple[int, str]:
         done = self.shell.run("make", f"KEY={key}", "login.signed.json", env=self.env)

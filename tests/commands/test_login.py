@@ -292,9 +292,9 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
 
 def test_the_cli_is_split_as_a_shell_does(desk: Desk) -> None:
     """Quotes and backslashes keep words together, and nothing else of a shell is done."""
-    (desk.cwd / "the folder").mkdir()
-    desk.fake(name="the folder/c l i")
-    desk.login(cli="'the folder/c l i' \"it's\" \\$HOME '*' '' ';'").check(0)
+    (desk.cwd / "the directory").mkdir()
+    desk.fake(name="the directory/c l i")
+    desk.login(cli="'the directory/c l i' \"it's\" \\$HOME '*' '' ';'").check(0)
     assert desk.lines("words")[0] == json.dumps(["it's", "$HOME", "*", "", ";", "interactive"])
 
 
@@ -548,7 +548,7 @@ def sign_by(desk: Desk, signer: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("script", ["exec sleep 300", "trap : TERM; sleep 300 & wait; sleep 300 & wait"])
+@pytest.mark.parametrize("script", ["exec sleep 300", "trap : TERM; sleep 9 & wait; sleep 9 & wait"])
 def test_a_signal_while_the_signer_works(desk: Desk, number: signal.Signals, script: str) -> None:
     """It ends the signer, whatever that does about it, and the login, within two seconds."""
     desk.fake()
@@ -745,7 +745,7 @@ def test_a_cli_that_does_not_end_well(desk: Desk, end: str) -> None:
 
 
 def test_the_token_file_is_private(desk: Desk) -> None:
-    """The token file is in a folder that is the user's alone, is signed there, and gone after the login."""
+    """The token file is in a directory that is the user's alone, is signed there, and gone after the login."""
     desk.fake(r"""
 def answer(path):
     note("told", path)
@@ -855,9 +855,9 @@ def test_a_wrong_login_counts_once(desk: Desk, key: str, password: str, said: st
 def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
     """Where TMPDIR has a character that the CLI may not take for one, nothing is typed."""
     desk.fake()
-    folder = desk.tmp / name
-    folder.mkdir()
-    done = desk.run(*desk.words("--password", "file:password", "--", "one"), env={**desk.env, "TMPDIR": str(folder)})
+    directory = desk.tmp / name
+    directory.mkdir()
+    done = desk.run(*desk.words("--password", "file:password", "--", "one"), env={**desk.env, "TMPDIR": str(directory)})
     assert_refused(
         done,
         2,
@@ -865,5 +865,5 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
         "tok-login: hint: set TMPDIR to a directory with a plain name: letters, digits, '.', '_' and '-'\n",
     )
     assert desk.lines("heard") == []
-    folder.rmdir()
+    directory.rmdir()
     desk.assert_tidy(done.err)

@@ -23,7 +23,7 @@ NOBODY = base64.b64encode(b"\xa5" * 256).decode()
 def officers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the keys of two approvers, and their signatures of AWS's token."""
     need("openssl")
-    folder = tmp_path_factory.mktemp("officers")
+    directory = tmp_path_factory.mktemp("officers")
     for user in USERS:
         script = f"""
             set -e
@@ -32,8 +32,8 @@ def officers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             openssl pkeyutl -sign -inkey {user}.key -pkeyopt digest:sha256 -out {user}.sig
         """
         digest = base64.b64decode(json.loads(TOKEN)["token"])
-        subprocess.run(["sh", "-c", script], cwd=folder, input=digest, check=True, capture_output=True)
-    return folder
+        subprocess.run(["sh", "-c", script], cwd=directory, input=digest, check=True, capture_output=True)
+    return directory
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ QUORUM = ROOT / "examples" / "aws-quorum" / "user-management.token"
 
 @pytest.fixture
 def several(shell: Shell) -> Shell:
-    """A folder with a.json and b.json, signed; f.json, unsigned; and broken.json."""
+    """A directory with a.json and b.json, signed; f.json, unsigned; and broken.json."""
     for name in ("a.json", "b.json"):
         shutil.copy(SIGNED, shell.cwd / name)
     shell.write("broken.json", b"{")

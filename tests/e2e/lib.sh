@@ -1,4 +1,4 @@
-# What the end-to-end scripts share; they run in an empty folder with AWS's samples in $AWS, test keys in $KEYS, and
+# What the end-to-end scripts share; they run in an empty directory with AWS's samples in $AWS, test keys in $KEYS, and
 # the installed commands in $BIN.
 
 fail() {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# tok-inspect: what a token file is, and what is signed in it; it judges nothing.
+# tok-inspect: what a token file is, and what is signed in it.
 set -eu
 . "${0%/*}/lib.sh"
 

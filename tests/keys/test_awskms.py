@@ -213,7 +213,7 @@ def test_a_login_takes_it_too(shell: Shell) -> None:
 def test_it_is_enrolled(shell: Shell, kms: Any, endpoint: str) -> None:
     """A key in KMS becomes a second factor, and logs in."""
     uri = f"awskms:///{made(kms)}?endpoint={quote(endpoint, safe='')}"
-    cli = "tok-rehearse --state state.sqlite"
+    cli = "tok-rehearse --state state.json"
     shell.write("password", b"for-practice\n")
     shell.sh(f"printf '%s\\n' 'cluster activate' for-practice for-practice | {cli} interactive").check(0)
     env = {**shell.env, "HOME": str(shell.cwd), **CREDENTIALS}

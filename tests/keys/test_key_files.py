@@ -85,7 +85,7 @@ NO_KEYS = {
     "rsa2560.pem": "the key is RSA-2560, but CloudHSM takes RSA-2048",
     "pss.pem": PSS,
     "pss.der": PSS,
-    "folder": "is a directory",
+    "directory": "is a directory",
     "missing": "no such file or directory",
     "empty": "an empty file, not a key",
     "huge": f"larger than {MAX_BYTES} bytes",
@@ -116,14 +116,14 @@ NO_PUBLIC_KEYS = {
 
 
 @pytest.fixture(scope="session")
-def folder(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a key in every format, and with files that are no RSA key."""
     need("openssl", "ssh-keygen")
-    folder = shutil.copytree(keys, tmp_path_factory.mktemp("files") / "keys")
+    directory = shutil.copytree(keys, tmp_path_factory.mktemp("files") / "keys")
     env = {**os.environ, "P": PASS_PHRASE}
-    subprocess.run(["sh", "-c", SCRIPT], cwd=folder, check=True, capture_output=True, env=env)
+    subprocess.run(["sh", "-c", SCRIPT], cwd=directory, check=True, capture_output=True, env=env)
     names = ("default.p12", "open.p12", "pkcs8.pem", "old-encrypted.pem", "cert.pem")
-    read = {name: (folder / name).read_bytes() for name in names}
+    read = {name: (directory / name).read_bytes() for name in names}
     version = bytes.fromhex("a003020102")
     assert version in read["open.p12"]
     info, _, body = read["old-encrypted.pem"].partition(b"DEK-Info: AES-256-CBC,")
@@ -137,16 +137,16 @@ def folder(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "empty": b"",
         "garbage": os.urandom(1000),
         "cut.pem": read["pkcs8.pem"][:800],
-        "cut.der": (folder / "pkcs1.der").read_bytes()[:-5],
+        "cut.der": (directory / "pkcs1.der").read_bytes()[:-5],
         "f.json": UNSIGNED.read_bytes(),
         "huge": read["pkcs8.pem"] + b"\n" * MAX_BYTES,
     }
     for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    (folder / "folder").mkdir()
-    for path in folder.iterdir():
+        (directory / name).write_bytes(content)
+    (directory / "directory").mkdir()
+    for path in directory.iterdir():
         path.chmod(0o700 if path.is_dir() else 0o600)
-    return folder
+    return directory
 
 
 def openssl_signature(keys: Path, name: str) -> bytes:
@@ -191,52 +191,52 @@ def refused(path: Path, said: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [*PLAIN, *ENCRYPTED, *PKCS12, *NOT_ENCRYPTED_PKCS12])
-def test_every_format_signs_as_openssl(folder: Path, signature: bytes, name: str) -> None:
+def test_every_format_signs_as_openssl(directory: Path, signature: bytes, name: str) -> None:
     """The bytes are openssl's, without a warning; the pass phrase is asked for once, and only if there may be one."""
     source, warnings = Source("" if name in NOT_ENCRYPTED_PKCS12 else PASS_PHRASE), list[str]()
-    assert sign(folder / name, source, warnings) == signature
+    assert sign(directory / name, source, warnings) == signature
     assert (source.times, warnings) == (0 if name in PLAIN else 1, [])
 
 
 @pytest.mark.parametrize("name", [*PLAIN[:-1], *PUBLIC, "cert-first.pem"])
-def test_every_format_verifies(shell: Shell, folder: Path, name: str) -> None:
+def test_every_format_verifies(shell: Shell, directory: Path, name: str) -> None:
     """-p takes a public key, a certificate or a private key; of several, a public key or certificate comes first."""
-    shell.write("signatures", shell.run("tok-sign", "-k", folder / "pkcs8.pem", stdin=LINE).check(0).out)
-    shell.run("tok-merge", "-p", folder / name, "-n", "1", "f.json", "signatures").check(0)
+    shell.write("signatures", shell.run("tok-sign", "-k", directory / "pkcs8.pem", stdin=LINE).check(0).out)
+    shell.run("tok-merge", "-p", directory / name, "-n", "1", "f.json", "signatures").check(0)
 
 
 @pytest.mark.parametrize("name", NO_PRIVATE_KEYS)
-def test_no_private_key(folder: Path, name: str) -> None:
+def test_no_private_key(directory: Path, name: str) -> None:
     """Anything but an RSA private key is named for what it is, and never an internal error."""
-    with refused(folder / name, NO_PRIVATE_KEYS[name]):
-        sign(folder / name, Source(), [])
+    with refused(directory / name, NO_PRIVATE_KEYS[name]):
+        sign(directory / name, Source(), [])
 
 
 @pytest.mark.parametrize("name", NO_PUBLIC_KEYS)
-def test_no_public_key(folder: Path, name: str) -> None:
+def test_no_public_key(directory: Path, name: str) -> None:
     """Anything but an RSA public key is named too; nobody is asked for a pass phrase, and PKCS#12 is not opened."""
-    with refused(folder / name, NO_PUBLIC_KEYS[name]):
-        toktools_keys.read_public_key(str(folder / name), print)
+    with refused(directory / name, NO_PUBLIC_KEYS[name]):
+        toktools_keys.read_public_key(str(directory / name), print)
 
 
 @pytest.mark.parametrize("name", ["cert.pem", "garbage", "ec.pem", "missing"])
-def test_a_refusal_by_commands(shell: Shell, folder: Path, name: str) -> None:
+def test_a_refusal_by_commands(shell: Shell, directory: Path, name: str) -> None:
     """It is one line and exit status 2: trouble, and no answer; no file changes."""
     before = shell.read("f.json")
     for command in (["tok-sign", "-k"], ["tok-verify", "f.json", "-p"], ["tok-merge", "-i", "-n1", "f.json", "-p"]):
         if name == "cert.pem" and command[0] != "tok-sign":
             continue
-        done = shell.run(*command, folder / name, stdin=LINE).check(2, f"{command[0]}: {folder / name}: ")
+        done = shell.run(*command, directory / name, stdin=LINE).check(2, f"{command[0]}: {directory / name}: ")
         assert (done.out, done.err.count("\n")) == (b"", 1)
     assert shell.read("f.json") == before
 
 
 @pytest.mark.parametrize("name", [*ENCRYPTED, *PKCS12, "no-key.p12"])
-def test_a_wrong_pass_phrase(folder: Path, name: str) -> None:
+def test_a_wrong_pass_phrase(directory: Path, name: str) -> None:
     """It is named as such, after one try."""
     source = Source("wrong")
-    with refused(folder / name, "wrong pass phrase"):
-        sign(folder / name, source, [])
+    with refused(directory / name, "wrong pass phrase"):
+        sign(directory / name, source, [])
     assert source.times == 1
 
 
@@ -248,35 +248,35 @@ def test_nothing_is_derived_before_the_pass_phrase(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("name", ["default.p12", "pbes2.pem", "old-encrypted.pem", "locked.ssh"])
-def test_what_fips_refuses(shell: Shell, folder: Path, name: str) -> None:
+def test_what_fips_refuses(shell: Shell, directory: Path, name: str) -> None:
     """A key that settings of OpenSSL refuse is no wrong pass phrase: the message names OPENSSL_CONF."""
     shell.write("fips.cnf", b"openssl_conf = o\n[o]\nalg_section = a\n[a]\ndefault_properties = fips=yes\n")
     shell.write("phrase", PASS_PHRASE.encode())
-    command: list[str | Path] = [shell.bin / "tok-sign", "-k", folder / name, "--passin", "file:phrase"]
+    command: list[str | Path] = [shell.bin / "tok-sign", "-k", directory / name, "--passin", "file:phrase"]
     env = {**shell.env, "OPENSSL_CONF": str(shell.cwd / "fips.cnf")}
     done = subprocess.run(command, input=LINE, capture_output=True, cwd=shell.cwd, env=env, check=False)
     Done(done.returncode, done.stdout, done.stderr.decode()).check(2, "no private key that can be read", "OPENSSL_CONF")
     assert b"wrong" not in done.stderr
 
 
-def test_openssh_without_bcrypt(folder: Path, signature: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openssh_without_bcrypt(directory: Path, signature: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an encrypted key needs the package, and nobody is asked in vain."""
     monkeypatch.setattr("toktools.keys.files.find_spec", lambda _: None)
     source = Source()
-    assert sign(folder / "plain.ssh", source, []) == signature
-    with refused(folder / "locked.ssh", "an encrypted key in OpenSSH's format needs the package bcrypt"):
-        sign(folder / "locked.ssh", source, [])
+    assert sign(directory / "plain.ssh", source, []) == signature
+    with refused(directory / "locked.ssh", "an encrypted key in OpenSSH's format needs the package bcrypt"):
+        sign(directory / "locked.ssh", source, [])
     assert source.times == 0
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o602, 0o666])
-def test_warnings(folder: Path, tmp_path: Path, mode: int) -> None:
+def test_warnings(directory: Path, tmp_path: Path, mode: int) -> None:
     """A private key that others can read or write, and a size that AWS does not document, get a warning each."""
     path = tmp_path / "k"
-    shutil.copy(folder / "rsa3072.pem", path)
+    shutil.copy(directory / "rsa3072.pem", path)
     path.chmod(mode)
     warnings: list[str] = []
-    assert sign(path, Source(), warnings) == openssl_signature(folder, "rsa3072.pem")
+    assert sign(path, Source(), warnings) == openssl_signature(directory, "rsa3072.pem")
     verbs = {0o640: "read", 0o602: "write", 0o666: "read and write"}.get(mode)
     exposed = f"{path}: others can {verbs} this private key (mode {mode:04o}; chmod 600 closes it)"
     size = f"{path}: the key is RSA-3072; CloudHSM documents only RSA-2048"
@@ -332,14 +332,14 @@ def test_a_broken_key(keys: Path, signature: bytes, tmp_path: Path, change: dict
 @pytest.mark.parametrize("name", ["default.p12", "open.p12", "pkcs8.der", "old-encrypted.pem", "plain.ssh"])
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_damage(folder: Path, signature: bytes, name: str, data: st.DataObject) -> None:
+def test_damage(directory: Path, signature: bytes, name: str, data: st.DataObject) -> None:
     """A file that is altered or cut off anywhere signs right or not at all, with one clear error."""
-    content = bytearray((folder / name).read_bytes())
+    content = bytearray((directory / name).read_bytes())
     # Most of a file is ciphertext or base64; its first bytes are structure.
     places = st.one_of(st.integers(0, len(content) - 1), st.integers(0, 60))
     for place, byte in data.draw(st.dictionaries(places, st.integers(0, 255), max_size=4)).items():
         content[place] = byte
-    path = folder / f"damaged-{name}"
+    path = directory / f"damaged-{name}"
     path.write_bytes(content[: data.draw(places) or None])
     path.chmod(0o600)
     for source in (Source(), Source("")):

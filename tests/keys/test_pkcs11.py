@@ -70,7 +70,7 @@ print(json.dumps({token.label: [slot.slot_id, token.serial.decode()] for slot, t
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of SoftHSM's with the tokens of these tests, which only read it."""
+    """A directory of SoftHSM's with the tokens of these tests, which only read it."""
 
     module: str
     config: Path
@@ -87,14 +87,14 @@ class Store:
 def store(keys: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Fill tokens: one with a single key, one with many keys, two of the same name."""
     module = need("libsofthsm2.so", "softhsm2-util", "pkcs11")
-    folder = tmp_path_factory.mktemp("softhsm")
-    (folder / "tokens").mkdir()
-    config = folder / "softhsm2.conf"
-    config.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    directory = tmp_path_factory.mktemp("softhsm")
+    (directory / "tokens").mkdir()
+    config = directory / "softhsm2.conf"
+    config.write_text(f"directories.tokendir = {directory / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
     env = {**os.environ, "SOFTHSM2_CONF": str(config), "PKCS11_MODULE_PATH": module, "PIN": PIN, "LC_ALL": "C.UTF-8"}
 
     def run(*command: str | Path) -> str:
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=folder).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=directory).stdout
 
     for label in (LABEL, "many", "double", "double"):
         run("softhsm2-util", "--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "12345678")
@@ -115,7 +115,7 @@ def store(keys: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @dataclass(frozen=True)
 class Desk(Shell):
-    """A folder to work in, with SoftHSM's tokens at hand and the PIN in a variable."""
+    """A directory to work in, with SoftHSM's tokens at hand and the PIN in a variable."""
 
     store: Store
 

@@ -29,6 +29,8 @@ READY = prompts.READY
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., driver.Cli]]:
     """Start shells as CLIs, with a second for each step, and end them; no descriptor is left."""
     monkeypatch.setattr(driver, "_QUESTION_SECONDS", 0.5)
+    monkeypatch.setattr(driver, "_PERSON_SECONDS", 0.1)
+    monkeypatch.setattr(Pty, "connect", lambda *_: False)  # the terminal of the tests is not for this
     before = os.listdir("/dev/fd")
     started: list[driver.Cli] = []
     said: list[str] = []

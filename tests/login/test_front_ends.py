@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -169,6 +170,22 @@ def test_an_unknown_question(desk: Desk) -> None:
     assert desk.heard() == 0
 
 
+def test_the_person_is_in_charge_at_first(desk: Desk) -> None:
+    """Until the first prompt, a person at the terminal answers what is asked, as of sudo(8), and nobody sees it."""
+    desk.fake(
+        'def start():\n    show("Hello\\n[sudo] password for me: ")\n    hear_hidden()\n'
+        '    show("Accept? ")\n    note("said", hear())'
+    )
+    with seat(desk, "--password", "file:password", "-c", "user list") as person:
+        person.wait_for("Hello\r\n[sudo] password for me: ")
+        time.sleep(0.1)
+        person.type("my-secret")
+        person.wait_for("Accept? ")
+        person.type("yes")
+        assert "my-secret" not in person.end(0)
+    assert desk.lines("heard") == ["my-secret", "yes", desk.lines("heard")[2], PASSWORD, "", "user list", "quit"]
+
+
 def test_ctrl_z(desk: Desk) -> None:
     """Ctrl-Z stops tok-login as a job of the shell, and fg goes on with it."""
     desk.fake()
@@ -295,12 +312,12 @@ def rustyline(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     return once("rustyline", _build_rustyline) / "target" / "debug" / "cli"
 
 
-def _build_rustyline(folder: Path) -> None:
-    (folder / "Cargo.toml").write_text(CARGO)
-    copy(FRONT_ENDS / "rustyline.rs", folder)
+def _build_rustyline(directory: Path) -> None:
+    (directory / "Cargo.toml").write_text(CARGO)
+    copy(FRONT_ENDS / "rustyline.rs", directory)
     source = ["source.crates-io.replace-with='debian'", f"source.debian.directory='{CRATES}'"]
     words = ["cargo", "build", "--quiet", "--offline", "--target-dir", "target"]
-    subprocess.run([*words, "--config", source[0], "--config", source[1]], cwd=folder, check=True)
+    subprocess.run([*words, "--config", source[0], "--config", source[1]], cwd=directory, check=True)
 
 
 def _node(desk: Desk, _: pytest.FixtureRequest) -> None:

@@ -91,7 +91,7 @@ def host(desk: Desk) -> Iterator[Host]:
     home.mkdir()
     port, arguments = configure_sshd(desk.cwd, "hsm", "")
     there = Host(desk, home)
-    shutil.move(desk.cwd / "state.sqlite", home / "state.sqlite")
+    shutil.move(desk.cwd / "state.json", home / "state.json")
     shutil.move(desk.cwd / "cli", home / "cli")
     with subprocess.Popen([sshd, *arguments], stderr=subprocess.DEVNULL) as server:
         wait_until(lambda: answers_at(port))
@@ -249,7 +249,7 @@ def test_a_signal(host: Host, step: str, number: signal.Signals) -> None:
 def test_a_host_that_is_silent(host: Host, when: str) -> None:
     """Once there is a connection, a command there takes no longer than --timeout says; a signal does not wait."""
     host.fake()
-    host.behaves(f'case $SSH_ORIGINAL_COMMAND in *"{when}"*) echo >{host.home}/silent; trap "" TERM; sleep 300 ;; esac')
+    host.behaves(f'case $SSH_ORIGINAL_COMMAND in *"{when}"*) echo >{host.home}/silent; trap "" TERM; sleep 20 ;; esac')
     words = host.words("--timeout", "5")
     done = host.desk.run(*words, "--", "x", env=host.desk.env, start_new_session=True)
     done.check(2, "tok-login: hsm: no answer in 5 seconds\n")

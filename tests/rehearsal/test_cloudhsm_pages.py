@@ -60,7 +60,7 @@ SECONDS = Pattern("[0-9]{3}")
 class Desk:
     """A shell in this process: lines go in, answers come out. A line may be made when it is asked for."""
 
-    folder: Path
+    directory: Path
     options: dict[str, Any] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
     complaints: list[ToktoolsError] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Desk:
                 return line if isinstance(line, str) else line()
 
         with monkeypatch.context() as patch:
-            patch.chdir(self.folder)
+            patch.chdir(self.directory)
             patch.setattr(shell, "Terminal", Typist)
             patch.setattr(files, "write_stdout", screen.write)
             shell.Shell(State("state"), 2, parser(), self.complaints.append, **self.options).interact()
@@ -95,10 +95,10 @@ class Desk:
         """Return what signs a file, as one person or as several approvers (name, role, key), and gives Enter."""
 
         def sign() -> str:
-            path = str(self.folder / file)
+            path = str(self.directory / file)
             document = json.loads(Path(path).read_text())
             for username, role, key in people:
-                signer = open_signer(str(self.folder / f"{key}.key"), Source.ask("--passin"), lambda _: None)
+                signer = open_signer(str(self.directory / f"{key}.key"), Source.ask("--passin"), lambda _: None)
                 found = tokenfile.read(path)[1]
                 signatures = [b64encode(signer.sign(digest)).decode() for digest in found.digests]
                 if "token" in document:
@@ -256,7 +256,7 @@ def test_users_and_second_factors(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         Row("cloudhsm_cli-user-delete", "user delete --username admin --role admin", user("admin", "admin")),
     ]
     play(desk, monkeypatch, rows)
-    file = json.loads((desk.folder / "login.json").read_text())
+    file = json.loads((desk.directory / "login.json").read_text())
     assert (list(file), list(file["tokens"][0]), len(file["tokens"])) == (
         ["version", "tokens"],
         ["unsigned", "signed"],
@@ -337,7 +337,7 @@ def test_quorum_of_admins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ]
     play(desk, monkeypatch, rows)
-    file = json.loads((desk.folder / "quorum.json").read_text())
+    file = json.loads((desk.directory / "quorum.json").read_text())
     assert list(file) == ["version", "service", "approval_data", "token", "signatures"]
 
 
@@ -502,7 +502,7 @@ def test_quorum_of_crypto_users(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     rows[-2].code = 1
     play(desk, monkeypatch, rows)
-    file = json.loads((desk.folder / "usage.json").read_text())
+    file = json.loads((desk.directory / "usage.json").read_text())
     assert list(file) == ["version", "service", "key_reference", "approval_data", "token", "signatures"]
     assert (file["version"], file["service"]) == ("2.0", "key-usage")
 
@@ -575,7 +575,7 @@ def test_the_registration_file_of_5_18(desk: Desk, monkeypatch: pytest.MonkeyPat
         *registered(desk, "admin", "admin", "one"),
     ]
     play(desk, monkeypatch, rows)
-    file = json.loads((desk.folder / "admin.registration").read_text())
+    file = json.loads((desk.directory / "admin.registration").read_text())
     assert list(file) == ["version", "tokens", "signatures"]
     assert file["signatures"] == [{"username": "admin", "role": "admin", "signature": ""}]
 

@@ -184,7 +184,7 @@ def people(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(shell: Shell, keys: Path, people: Path) -> Shell:
-    """A folder with the officers' keys, and the cluster in the file state."""
+    """A directory with the officers' keys, and the cluster in the file state."""
     shutil.copy(people, shell.cwd / "state")
     for source, name in (("pkcs8.pem", "officer1.key"), ("spki.pem", "officer1.pub"), ("cert.pem", "officer1.crt")):
         shutil.copy(keys / source, shell.cwd / name)
@@ -314,7 +314,7 @@ def test_wrong_signed_file(path: str, said: str, desk: Shell) -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("folder", "tok-rehearse: folder: not a regular file"),
+        ("directory", "tok-rehearse: directory: not a regular file"),
         ("missing/f.json", "tok-rehearse: missing/f.json: no such file or directory"),
         ("state", "tok-rehearse: state: the file exists and is not a token file; not overwritten"),
         ("link-to-state", "tok-rehearse: link-to-state: the file exists and is not a token file; not overwritten"),
@@ -323,7 +323,7 @@ def test_wrong_signed_file(path: str, said: str, desk: Shell) -> None:
 )
 def test_wrong_place_for_the_tokens(path: str, said: str, desk: Shell) -> None:
     """Where the unsigned tokens cannot be, nothing is overwritten, and the signed file is not asked for."""
-    (desk.cwd / "folder").mkdir()
+    (desk.cwd / "directory").mkdir()
     (desk.cwd / "link-to-state").symlink_to("state")
     done = rehearse(desk, f"{OFFICER_LOGIN} mfa-token-sign --token {path}", PASSWORD, PROBE).check(0)
     assert answers(done)[0] == (1, said)

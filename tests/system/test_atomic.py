@@ -24,7 +24,7 @@ AS_ROOT = os.geteuid() == 0
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder to work in; whatever happens, no temporary file, descriptor or held signal stays behind."""
+    """A directory to work in; whatever happens, no temporary file, descriptor or held signal stays behind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "written", [])
     before = (os.listdir("/dev/fd"), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
@@ -141,22 +141,8 @@ def test_links_are_followed(here: Path) -> None:
     assert (here / "d" / "l2").is_symlink()
 
 
-@pytest.mark.parametrize("path", ["d", "d/", "g/", ".", "..", "d/.", "", "null", "dangling/"])
-def test_only_files(here: Path, path: str) -> None:
-    """A folder, a device, or a name that could only be a folder's is refused."""
-    (here / "d").mkdir()
-    (here / "null").symlink_to("/dev/null")
-    (here / "dangling").symlink_to("nowhere")
-    refused(f"{path or chr(39) * 2}: not a regular file", {path: b"x"})
-
-
-def test_no_folder() -> None:
-    """The folder has to be there."""
-    refused("d/f: no such file or directory", {"d/f": b"x"})
-
-
 def test_two_names_of_one_file(here: Path) -> None:
-    """They are refused, made or not; the same name in two folders is none."""
+    """They are refused, made or not; the same name in two directories is none."""
     (here / "l").symlink_to("f")
     (here / "d").mkdir()
     refused("f: two of the files to write are links to the same file", {"f": b"1", "l": b"2"})
@@ -180,41 +166,6 @@ def test_what_is_read_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
         write_atomically({"a": b"new"}, inputs=inputs, seen=files.read("a", 10))
         write_atomically({"c": b"new", "e": b"new"}, inputs=inputs)
     assert [(here / name).read_bytes() for name in "ace"] == [b"new"] * 3
-
-
-def change_content(path: Path) -> None:
-    path.write_bytes(b"xyz")
-
-
-def change_length(path: Path) -> None:
-    path.write_bytes(b"old and more")
-
-
-def change_file(path: Path) -> None:
-    path.with_name("other").write_bytes(b"old")
-    path.with_name("other").rename(path)
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-@pytest.mark.parametrize("change", [change_content, change_length, change_file, remove])
-@pytest.mark.parametrize("name", ["f", "l", "./f"])
-def test_a_file_that_changed(here: Path, change: Callable[[Path], None], name: str) -> None:
-    """What was seen is replaced only as it was seen, under whatever name; nothing else is then written."""
-    (here / "f").write_bytes(b"old")
-    (here / "l").symlink_to("f")
-    seen = files.read("f", 100)
-    write_atomically({"other": b"x"}, seen=seen)
-    (here / "other").unlink()
-    change(here / "f")
-    after = (here / "f").read_bytes() if (here / "f").exists() else None
-    refused(f"f: {CHANGED}", {"new": b"new", name: b"new"}, seen=seen)
-    assert not (here / "new").exists()
-    assert ((here / "f").read_bytes() if (here / "f").exists() else None) == after
-    # Another file is none of its business.
-    write_atomically({"new": b"new"}, seen=seen)
 
 
 def test_it_is_swapped_while_it_is_opened(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,11 +329,11 @@ class Attributes:
 
 
 def test_attributes_are_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that belong to the file; not those of its content, nor those of the folder."""
+    """Those that belong to the file; not those of its content, nor those of the directory."""
     (here / "f").write_bytes(b"old")
     kept = {"user.note": b"1", "system.posix_acl_access": b"2", "security.selinux": b"3"}
     others = {"security.capability": b"4", "security.evm": b"5", "security.ima": b"6", "trusted.x": b"7"}
-    there = Attributes(monkeypatch, {**kept, **others}, {"user.folder": b"8", "user.note": b"9", "trusted.y": b"10"})
+    there = Attributes(monkeypatch, {**kept, **others}, {"user.directory": b"8", "user.note": b"9", "trusted.y": b"10"})
     write_atomically({"f": b"new"})
     assert there.of[False] == {**kept, "trusted.y": b"10"}
 

@@ -25,17 +25,6 @@ def test_the_limit(tmp_path: Path) -> None:
     assert os.listdir("/dev/fd") == before
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [(OSError(5, "Input/output error"), "f: input/output error"), (OSError("Odd"), "f: odd"), (OSError(), "f: ")],
-)
-def test_what_the_system_refuses(error: OSError, said: str) -> None:
-    """Place and reason, whether the system gave a number with it or not."""
-    with pytest.raises(ToktoolsError) as raised, files.trouble_at("f"):
-        raise error
-    assert raised.value.message == said
-
-
 def test_raw_bytes_do_not_go_to_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They are refused with a hint, and only there."""
     ours, its = pty.openpty()
@@ -77,27 +66,6 @@ def test_why_nothing_came(monkeypatch: pytest.MonkeyPatch) -> None:
         end.close()
 
 
-@pytest.mark.parametrize(("content", "emptied"), [(b"x", ""), (b"", ", and the shell has already emptied it")])
-def test_standard_output_is_the_same_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, emptied: str
-) -> None:
-    """A file is refused that is also standard output, and no other; a device may be both."""
-    (tmp_path / "f").write_bytes(content)
-    (tmp_path / "g").write_bytes(content)
-    with open(tmp_path / "f", "rb") as one, open(os.devnull, "r+b", buffering=0) as null:
-        snapshot = files.read(one.name, 1)
-        monkeypatch.setattr(files, "STDOUT", one.fileno())
-        with pytest.raises(ToktoolsError) as raised:
-            files.refuse_as_stdout(snapshot)
-        files.refuse_as_stdout(files.read(str(tmp_path / "g"), 1))
-        monkeypatch.setattr(files, "STDOUT", null.fileno())
-        files.refuse_as_stdout(files.read(os.devnull, 1))
-    assert raised.value.message == f"{snapshot.name}: standard output is this same file{emptied}"
-    assert (
-        raised.value.hint == "send standard output to another file, or change a token file in place with tok-merge -i"
-    )
-
-
 @pytest.mark.parametrize(
     ("mode", "said"),
     [
@@ -120,7 +88,7 @@ def test_exposure(tmp_path: Path, mode: int, said: list[str]) -> None:
 
 
 def test_only_regular_files_change_in_place(tmp_path: Path) -> None:
-    """A folder or a device does not, and what is not there is named."""
+    """A directory or a device does not, and what is not there is named."""
     (tmp_path / "f").touch()
     files.refuse_irregular(str(tmp_path / "f"))
     for path in (str(tmp_path), os.devnull):

@@ -27,8 +27,8 @@ def attributes(path: Path) -> dict[str, bytes]:
     return {name: os.getxattr(path, name) for name in os.listxattr(path)}
 
 
-def hidden(folder: Path) -> list[str]:
-    return [name for name in os.listdir(folder) if name.startswith(".toktools")]
+def hidden(directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if name.startswith(".toktools")]
 
 
 # Access control lists and other attributes.
@@ -75,7 +75,7 @@ def test_a_descriptor_of_a_file_that_was_replaced(shell: Shell) -> None:
     assert b"signed" in shell.read("out.json")
 
 
-# Somebody else owns the folder.
+# Somebody else owns the directory.
 
 ATTACK = """
 import os, sys
@@ -95,7 +95,7 @@ while True:
         os.rename("own", "f.json")
         if kind == "link":
             os.symlink(victim, "s"); os.rename("s", "f.json")
-        elif kind == "folder":
+        elif kind == "directory":
             os.rename("sub", "away"); os.symlink(os.path.dirname(victim), "sub")
             os.unlink("sub"); os.rename("away", "sub")
         for name in os.listdir():
@@ -108,10 +108,10 @@ while True:
 
 @pytest.mark.skipif(not AS_ROOT or sys.platform != "linux", reason="plays root and another user")
 @pytest.mark.parametrize("mode", [0o755, 0o1777])
-@pytest.mark.parametrize("kind", ["link", "folder"])
+@pytest.mark.parametrize("kind", ["link", "directory"])
 @pytest.mark.parametrize("option", ["-i", "-o"])
-def test_the_owner_of_the_folder_attacks(shell: Shell, mode: int, kind: str, option: str) -> None:
-    """Whoever swaps the file, its folder or the temporary file gets nothing of root's given, opened or changed."""
+def test_the_owner_of_the_directory_attacks(shell: Shell, mode: int, kind: str, option: str) -> None:
+    """Whoever swaps the file, its directory or the temporary file gets nothing of root's given, opened or changed."""
     yard = shell.cwd / "yard"
     yard.mkdir()
     for path in [yard, *yard.parents]:
@@ -128,14 +128,14 @@ def test_the_owner_of_the_folder_attacks(shell: Shell, mode: int, kind: str, opt
     (yard / "sub" / "f.json").write_bytes(UNSIGNED.read_bytes())
     for path in (yard, yard / "sub", yard / "real", yard / "sub" / "f.json"):
         os.chown(path, 65534, 65534)
-    if mode == 0o1777:  # root's folder, open to all
+    if mode == 0o1777:  # root's directory, open to all
         os.chown(yard, 0, 0)
     yard.chmod(mode)
     before = victim.stat()
     attacker = subprocess.Popen([sys.executable, "-c", ATTACK, str(yard), str(victim), kind])
     statuses = set()
     try:
-        target = "sub/f.json" if kind == "folder" else "f.json"
+        target = "sub/f.json" if kind == "directory" else "f.json"
         words = {"-i": ["-i", target], "-o": ["-o", target, str(shell.cwd / "f.json")]}[option]
         for _ in range(12):
             done = shell.run("tok-merge", *words, stdin=STREAM, cwd=yard)

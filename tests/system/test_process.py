@@ -24,12 +24,12 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl and prlimit ar
 DIGEST = b"A" * 43 + b"=\n"
 
 
-def reads_fifo(_: Popen[bytes], folder: Path) -> None:
+def reads_fifo(_: Popen[bytes], directory: Path) -> None:
     """Wait until it has opened the named pipe, which is where its secret would come from."""
     deadline = time.monotonic() + 120
     while True:
         try:
-            return os.set_blocking(os.open(folder / "fifo", os.O_WRONLY | os.O_NONBLOCK), True)
+            return os.set_blocking(os.open(directory / "fifo", os.O_WRONLY | os.O_NONBLOCK), True)
         except OSError:  # nobody has opened it
             assert time.monotonic() < deadline, "it never reads"
             time.sleep(0.01)
@@ -53,14 +53,9 @@ def prompts(process: Popen[bytes], _: Path) -> None:
 # A tool that may hold a secret, and what it does by the moment when it may have one.
 SECRETIVE = {
     "tok-sign, key": ("tok-sign -k fifo", reads_fifo),
-    "tok-sign, pass phrase": ("tok-sign -k encrypted.pem --passin file:fifo", reads_fifo),
-    "tok-exec, key": ("tok-exec -p fifo -- cat", reads_fifo),
     "tok-sign, signing": ("tok-sign -k key.pem", signs),
     "tok-login": ("tok-login -k fifo --username officer1 --role admin --cli 'sleep 60' -- 'user list'", reads_fifo),
-    "tok-enroll": ("tok-enroll -k fifo --username officer1 --role admin --cli 'sleep 60'", reads_fifo),
-    "tok-rehearse": ("tok-rehearse --state cluster.sqlite interactive", prompts),
-    "tok-verify": ("tok-verify -p fifo f.json", reads_fifo),
-    "tok-merge": ("tok-merge -p fifo f.json f.json", reads_fifo),
+    "tok-rehearse": ("tok-rehearse --state cluster.json interactive", prompts),
 }
 
 
@@ -71,7 +66,6 @@ def waiting(
     """A command at a certain moment, where a core dump would be as large as it likes."""
     os.mkfifo(shell.cwd / "fifo")
     shutil.copy(keys / "pkcs8.pem", shell.cwd / "key.pem")
-    shutil.copy(keys / "pbes2.pem", shell.cwd / "encrypted.pem")
     process = Popen(
         ["sh", "-c", f"ulimit -S -c $(ulimit -H -c); exec {words}"],
         cwd=shell.cwd,
@@ -144,13 +138,13 @@ from toktools.system import process
 process.restore_default_signals()
 number, how = int(sys.argv[1]), sys.argv[2]
 
-def strike():
+def interrupt():
     os.kill(os.getpid(), number)
 
 if how == "ignored":
     signal.signal(number, signal.SIG_IGN)
 if how == "outside":
-    strike()
+    interrupt()
 try:
     with process.unwind_on_signals():
         with process.unwind_on_signals():
@@ -158,17 +152,17 @@ try:
         try:
             if how == "held":
                 with process.held():
-                    strike()
+                    interrupt()
                     print("held", flush=True)
             try:
-                strike()
+                interrupt()
             except process.Terminated:
                 if how != "lost":
                     raise
             print("after", flush=True)
         finally:
             if how == "second":
-                strike()
+                interrupt()
             print("clean", flush=True)
 except process.Terminated as fatal:
     assert fatal.number == process.pending_signal() == number

@@ -50,7 +50,7 @@ def on_a_terminal(shell: Shell, script: str, streams: tuple[str, ...], **environ
 
 @pytest.fixture
 def desk(shell: Shell, keys: Path) -> Shell:
-    """A folder with a signed file and a key."""
+    """A directory with a signed file and a key."""
     shutil.copy(SIGNED, shell.cwd / "a.json")
     shutil.copy(OFFICER1_PUB, shell.cwd / "o.pub")
     shell.write("key.pem", (keys / "pkcs8.pem").read_bytes()).chmod(0o600)

@@ -117,6 +117,12 @@ class Desk:
         while select.select([self.screen], [], [], max(0, deadline - time.monotonic()))[0]:
             self.shown += os.read(self.screen, 4096)
 
+    def signal_job(self, number: int) -> None:
+        """Send a signal to the job in the foreground, and never to 0, which is the group of the tests."""
+        group = os.tcgetpgrp(self.screen)
+        assert group > 0
+        os.killpg(group, number)
+
     def type(self, keys: bytes) -> None:
         os.write(self.screen, keys)
 
@@ -254,11 +260,12 @@ def test_keys_that_end_it(desk: Desk, keys: bytes) -> None:
     assert desk.modes() == before
 
 
-def job(desk: Desk, kind: str) -> None:
+def job(desk: Desk, kind: str) -> subprocess.Popen[bytes]:
     """Start a job of a shell: if nobody could wake it up, the system would not stop it."""
     script = 'set -m; "$@"; echo stopped; read -r go; fg; echo "ended $?"'
-    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", program(kind))
+    shell = desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", program(kind))
     desk.wait_for(QUESTION)
+    return shell
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -267,14 +274,14 @@ def test_ctrl_z(desk: Desk, kind: str) -> None:
     before = desk.modes()
     job(desk, kind)
     asked = desk.modes()
-    os.kill(os.tcgetpgrp(desk.screen), signal.SIGTSTP)
+    desk.signal_job(signal.SIGTSTP)
     desk.wait_for(b"stopped")
     assert desk.modes() == before
     desk.type(b"\r")
     desk.wait_for(QUESTION, 2)
     assert desk.modes() == asked
     if kind == "raw":
-        os.kill(os.tcgetpgrp(desk.screen), signal.SIGTERM)
+        desk.signal_job(signal.SIGTERM)
         desk.wait_for(b"ended 143")
     else:
         desk.type(ANSWER + b"\r")
@@ -289,15 +296,11 @@ def test_ctrl_z_after_enter(desk: Desk) -> None:
     chance = random.Random(12)
     for _ in range(15):
         desk.shown = b""
-        job(desk, "prompt")
-        group = os.tcgetpgrp(desk.screen)
+        shell = job(desk, "prompt")
         desk.type(ANSWER + b"\r")
         time.sleep(chance.random() / 80)
-        try:
-            os.killpg(group, signal.SIGTSTP)
-        except ProcessLookupError:
-            pass  # it has ended
-        desk.wait_for(b"stopped")  # or it has ended, which this shell does not tell apart
+        desk.type(b"\x1a")  # which reaches the shell, and is ignored, if the job has ended
+        desk.wait_for(b"stopped")  # or ended, which the script does not tell apart
         assert desk.modes() == before
         desk.type(b"\r")
         deadline = time.monotonic() + 60
@@ -308,6 +311,7 @@ def test_ctrl_z_after_enter(desk: Desk) -> None:
             if desk.shown.count(QUESTION) > asked:
                 asked += 1
                 desk.type(ANSWER + b"\r")
+        desk.end_of(shell)  # before that the terminal is its own
         assert desk.modes() == before
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 
 from toktools import prompts
 from toktools.errors import ToktoolsError, shown
@@ -26,6 +27,7 @@ _MAX_ROWS = 200  # in which a prompt with a log line behind it is looked for
 _ECHO_SECONDS = 5.0  # from asking for a password to turning the echo off
 _PROMPT_SECONDS = 0.005  # of silence after which a prompt is one, and not a moment of drawing
 _UNEXPECTED_PROMPT_SECONDS = 0.5  # after which an unexpected prompt, or one with a log line behind it, counts
+_PERSON_SECONDS = 1.0  # of silence after which, before the first prompt, a person at the terminal is in charge
 _QUESTION_SECONDS = 3.0  # of silence after which an unknown question is one
 _QUIT_SECONDS = 1.0
 _POLL_SECONDS = 0.5
@@ -64,6 +66,7 @@ class Cli:
         self._typed_at = ""  # the prompt there
         self._told = 0  # the first row that *say* did not get
         self._secrets: dict[str, str] = {}  # each with the name that messages have for it
+        self._has_person = True  # at the terminal, until the contrary is known
         self._size = 0
         self._last_output = 0.0
         self._set_ready_prompt("")
@@ -154,13 +157,7 @@ class Cli:
         output = self._pty.read(max(seconds, 0.0))
         if output is None:
             raise self._ended()
-        if not output:
-            return
-        self._last_output = time.monotonic()
-        self._size += len(output)
-        answers = self._screen.feed(output)
-        if self._size > _MAX_OUTPUT or self._screen.size > _MAX_SCREEN:
-            raise ToktoolsError(f"{self.name}: more than {_MAX_OUTPUT} bytes of output")
+        answers = self._show(output)
         if answers:
             self._pty.write(answers)  # as far as there is room: a program that asks without reading gets no more
 
@@ -174,7 +171,7 @@ class Cli:
 
         Raises ToktoolsError if a signal has ended it, or the connection is lost.
         """
-        self._pty.connect()
+        self._pty.hand_over()
         status = self._pty.wait(_END_SECONDS)
         if status < 0:  # the exit status that a shell gives
             raise ToktoolsError(f"{self.name}: {self._host.exit_text(status)}", status=128 - status)
@@ -221,23 +218,51 @@ class Cli:
             now = time.monotonic()
             if (prompt, is_covered) != last:
                 last, since = (prompt, is_covered), now
-            due = deadline
             if prompt:
                 is_expected = self._is_answered() if prompt == prompts.READY else prompt in expected
-                if is_expected and not is_covered:
-                    due = self._last_output + _PROMPT_SECONDS
-                else:
-                    due = since + _UNEXPECTED_PROMPT_SECONDS
-                if now >= due:
-                    return prompt
-            elif self._screen.row > self._mark[0] and _UNKNOWN_QUESTION.search(self._screen.line()):
-                due = self._last_output + _QUESTION_SECONDS
-                if now >= due:
-                    raise self._unexpected("it asks an unknown question", self._everything())
+                is_quick = is_expected and not is_covered
+                due = self._last_output + _PROMPT_SECONDS if is_quick else since + _UNEXPECTED_PROMPT_SECONDS
+            else:
+                due = self._last_output + self._question_seconds()
+            if now >= due and prompt:
+                return prompt
+            if now >= due and self._is_persons():
+                self._let_person_answer()
+                deadline = time.monotonic() + self._seconds
+                continue
+            if now >= due:
+                raise self._unexpected("it asks an unknown question", self._everything())
             if now >= deadline:
                 wanted = expected[0] if expected else prompts.READY
                 raise self._unexpected(f"no {wanted!r} in {self._seconds:g} seconds", self._everything())
             self.watch(min(due, deadline) - now)
+
+    def _question_seconds(self) -> float:
+        """Return after how much silence the last line is an unknown question, if it can be one."""
+        if self._is_persons():
+            return _PERSON_SECONDS
+        is_question = self._screen.row > self._mark[0] and _UNKNOWN_QUESTION.search(self._screen.line())
+        return _QUESTION_SECONDS if is_question else inf
+
+    def _is_persons(self) -> bool:
+        """Return whether the program seems to ask, before the first prompt, and a person may be there to answer."""
+        is_asking = bool(self._screen.line().strip()) or self._pty.mode() == (True, False)
+        return self._mark[0] < 0 and self._has_person and is_asking
+
+    def _let_person_answer(self) -> None:
+        """Connect the program to the person at the terminal, if there is one, until the first prompt.
+
+        The program may be sudo(8), or a CLI whose own key has a pass phrase.
+        """
+
+        def until(output: bytes) -> bool:
+            self._show(output)
+            return self._prompt() == prompts.READY
+
+        lines = [*self._screen.lines(self._told)[:-1], self._screen.line()]
+        self._has_person = self._pty.connect("\n".join(map(shown, lines)).encode(), until)
+        if self._has_person:
+            self._told = self._screen.row
 
     def _is_answered(self) -> bool:
         """Return whether there is a response to the last line, or no line was typed yet."""
@@ -246,6 +271,17 @@ class Cli:
     def _raise_refusal(self) -> None:
         for response in _responses(self._lines(self._mark[0]))[0]:
             self.accept(response)
+
+    def _show(self, output: bytes) -> bytes:
+        """Show output, and return a terminal's answers to it."""
+        if not output:
+            return b""
+        self._last_output = time.monotonic()
+        self._size += len(output)
+        answers = self._screen.feed(output)
+        if self._size > _MAX_OUTPUT or self._screen.size > _MAX_SCREEN:
+            raise ToktoolsError(f"{self.name}: more than {_MAX_OUTPUT} bytes of output")
+        return answers
 
     def _sight(self) -> tuple[str, bool]:
         """Return the prompt that the CLI waits at, or nothing, and whether other output has come behind it."""

@@ -9,11 +9,13 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
 
 from toktools.errors import ToktoolsError
 from toktools.system import files, process, terminal
+from toktools.system.prompt import TERMINAL
 
 _CHUNK = 1 << 16
 _POLL_SECONDS = 0.5  # another process may hold the terminal open after the program's end
@@ -116,11 +118,11 @@ class Pty:
             except subprocess.TimeoutExpired:
                 pass
 
-    def connect(self, *, enter: bool = True, until: Callable[[bytes], bool] = lambda _: False) -> None:
-        """Connect the terminal of standard input and output until the program ends, or *until* accepts its output.
+    def hand_over(self) -> None:
+        """Connect the terminal of standard input and output until the program ends.
 
         The program gets an Enter first, so that it draws its prompt there, and learns of each new size. Ctrl-Z stops
-        this program, as a shell's job.
+        this program, as a shell's job. Raises ToktoolsError.
         """
 
         def fit(*_: object) -> None:
@@ -129,23 +131,52 @@ class Pty:
 
         before = signal.signal(signal.SIGWINCH, fit)
         try:
-            with terminal.raw(files.STDIN, again=fit):
-                typed = b"\r" if enter else b""
-                if enter and not self.mode()[0]:
+            with _raw(files.STDIN, fit):
+                typed = b"\r"
+                if not self.mode()[0]:
                     # A line editor draws its prompt for the new size first, and may ask the terminal for the place of
                     # the cursor. Then it draws the prompt that comes after the Enter.
-                    typed = self._pass_on(b"", until, _REDRAW_SECONDS)
-                    typed += self._pass_on(b"\r", until, _REDRAW_SECONDS)
-                self._pass_on(typed, until)
-        except (OSError, termios.error):
-            raise ToktoolsError("the terminal is gone") from None
+                    typed = self._pass_on(b"", seconds=_REDRAW_SECONDS)
+                    typed += self._pass_on(b"\r", seconds=_REDRAW_SECONDS)
+                self._pass_on(typed)
         finally:
             signal.signal(signal.SIGWINCH, before)
+
+    def connect(self, text: bytes, until: Callable[[bytes], bool]) -> bool:
+        """Show *text* and connect this process's terminal, until the program ends or *until* accepts its output.
+
+        Return whether there is a terminal, with this process in the foreground. What was typed ahead is thrown away.
+        Raises ToktoolsError if the terminal goes away.
+        """
+        try:
+            fd = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
+        except OSError:
+            return False
+        try:
+            if os.tcgetpgrp(fd) != os.getpgrp():
+                return False
+            os.write(fd, text)
+            discard_typed_ahead(fd)
+            with _raw(fd, lambda: None):
+                self._pass_on(b"", fd, fd, until)
+            os.write(fd, b"\n")
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     def _resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def _pass_on(self, typed: bytes, until: Callable[[bytes], bool], seconds: float = inf) -> bytes:
+    def _pass_on(
+        self,
+        typed: bytes,
+        source: int = files.STDIN,
+        target: int = files.STDOUT,
+        until: Callable[[bytes], bool] = lambda _: False,
+        seconds: float = inf,
+    ) -> bytes:
         """Pass on the program's output and the user's keys, *typed* first, until its end, or until *until* says so.
 
         Or for some seconds, in which only the terminal's own answers are typed; the other keys are returned.
@@ -153,12 +184,12 @@ class Pty:
         deadline = time.monotonic() + seconds
         later = b""
         while (left := deadline - time.monotonic()) > 0:
-            keys = [files.STDIN] if len(typed) + len(later) < _CHUNK else []
+            keys = [source] if len(typed) + len(later) < _CHUNK else []
             room = [self._fd] if typed else []
             ready, writable = terminal.wait([self._fd, *keys], room, min(left, _POLL_SECONDS))
             if self._fd in ready:
                 output = self._available()
-                files.write_stdout(output or b"")
+                files.write(target, output or b"")
                 if output is None or until(output):
                     break
             elif self.has_ended():
@@ -170,8 +201,8 @@ class Pty:
                     pass
                 except OSError:  # nobody has the other end open any more
                     break
-            if files.STDIN in ready:
-                new = _read_keys()
+            if source in ready:
+                new = _read_keys(source)
                 if seconds == inf or new.startswith(_ESCAPE):
                     typed += new
                 else:
@@ -189,17 +220,26 @@ class Pty:
         return output
 
 
-def discard_typed_ahead() -> None:
-    """Forget the keys that wait at the terminal of standard input."""
+@contextmanager
+def _raw(fd: int, again: Callable[[], object]) -> Iterator[None]:
     try:
-        termios.tcflush(files.STDIN, termios.TCIFLUSH)
+        with terminal.raw(fd, again):
+            yield
+    except (OSError, termios.error):
+        raise ToktoolsError("the terminal is gone") from None
+
+
+def discard_typed_ahead(fd: int = files.STDIN) -> None:
+    """Forget the keys that wait at a terminal."""
+    try:
+        termios.tcflush(fd, termios.TCIFLUSH)
     except termios.error:
         pass  # not a terminal
 
 
-def _read_keys() -> bytes:
+def _read_keys(fd: int) -> bytes:
     """Return the keys that are typed at the user's terminal. Ctrl-Z stops the whole job, as the terminal would."""
-    keys = os.read(files.STDIN, _CHUNK)
+    keys = os.read(fd, _CHUNK)
     if not keys:
         raise OSError  # the terminal is gone, and SIGHUP is ignored
     if _SUSPEND in keys:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import pbkdf2_hmac, sha256
 from hmac import compare_digest
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 MARK = "tok-rehearse: "
 """The beginning of an answer that AWS does not document."""
 ADMIN, CRYPTO_USER = approvals.ROLES
-MAX_USERS = 1024
-MAX_TOKENS = 1024
 MAX_FAILURES = 5
 """Wrong logins in a row that do not yet lock a user."""
 PASSWORD_SIZES = range(8, 32 + 1)
@@ -81,14 +79,6 @@ KEY_SERVICES = {"key-usage": Service("key-usage", 5), "key-management": Service(
 _REGISTRATION = Service("registration", 0)
 
 
-def _new_id() -> str:
-    return os.urandom(16).hex()
-
-
-def _new_session_id() -> str:
-    return f"{os.getpid()}-{_new_id()}"
-
-
 @dataclass
 class User:
     """A user: the password as a hash, and the one public key, which MFA and quorum share."""
@@ -103,8 +93,6 @@ class User:
     """PEM; empty while neither MFA nor quorum has registered one."""
     mfa: bool = False
     quorum: bool = False
-    id: str = field(default_factory=_new_id)
-    """Tells a user from a later one of the same name."""
 
     @property
     def name(self) -> Name:
@@ -146,18 +134,16 @@ class Challenge:
 class Session:
     """One shell: the user who is logged in, and what it has asked to be signed."""
 
-    id: str = field(default_factory=_new_session_id)
+    id: str = field(default_factory=lambda: f"{os.getpid()}-{os.urandom(16).hex()}")
     """Begins with the number of the process."""
     name: Name | None = None
-    user_id: str = ""
     challenge: Challenge | None = None
     registration: Sequence[bytes] = ()
     """The digests of a quorum registration under way."""
 
-    def become(self, user: User | None) -> None:
+    def become(self, name: Name | None) -> None:
         """Log a user in, or out with None; what was under way is over."""
-        self.name, self.user_id = (user.name, user.id) if user else (None, "")
-        self.challenge, self.registration = None, ()
+        self.name, self.challenge, self.registration = name, None, ()
 
 
 @dataclass
@@ -196,10 +182,11 @@ class Cluster:
         _refuse_locked(user)
         if user.salt != challenge.salt:
             raise own("the user's password or second factor was changed meanwhile")
-        problem = _problem(challenge.digests, answer, "mfa", user.public_key)
-        if problem:
+        try:
+            _check_signatures(challenge.digests, answer, user.public_key)
+        except Refused:
             user.failures += 1
-            raise own(problem)
+            raise
         self._enter(session, user)
 
     def logout(self, session: Session) -> None:
@@ -221,8 +208,7 @@ class Cluster:
 
     def member(self, session: Session) -> Name:
         """Return the user who is logged in, or refuse."""
-        user = self.users.get(session.name) if session.name else None
-        if user is None or user.id != session.user_id:  # another shell may have deleted the user
+        if session.name not in self.users:  # another shell may have deleted the user
             session.become(None)
         if session.name is None:
             raise own("nobody is logged in: login --username U --role R")
@@ -230,9 +216,10 @@ class Cluster:
 
     def admin(self, session: Session) -> Name:
         """Return the admin who is logged in, or refuse."""
-        if self.member(session)[1] != ADMIN:
+        name = self.member(session)
+        if name[1] != ADMIN:
             raise own("only an admin can do this")
-        return self.member(session)
+        return name
 
     # Users
 
@@ -250,8 +237,6 @@ class Cluster:
             raise own("a user name has 1 to 31 letters, digits and underscores")
         if name in self.users:
             raise Refused("User already exists")
-        if len(self.users) >= MAX_USERS:
-            raise own(f"there are {MAX_USERS} users already")
         _check_password(password)
         self.approve(session, "user", approval)
         self._add(name, password)
@@ -309,9 +294,7 @@ class Cluster:
         """Register a key (PEM) for MFA, the first or a new one, and set the password; this makes an approver too."""
         challenge = _take_challenge(session)
         user = self._changeable(session, challenge.name)
-        problem = _problem(challenge.digests, answer, "mfa", public_key)
-        if problem:
-            raise own(problem)
+        _check_signatures(challenge.digests, answer, public_key)
         if user.quorum and user.public_key != public_key and not change_quorum:
             raise own("the user's quorum key is a different one, but both must be one: --change-quorum changes it too")
         self._approve_for(session, user.name, approval)
@@ -347,9 +330,7 @@ class Cluster:
             raise own("no registration is under way: quorum token-sign generate --service registration --token F")
         if not any(slot.text for slot in answer.slots()):
             raise Refused("InvalidQuorumSignature")
-        problem = _problem(session.registration, answer, "quorum-registration", public_key)
-        if problem:
-            raise own(problem)
+        _check_signatures(session.registration, answer, public_key)
         if user.mfa and user.public_key != public_key:
             raise own("the user's MFA key is a different one, but there is one key for both")
         session.registration = ()
@@ -370,12 +351,9 @@ class Cluster:
     def issue(self, session: Session, name: str, service: Service, key_reference: int = 0) -> tuple[bytes, bytes]:
         """Keep a new quorum token for the logged-in user, and return its approval data and digest."""
         user = self.member(session)
-        live = self.live_tokens()
-        if len(live) >= MAX_TOKENS:
-            raise own(f"there are {MAX_TOKENS} tokens already")
         approval_data, digest = _approval_data(service, user[0], range(self.hsms), key_reference)
-        text = encoding.encode(digest).decode()
-        self.tokens = [*live, QuorumToken(text, name, *user, session.id, time.time(), key_reference)]
+        token = QuorumToken(encoding.encode(digest).decode(), name, *user, session.id, time.time(), key_reference)
+        self.tokens = [*self.live_tokens(), token]
         return approval_data, digest
 
     def live_tokens(self) -> list[QuorumToken]:
@@ -408,11 +386,7 @@ class Cluster:
             return
         if approval is None:
             raise Refused(NEEDS_APPROVAL)
-
-        def approver(username: str, role: str) -> User | None:
-            return self.users.get((username, ADMIN)) if role in {"", ADMIN} else None
-
-        self.spend(session, service, approval, need, approver)
+        self.spend(session, service, approval, need, [name for name in self.users if name[1] == ADMIN])
 
     def spend(  # noqa: PLR0913 - what there is to compare
         self,
@@ -420,7 +394,7 @@ class Cluster:
         service: str,
         approval: TokenFile,
         need: int,
-        approver_named: Callable[[str, str], User | None],
+        approvers: Sequence[Name],
         *,
         key_reference: int = 0,
     ) -> None:
@@ -436,10 +410,10 @@ class Cluster:
             raise own("the quorum token has expired")
         signed = [entry for entry in approval.approvals if entry.signature]
         for entry in signed:
-            approver = approver_named(entry.user, entry.role or "")
-            if approver is None or not approver.quorum:
+            name = entry.user, entry.role or ADMIN  # the files of 2023 have no roles, and are of admins
+            if name not in approvers or not self.users[name].quorum:
                 raise own(f"{shown(entry.username)} is not registered as an approver")
-            problem = _verifier(approver.public_key, approval.digests).problem(0, entry.signature)
+            problem = _verifier(self.users[name].public_key, approval.digests).problem(0, entry.signature)
             if problem:
                 raise own(f"approver {shown(entry.username)}: {problem}")
         people = len({entry.user for entry in signed})  # an admin may be there with the role and without it
@@ -471,7 +445,7 @@ class Cluster:
     @staticmethod
     def _enter(session: Session, user: User) -> None:
         user.failures = 0
-        session.become(user)
+        session.become(user.name)
 
     def _add(self, name: Name, password: str) -> None:
         user = User(*name)
@@ -527,17 +501,17 @@ def _take_challenge(session: Session) -> Challenge:
     return challenge
 
 
-def _problem(digests: Sequence[bytes], answer: TokenFile, kind: str, public_key: str) -> str:
-    """Return why an answer does not have every digest of this attempt signed by the key; empty if it has."""
-    if answer.kind.name != kind:
-        return f"a token file of the kind {kind} is needed, and this is of the kind {answer.kind.name}"
+def _check_signatures(digests: Sequence[bytes], answer: TokenFile, public_key: str) -> None:
+    """Refuse an answer that does not have every digest of this attempt signed by the key."""
     signed = {slot.digest: slot.text for slot in answer.slots()}
     missing = sum(digest not in signed for digest in digests)
     if missing:
-        return f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt"
+        raise own(f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt")
     check = _verifier(public_key, digests)
-    problems = ((index, check.problem(index, signed[digest])) for index, digest in enumerate(digests))
-    return next((f"token {index + 1}: {problem}" for index, problem in problems if problem), "")
+    for index, digest in enumerate(digests):
+        problem = check.problem(index, signed[digest])
+        if problem:
+            raise own(f"token {index + 1}: {problem}")
 
 
 def _approval_data(service: Service, username: str, hsms: Sequence[int], key: int = 0) -> tuple[bytes, bytes]:

@@ -4,82 +4,86 @@ from __future__ import annotations
 
 import hashlib
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.rehearsal import keys
-from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, KEY_SERVICES, SERVICES, Name, User, seconds_left
+from toktools.rehearsal.cluster import (
+    ADMIN,
+    CRYPTO_USER,
+    KEY_SERVICES,
+    SERVICES,
+    Cluster,
+    Name,
+    User,
+    own,
+    seconds_left,
+)
 from toktools.rehearsal.shell import Option, Parser, Shell, read_public_key, read_token, refuse_other, write_token
 from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    from typing import Any
+
     from toktools.tokens.tokenfile import TokenFile
 
 _MAX_DATA = 1 << 20
-_MAX_DIGITS = 9
-_PAGE = 10
 _REGISTRATION = "registration"
 _VERSION = "2.0"
 """Of token files."""
 
 
-# Parts of command lines
+# Options
 
 
-def _to_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
         raise ArgumentTypeError("not a number")
     return int(text)
 
 
-def _to_filter(text: str) -> tuple[str, str]:
+def _filter(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if name != "key-reference" and not name.startswith("attr."):
         raise ArgumentTypeError("a filter is key-reference=0x... or attr.NAME=VALUE")
     return name, value
 
 
-def _to_attribute(text: str) -> tuple[str, bool]:
+def _attribute(text: str) -> tuple[str, bool]:
     name, _, value = text.partition("=")
     if name not in keys.CHOSEN or value not in {"true", "false"}:
         raise ArgumentTypeError(f"an attribute is one of {', '.join(keys.CHOSEN)}, with =true or =false")
     return name, value == "true"
 
 
-def _flag(flag: str, about: str) -> Option:
-    return Option(flag, about, is_flag=True)
+def _flag(flags: str, about: str, *, either: bool = False) -> Option:
+    return Option(flags, about, either=either, action="store_true")
 
 
-def _number(flag: str, about: str, *, required: bool = False, default: int | None = None) -> Option:
-    return Option(flag, about, required, _to_number, default)
-
-
-def _filters(flag: str, about: str, *, required: bool = False) -> Option:
-    return Option(flag, about, required, _to_filter, [], several="FILTER")
+def _several(flag: str, about: str, convert: Callable[[str], object], **settings: Any) -> Option:  # noqa: ANN401
+    """Return an option that takes all words up to the next option."""
+    return Option(flag, about, type=convert, action="extend", nargs="+", default=[], **settings)
 
 
 def _attributes(half: str, example: str) -> Option:
     about = f"Attributes of the {half} key, such as {example}"
-    return Option(
-        f"--{half}-attributes", about, convert=_to_attribute, default=[], several=f"{half.upper()}_KEY_ATTRIBUTES"
-    )
+    return _several(f"--{half}-attributes", about, _attribute, metavar=f"{half.upper()}_KEY_ATTRIBUTES")
 
 
-_CLUSTER_ID = Option("--cluster-id", "The cluster to use; the default is the one given at the start")
-_USERNAME = Option("--username", "The user", required=True, convert=str.lower)
-_ROLE = Option(
-    "--role",
-    "The user's role",
-    required=True,
-    values={ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
+_USER = (
+    Option("--username", "The user", required=True, type=str.lower),
+    Option(
+        "--role",
+        "The user's role",
+        required=True,
+        choices={ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
+    ),
 )
 _PASSWORD = Option("--password", "The password; without it, the CLI asks for it")
 _APPROVAL = Option("--approval", "The signed quorum token")
-_TOKEN = Option("--token", "The file for the unsigned tokens")
-_FILTER = _filters("--filter", "The one key that fits key-reference=0x... or all of attr.NAME=VALUE", required=True)
+_FITS = "key-reference=0x... or all of attr.NAME=VALUE"
 _SERVICES = {
     "user": "managing the users",
     "quorum": "setting quorum values",
@@ -138,20 +142,15 @@ def _hsm_info(shell: Shell, _given: Namespace) -> object:
 
 
 def _login(shell: Shell, given: Namespace) -> object:
-    password = shell.password(given.password)
-    with shell.cluster() as cluster:
-        cluster.login(shell.session, _name(given), password)
+    shell.call(Cluster.login, _name(given), shell.password(given.password))
     return _user_data(_name(given))
 
 
 def _mfa_login(shell: Shell, given: Namespace) -> object:
     password = shell.password(given.password)
     refuse_other(given.token)
-    with shell.cluster() as cluster:
-        digests = cluster.begin_mfa_login(shell.session, _name(given), password)
-    answer = _signed(shell, given.token, digests)
-    with shell.cluster() as cluster:
-        cluster.end_mfa_login(shell.session, answer)
+    digests = shell.call(Cluster.begin_mfa_login, _name(given), password)
+    shell.call(Cluster.end_mfa_login, _signed(shell, given.token, digests))
     return _user_data(_name(given))
 
 
@@ -163,8 +162,7 @@ def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> TokenFile:
 
 
 def _logout(shell: Shell, _given: Namespace) -> object:
-    with shell.cluster() as cluster:
-        cluster.logout(shell.session)
+    shell.call(Cluster.logout)
     return "Logout successful"
 
 
@@ -172,16 +170,12 @@ def _logout(shell: Shell, _given: Namespace) -> object:
 
 
 def _create(shell: Shell, given: Namespace) -> object:
-    password, approval = shell.new_password(given.password), _approval(given)
-    with shell.cluster() as cluster:
-        cluster.create(shell.session, _name(given), password, approval)
+    shell.call(Cluster.create, _name(given), shell.new_password(given.password), _approval(given))
     return _user_data(_name(given))
 
 
 def _delete(shell: Shell, given: Namespace) -> object:
-    approval = _approval(given)
-    with shell.cluster() as cluster:
-        cluster.delete(shell.session, _name(given), approval)
+    shell.call(Cluster.delete, _name(given), _approval(given))
     return _user_data(_name(given))
 
 
@@ -205,8 +199,7 @@ def _list(shell: Shell, _given: Namespace) -> object:
 
 def _change_password(shell: Shell, given: Namespace) -> object:
     password, approval = shell.new_password(given.password), _approval(given)
-    with shell.cluster() as cluster:
-        cluster.change_password(shell.session, _name(given), password, approval, deregister_mfa=given.deregister_mfa)
+    shell.call(Cluster.change_password, _name(given), password, approval, deregister_mfa=given.deregister_mfa)
     return _user_data(_name(given))
 
 
@@ -214,35 +207,30 @@ def _change_mfa(shell: Shell, given: Namespace) -> object:
     name = _name(given)
     password, approval = shell.new_password(given.change_password), _approval(given)
     if given.deregister:
-        with shell.cluster() as cluster:
-            cluster.deregister_mfa(shell.session, name, password, approval)
-        return _user_data(name)
-    refuse_other(given.token)
-    with shell.cluster() as cluster:
-        digests = cluster.begin_mfa_change(shell.session, name, password)
-    answer = _signed(shell, given.token, digests)
-    public_key = shell.public_key()
-    with shell.cluster() as cluster:
-        cluster.end_mfa_change(shell.session, answer, public_key, approval, change_quorum=given.change_quorum)
+        shell.call(Cluster.deregister_mfa, name, password, approval)
+    else:
+        refuse_other(given.token)
+        answer = _signed(shell, given.token, shell.call(Cluster.begin_mfa_change, name, password))
+        shell.call(Cluster.end_mfa_change, answer, shell.public_key(), approval, change_quorum=given.change_quorum)
     return _user_data(name)
 
 
 def _register(shell: Shell, given: Namespace) -> object:
     answer, public_key = read_token(given.signed_token), read_public_key(given.public_key)
-    with shell.cluster() as cluster:
-        return _user_data(cluster.register(shell.session, answer, public_key))
+    return _user_data(shell.call(Cluster.register, answer, public_key))
 
 
 # quorum
 
 
 def _generate_token(shell: Shell, given: Namespace) -> object:
-    if bool(given.filter) != (given.service in KEY_SERVICES):
-        given.command.error("--filter names the key, and is only for the key services")
+    service = given.service
+    if bool(given.filter) != (service in KEY_SERVICES):
+        raise own("--filter names the key, and is only for the key services")
     refuse_other(given.token)
     document: dict[str, object] = {"version": _VERSION}
     with shell.cluster() as cluster:
-        if given.service == _REGISTRATION:
+        if service == _REGISTRATION:
             document["tokens"] = [
                 {"approval_data": _text(approval_data), "unsigned": _text(digest), "signed": ""}
                 for approval_data, digest in cluster.begin_registration(shell.session)
@@ -251,13 +239,12 @@ def _generate_token(shell: Shell, given: Namespace) -> object:
                 user = _user_data(cluster.member(shell.session))
                 document["signatures"] = [{**user, "signature": ""}]
         else:
-            if given.service in KEY_SERVICES:
-                document["service"] = KEY_SERVICES[given.service].title
-                key, approval_data, digest = keys.generate_token(cluster, shell.session, given.service, given.filter)
+            document["service"] = {**SERVICES, **KEY_SERVICES}[service].title
+            if service in KEY_SERVICES:
+                key, approval_data, digest = keys.generate_token(cluster, shell.session, service, given.filter)
                 document["key_reference"] = key.name
             else:
-                document["service"] = SERVICES[given.service].title
-                approval_data, digest = cluster.generate(shell.session, given.service)
+                approval_data, digest = cluster.generate(shell.session, service)
             document.update(approval_data=_text(approval_data), token=_text(digest), signatures=[])
         write_token(given.token, document)  # before the state: a token that was not written does not count
     return {"filepath": given.token}
@@ -292,41 +279,25 @@ def _list_tokens(shell: Shell, _given: Namespace) -> object:
 
 
 def _delete_tokens(shell: Shell, given: Namespace) -> object:
-    with shell.cluster() as cluster:
-        cluster.delete_tokens(shell.session, everyone=given.scope == "all")
+    shell.call(Cluster.delete_tokens, everyone=given.scope == "all")
     return "Deletion of quorum token(s) successful"
 
 
 def _set_value(shell: Shell, given: Namespace) -> object:
-    approval = _approval(given)
-    with shell.cluster() as cluster:
-        cluster.set_value(shell.session, given.service, given.value, approval)
+    shell.call(Cluster.set_value, given.service, given.value, _approval(given))
     return "Set Quorum Value successful"
 
 
 def _list_values(shell: Shell, _given: Namespace) -> object:
     with shell.cluster() as cluster:
-        return dict(cluster.values)
+        return cluster.values
 
 
 # key, crypto
 
 
 def _generate_pair(shell: Shell, given: Namespace) -> object:
-    pair = keys.Pair(
-        given.public_label,
-        given.private_label,
-        given.modulus_size_bits,
-        given.public_exponent,
-        dict(given.public_attributes),
-        dict(given.private_attributes),
-        given.share_crypto_users,
-        given.manage_private_key_quorum_value,
-        given.use_private_key_quorum_value,
-        session=given.session,
-    )
-    with shell.cluster() as cluster:
-        public, private = keys.generate_pair(cluster, shell.session, pair)
+    public, private = shell.call(keys.generate_pair, given)
     return {"public_key": _key_data(public), "private_key": _key_data(private)}
 
 
@@ -360,30 +331,24 @@ def _list_keys(shell: Shell, given: Namespace) -> object:
 
 
 def _share(shell: Shell, given: Namespace) -> object:
-    approval = _approval(given)
-    with shell.cluster() as cluster:
-        keys.share(cluster, shell.session, given.filter, _name(given), approval)
+    shell.call(keys.share, given.filter, _name(given), _approval(given))
     return {"message": "Key shared successfully"}
 
 
 def _unshare(shell: Shell, given: Namespace) -> object:
-    approval = _approval(given)
-    with shell.cluster() as cluster:
-        keys.unshare(cluster, shell.session, given.filter, _name(given), approval)
+    shell.call(keys.unshare, given.filter, _name(given), _approval(given))
     return {"message": "Key unshared successfully"}
 
 
 def _delete_key(shell: Shell, given: Namespace) -> object:
-    with shell.cluster() as cluster:
-        keys.delete(cluster, shell.session, given.filter)
+    shell.call(keys.delete, given.filter)
     return {"message": "Key deleted successfully"}
 
 
 def _sign(shell: Shell, given: Namespace) -> object:
     approval, content, name = _approval(given), _content(given), given.hash_function
     digest = keys.digest_in(name, content) if given.data_type == "digest" else hashlib.new(name, content).digest()
-    with shell.cluster() as cluster:
-        key, signature = keys.sign(cluster, shell.session, given.key_filter, name, digest, approval=approval)
+    key, signature = shell.call(keys.sign, given.key_filter, name, digest, approval)
     return {"key-reference": key.name, "signature": _text(signature)}
 
 
@@ -401,46 +366,47 @@ def _content(given: Namespace) -> bytes:
 
 def parser() -> Parser:
     """Return the parser of the CLI's commands."""
-    cli = Parser("", "A stand-in for the CloudHSM CLI")
-    user = (_CLUSTER_ID, _USERNAME, _ROLE)
+    cli = Parser(prog="", description="A stand-in for the CloudHSM CLI")
 
     group = cli.add("cluster", "The cluster as a whole")
-    group.add("activate", "Make the first admin, named admin", _activate, _CLUSTER_ID, _PASSWORD, logs_in=False)
-    group.add("hsm-info", "List the HSMs", _hsm_info, _CLUSTER_ID, logs_in=False)
+    group.add("activate", "Make the first admin, named admin", _activate, _PASSWORD, logs_in=False)
+    group.add("hsm-info", "List the HSMs", _hsm_info, logs_in=False)
 
-    login = cli.add("login", "Log in", _login, *user, _PASSWORD, interactive=True)
-    mfa = ("mfa-token-sign", "Log in with a second factor")
-    login.add(*mfa, _mfa_login, _CLUSTER_ID, replace(_TOKEN, required=True), interactive=True)
-    cli.add("logout", "Log out", _logout, _CLUSTER_ID)
+    login = cli.add("login", "Log in", _login, *_USER, _PASSWORD)
+    token = Option("--token", "The file for the unsigned tokens", required=True)
+    login.add("mfa-token-sign", "Log in with a second factor", _mfa_login, token)
+    cli.add("logout", "Log out", _logout)
 
     group = cli.add("user", "The users of the cluster")
-    group.add("create", "Make a user. For admins", _create, *user, _PASSWORD, _APPROVAL)
-    group.add("delete", "Remove a user. For admins", _delete, *user, _APPROVAL)
-    group.add("list", "List the users", _list, _CLUSTER_ID, logs_in=False)
-    about = "Change a password, and so unlock the user; the quorum registration goes with it"
-    deregister = (
+    group.add("create", "Make a user. For admins", _create, *_USER, _PASSWORD, _APPROVAL)
+    group.add("delete", "Remove a user. For admins", _delete, *_USER, _APPROVAL)
+    group.add("list", "List the users", _list, logs_in=False)
+    group.add(
+        "change-password",
+        "Change a password, and so unlock the user; the quorum registration goes with it",
+        _change_password,
+        *_USER,
+        _PASSWORD,
+        _APPROVAL,
         _flag("--deregister-mfa", "Also remove the second factor"),
         _flag("--deregister-quorum", "Remove the quorum registration, which happens in any case"),
     )
-    group.add("change-password", about, _change_password, *user, _PASSWORD, _APPROVAL, *deregister)
-    change_mfa = group.add("change-mfa", "The second factor of a user")
-    change_mfa.add(
+    group.add("change-mfa", "The second factor of a user").add(
         "token-sign",
         "Register the key of a second factor, or take it away, and set the password",
         _change_mfa,
-        *user,
+        *_USER,
         Option("--change-password", "The new password; without it, the CLI asks for it"),
-        replace(_TOKEN, either=True),
+        Option("--token", "The file for the unsigned tokens", either=True),
         _APPROVAL,
-        Option("--deregister", "Remove the second factor", is_flag=True, either=True),
+        _flag("--deregister", "Remove the second factor", either=True),
         _flag("--change-quorum", "Also change the quorum key; there is one key for both"),
     )
-    change_quorum = group.add("change-quorum", "The key with which a user approves")
-    change_quorum.add("token-sign", "A key that signs quorum tokens").add(
+    group = group.add("change-quorum", "The key with which a user approves")
+    group.add("token-sign", "A key that signs quorum tokens").add(
         "register",
         "Register the key with which the logged-in user approves",
         _register,
-        _CLUSTER_ID,
         Option("--public-key", "The public key", required=True),
         Option("--signed-token", "The signed registration token", required=True),
     )
@@ -450,72 +416,64 @@ def parser() -> Parser:
         "generate",
         "Write a token for others to approve, or for a registration",
         _generate_token,
-        _CLUSTER_ID,
-        Option("--service", "What the token is for", required=True, values=_SERVICES),
+        Option("--service", "What the token is for", required=True, choices=_SERVICES),
         Option("--token", "The file for the token", required=True),
-        _filters("--filter", "For a key service: the one key that fits key-reference=0x... or all of attr.NAME=VALUE"),
+        _several("--filter", f"For a key service: the one key that fits {_FITS}", _filter),
     )
-    group.add("list", "List the quorum tokens", _list_tokens, _CLUSTER_ID)
-    scope = Option("--scope", "Whose tokens", required=True, values={"user": "one's own", "all": "everybody's"})
-    group.add("delete", "Delete quorum tokens. For admins", _delete_tokens, _CLUSTER_ID, scope)
+    group.add("list", "List the quorum tokens", _list_tokens)
+    scopes = {"user": "one's own", "all": "everybody's"}
+    scope = Option("--scope", "Whose tokens", required=True, choices=scopes)
+    group.add("delete", "Delete quorum tokens. For admins", _delete_tokens, scope)
     group.add(
         "set-quorum-value",
         "Set how many must approve. For admins",
         _set_value,
-        _CLUSTER_ID,
-        Option("--service", "What is approved", required=True, values={name: _SERVICES[name] for name in SERVICES}),
-        _number("--value", "How many", required=True),
+        Option("--service", "What is approved", required=True, choices={name: _SERVICES[name] for name in SERVICES}),
+        Option("--value", "How many", required=True, type=_number),
         _APPROVAL,
     )
-    group.add("list-quorum-values", "List how many must approve", _list_values, _CLUSTER_ID, logs_in=False)
+    group.add("list-quorum-values", "List how many must approve", _list_values, logs_in=False)
 
     group = cli.add("key", "The keys of the cluster")
     group.add("generate-asymmetric-pair", "Make a key pair").add(
         "rsa",
         "Make an RSA key pair. For crypto users",
         _generate_pair,
-        _CLUSTER_ID,
         Option("--public-label", "The label of the public key", required=True),
         Option("--private-label", "The label of the private key", required=True),
         _flag("--session", "Keys that end with the login"),
-        _number("--modulus-size-bits", "The size of the modulus: 2048, 3072 or 4096", required=True),
-        _number("--public-exponent", "The public exponent: 65537", required=True),
+        Option("--modulus-size-bits", "The size of the modulus: 2048, 3072 or 4096", required=True, type=_number),
+        Option("--public-exponent", "The public exponent: 65537", required=True, type=_number),
         _attributes("public", "verify=true"),
         _attributes("private", "sign=true"),
-        Option(
-            "--share-crypto-users",
-            "Crypto users with whom the private key is shared",
-            default=[],
-            several="SHARE_CRYPTO_USERS",
-        ),
-        _number("--manage-private-key-quorum-value", "How many must approve its management", default=0),
-        _number("--use-private-key-quorum-value", "How many must approve its use", default=0),
+        _several("--share-crypto-users", "Crypto users with whom the private key is shared", str.lower),
+        Option("--manage-private-key-quorum-value", "How many must approve its management", default=0, type=_number),
+        Option("--use-private-key-quorum-value", "How many must approve its use", default=0, type=_number),
     )
     group.add(
         "list",
         "List the keys that the user owns or shares, and all public keys",
         _list_keys,
-        _CLUSTER_ID,
-        _filters("--filter", "The keys that fit key-reference=0x... or all of attr.NAME=VALUE"),
-        _number("--max-items", "How many to list", default=_PAGE),
-        _number("--starting-token", "Where to go on: the next_token of a list before", default=0),
-        Option("--verbose", "All attributes", is_flag=True, alias="-v"),
+        _several("--filter", f"The keys that fit {_FITS}", _filter),
+        Option("--max-items", "How many to list", default=10, type=_number),
+        Option("--starting-token", "Where to go on: the next_token of a list before", default=0, type=_number),
+        _flag("--verbose -v", "All attributes"),
     )
-    sharing = (_CLUSTER_ID, _FILTER, _USERNAME, _ROLE, _APPROVAL)
-    group.add("share", "Share a key. For its owner", _share, *sharing)
-    group.add("unshare", "Take a key from a user with whom it is shared. For its owner", _unshare, *sharing)
-    group.add("delete", "Delete a key. For its owner", _delete_key, _CLUSTER_ID, _FILTER)
+    one = _several("--filter", f"The one key that fits {_FITS}", _filter, required=True)
+    group.add("share", "Share a key. For its owner", _share, one, *_USER, _APPROVAL)
+    unshare = "Take a key from a user with whom it is shared. For its owner"
+    group.add("unshare", unshare, _unshare, one, *_USER, _APPROVAL)
+    group.add("delete", "Delete a key. For its owner", _delete_key, one)
 
     cli.add("crypto", "Work with keys").add("sign", "Sign").add(
         "rsa-pkcs",
         "Sign with RSA-PKCS. For crypto users",
         _sign,
-        _CLUSTER_ID,
-        replace(_FILTER, flag="--key-filter", several="KEY_FILTER"),
-        Option("--hash-function", "What the data is hashed with", required=True, values=dict.fromkeys(keys.HASHES, "")),
+        _several("--key-filter", f"The one key that fits {_FITS}", _filter, required=True),
+        Option("--hash-function", "What the data is hashed with", required=True, choices=list(keys.HASHES)),
         Option("--data-path", "The file with the data", either=True),
         Option("--data", "The data", either=True),
         _APPROVAL,
-        Option("--data-type", "What the data is", values={"raw": "to be hashed", "digest": "a DigestInfo in DER"}),
+        Option("--data-type", "What the data is", choices={"raw": "to be hashed", "digest": "a DigestInfo in DER"}),
     )
     return cli

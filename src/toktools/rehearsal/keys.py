@@ -21,13 +21,14 @@ from toktools.rehearsal.cluster import (
     Name,
     Refused,
     Session,
-    User,
     own,
     public_key_of,
 )
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from toktools.tokens.tokenfile import TokenFile
 
 Filters = Sequence[tuple[str, str]]
@@ -121,61 +122,46 @@ class Key:
         return found is not None and value == (str(found).lower() if isinstance(found, bool) else str(found))
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A key pair that a user wants."""
-
-    public_label: str
-    private_label: str
-    size: int
-    exponent: int
-    public_attributes: dict[str, bool]
-    private_attributes: dict[str, bool]
-    shared: Sequence[str] = ()
-    manage: int = 0
-    use: int = 0
-    session: bool = False
-
-
-def generate_pair(cluster: Cluster, session: Session, pair: Pair) -> tuple[Key, Key]:
-    """Generate a key pair, and return the public and the private key. For crypto users."""
+def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tuple[Key, Key]:
+    """Generate a key pair from the command's options; return the public and the private key. For crypto users."""
     owner = _crypto_user(cluster, session)
-    for label in (pair.public_label, pair.private_label):
+    for label in (wanted.public_label, wanted.private_label):
         if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
             raise own(f"a label has 1 to {MAX_LABEL} printable characters")
-    if pair.size not in _SIZES:
+    if wanted.modulus_size_bits not in _SIZES:
         raise own(f"an RSA key has {', '.join(map(str, _SIZES))} bits")
-    if pair.exponent != _EXPONENT:
+    if wanted.public_exponent != _EXPONENT:
         raise own(f"the public exponent is {_EXPONENT}")
-    shared = list(dict.fromkeys(name.lower() for name in pair.shared if name.lower() != owner))
+    shared = [name for name in dict.fromkeys(wanted.share_crypto_users) if name != owner]
     for name in shared:
         cluster.user((name, CRYPTO_USER))
-    _check_values(pair.manage, pair.use, 1 + len(shared))
-    public_key, private_key = _new_pair(pair.size)
+    manage, use = wanted.manage_private_key_quorum_value, wanted.use_private_key_quorum_value
+    _check_values(manage, use, 1 + len(shared))
+    public_key, private_key = _new_pair(wanted.modulus_size_bits)
     reference = max([_FIRST_REFERENCE, *(key.reference + 1 for key in cluster.keys)])
-    ends = session.id if pair.session else ""
+    ends = session.id if wanted.session else ""
     true = _TRUE - {"token"} if ends else _TRUE
     public = Key(
         reference,
-        pair.public_label,
+        wanted.public_label,
         owner,
         public_key,
-        true=_chosen(true, pair.public_attributes),
+        true=_chosen(true, wanted.public_attributes),
         session=ends,
     )
     private = Key(
         reference + 1,
-        pair.private_label,
+        wanted.private_label,
         owner,
         public_key,
         private_key,
-        _chosen(true | _TRUE_IF_PRIVATE, pair.private_attributes),
-        shared,
-        pair.manage,
-        pair.use,
-        ends,
+        true=_chosen(true | _TRUE_IF_PRIVATE, wanted.private_attributes),
+        shared=shared,
+        manage=manage,
+        use=use,
+        session=ends,
     )
-    cluster.keys = [*cluster.keys, public, private]
+    cluster.keys += [public, private]
     return public, private
 
 
@@ -197,7 +183,7 @@ def share(cluster: Cluster, session: Session, filters: Filters, name: Name, appr
     if username in key.people:
         raise own("the user has the key already")
     _approve(cluster, session, "key-management", key, approval)
-    key.shared = [*key.shared, username]
+    key.shared.append(username)
 
 
 def unshare(
@@ -209,13 +195,13 @@ def unshare(
         raise own("the key is not shared with the user")
     _check_values(key.manage, key.use, len(key.people) - 1)
     _approve(cluster, session, "key-management", key, approval)
-    key.shared = [other for other in key.shared if other != username]
+    key.shared.remove(username)
 
 
 def delete(cluster: Cluster, session: Session, filters: Filters) -> None:
     """Delete one half of a pair. For its owner; AWS's page has no approval for it."""
     key = _owned(cluster, session, filters)
-    cluster.keys = [other for other in cluster.keys if other is not key]
+    cluster.keys.remove(key)
     cluster.tokens = [token for token in cluster.tokens if token.key_reference != key.reference]
 
 
@@ -228,13 +214,12 @@ def generate_token(cluster: Cluster, session: Session, service: str, filters: Fi
     return (key, *cluster.issue(session, service, KEY_SERVICES[service], key.reference))
 
 
-def sign(  # noqa: PLR0913 - as many as the command has
+def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
     cluster: Cluster,
     session: Session,
     filters: Filters,
     hash_function: str,
     digest: bytes,
-    *,
     approval: TokenFile | None = None,
 ) -> tuple[Key, bytes]:
     """Sign a digest with RSA-PKCS (RFC 8017 section 8.2); return the key and the signature. For the key's people."""
@@ -251,8 +236,9 @@ def sign(  # noqa: PLR0913 - as many as the command has
         raise own(f"this system does not sign with {hash_function}") from None
 
 
-def _chosen(true: set[str], chosen: dict[str, bool]) -> list[str]:
-    return [name for name in _TRUE_OR_FALSE if chosen.get(name, name in true)]
+def _chosen(true: set[str], chosen: Sequence[tuple[str, bool]]) -> list[str]:
+    values = {**dict.fromkeys(true, True), **dict(chosen)}
+    return [name for name in _TRUE_OR_FALSE if values.get(name)]
 
 
 def _new_pair(size: int) -> tuple[str, str]:
@@ -278,11 +264,8 @@ def _approve(cluster: Cluster, session: Session, service: str, key: Key, approva
         return
     if approval is None:
         raise Refused("Quorum Failed")
-
-    def approver(username: str, role: str) -> User | None:
-        return cluster.users.get((username, role)) if role == CRYPTO_USER and username in key.people else None
-
-    cluster.spend(session, service, approval, need, approver, key_reference=key.reference)
+    people = [(username, CRYPTO_USER) for username in key.people]
+    cluster.spend(session, service, approval, need, people, key_reference=key.reference)
 
 
 def _value(key: Key, service: str) -> int:

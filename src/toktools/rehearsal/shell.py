@@ -6,42 +6,40 @@ import argparse
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
 from toktools.keys.files import parse_public_key, pem
+from toktools.parser import Answer
 from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, own
-from toktools.rehearsal.state import State, StateError
+from toktools.rehearsal.state import FatalError, State
 from toktools.system import files, prompt
 from toktools.system.atomic import write_atomically
 from toktools.tokens import approvals, jsonfile, tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from contextlib import AbstractContextManager
+    from typing import Any, NoReturn, TypeVar
+
+    T = TypeVar("T")
 
 Work = Callable[["Shell", argparse.Namespace], object]
 
 ONLY_CLUSTER = "cluster-rehearsal"
 """The cluster's ID, if none is given."""
 _MAX_KEY = 1 << 16
-_MAX_LINE = 1 << 16
 _MAX_TERM = 40
 """Characters of an option beyond which clap puts its description below it."""
 
 
-# The other side
-
-
-class EndOfInput(Exception):  # noqa: N818 - an end, no error
+class EndOfInput(FatalError):  # noqa: N818 - an end, no error
     """The input ended at a question."""
 
-    def __init__(self, question: str) -> None:
-        super().__init__(question)
-        self.question = question
+    def __init__(self) -> None:
+        super().__init__(f"{files.STDIN_NAME}: it ended before all questions were answered")
 
 
 class Terminal:
@@ -62,74 +60,29 @@ class Terminal:
                 line = prompt.ask(question, files.write_stdout)
         else:
             files.write_stdout(question.encode())
-            line = self._line()
+            with files.trouble_at(files.STDIN_NAME):
+                line = self._input.readline()
             if not self._is_terminal:
-                files.write_stdout(b"\n" if hidden or not line else line.removesuffix(b"\n") + b"\n")
+                files.write_stdout(b"\n" if hidden else line.rstrip(b"\n") + b"\n")
         if not line:
-            raise EndOfInput(question)
-        text = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
+            raise EndOfInput
+        text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
         return text.replace("\0", "\ufffd")  # no name and no password can have one
 
-    def _line(self) -> bytes:
-        with files.trouble_at(files.STDIN_NAME):
-            line = self._input.readline(_MAX_LINE)
-        if len(line) == _MAX_LINE:
-            raise ToktoolsError(f"{files.STDIN_NAME}: a line of {_MAX_LINE} bytes or more")
-        return line
+
+# Command lines and their help
 
 
-# The commands' words
-
-
-class UsageError(ToktoolsError):
-    """A line that is no command of the CLI."""
-
-
-class Shown(Exception):  # noqa: N818 - no error
-    """Text to write instead of running a command: help, or the version."""
-
-
-@dataclass(frozen=True)
 class Option:
-    """An option of a command, and its line in the help."""
+    """An option of a command, as argparse declares it; exactly one of those with *either* must be there."""
 
-    flag: str
-    about: str
-    required: bool = False
-    convert: Callable[[str], Any] = str
-    """Raises argparse.ArgumentTypeError, without the text."""
-    default: Any = None
-    values: Mapping[str, str] = field(default_factory=dict)
-    """The only values, each with a description, which may be empty."""
-    several: str = ""
-    """For an option that takes all words up to the next option, the name of one of them."""
-    is_flag: bool = False
-    either: bool = False
-    """Whether exactly one of the command's options with this is given."""
-    alias: str = ""
+    def __init__(self, flags: str, about: str, *, either: bool = False, **settings: Any) -> None:  # noqa: ANN401
+        self.flags = flags.split()
+        self.either = either
+        self.settings = {"help": about, **settings}
 
-    @property
-    def term(self) -> str:
-        """The option and its argument, as clap shows them."""
-        if self.is_flag:
-            return self.flag
-        name = self.flag.lstrip("-").upper().replace("-", "_")
-        return f"{self.flag} [<{self.several}>...]" if self.several else f"{self.flag} <{name}>"
 
-    def description(self, *, brief: bool) -> list[str]:
-        """Return the lines about it in the help."""
-        if not self.values:
-            return [self.about]
-        if brief or not any(self.values.values()):
-            return [f"{self.about} [possible values: {', '.join(self.values)}]"]
-        width = max(map(len, self.values)) + 1
-        return [self.about, "", "Possible values:", *(f"- {k + ':':{width}} {text}" for k, text in self.values.items())]
-
-    def read(self, text: str) -> Any:  # noqa: ANN401 - whatever the option converts to
-        """Return the value of an argument."""
-        if self.values and text not in self.values:
-            raise argparse.ArgumentTypeError(f"takes {', '.join(self.values)}")
-        return self.convert(text)
+_CLUSTER_ID = Option("--cluster-id", "The cluster to use; the default is the one given at the start")
 
 
 class _Store(argparse.Action):
@@ -146,61 +99,47 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: object, _namespace: object, _values: object, flag: str | None = None) -> NoReturn:
         assert isinstance(parser, Parser)  # noqa: S101 - it has no others
-        raise Shown(parser.help_text(brief=flag == "-h"))
+        raise Answer(parser.help_text(brief=flag == "-h"))
 
 
 class Parser(argparse.ArgumentParser):
     """A command of the CLI, or a group of commands; its help looks like clap's."""
 
-    def __init__(  # noqa: PLR0913 - what there is to know of a command
-        self,
-        prog: str,
-        about: str,
-        work: Work | None = None,
-        options: Sequence[Option] = (),
-        *,
-        logs_in: bool = True,
-        interactive: bool = False,
-        **more: Any,  # noqa: ANN401 - argparse's own
-    ) -> None:
-        super().__init__(prog, allow_abbrev=False, add_help=False, **more)
-        self.about = about
-        self.work = work
-        """Runs the command, and returns the data of the answer; None for a group."""
-        self.logs_in = logs_in
-        """Whether a single command logs in with the user of the environment, if there is one."""
-        self.interactive = interactive
-        """Whether it makes no sense as a single command."""
+    work: Work | None = None
+    """Runs the command, and returns the data of the answer; None for a group."""
+    logs_in = True
+    """Whether a single command logs in with the user of the environment, if there is one."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
+        super().__init__(allow_abbrev=False, add_help=False, **settings)
         self.commands: dict[str, Parser] = {}
-        self._options = options
+        self.options: list[argparse.Action] = []
+        self.either: list[argparse.Action] = []
         self._adder: Any = None
+        self.register("action", None, _Store)
         self.set_defaults(command=self)
         self.add_argument("-h", "--help", action=_Help, nargs=0)
-        either = self.add_mutually_exclusive_group(required=any(option.either for option in options))
-        for option in options:
-            kind: dict[str, Any] = {"type": option.read, "default": option.default, "action": _Store}
-            if option.is_flag:
-                kind = {"action": "store_true"}
-            elif option.several:
-                kind.update(action="extend", nargs="+")
-            if option.required:
-                kind["required"] = True
-            (either if option.either else self).add_argument(*filter(None, (option.flag, option.alias)), **kind)
 
-    def add(self, word: str, about: str, work: Work | None = None, *options: Option, **more: bool) -> Parser:
+    def add(self, word: str, about: str, work: Work | None = None, *options: Option, logs_in: bool = True) -> Parser:
         """Add a command, or a group of them, below this one."""
         self._adder = self._adder or self.add_subparsers(prog=self.prog, metavar="COMMAND")
-        prog = f"{self.prog} {word}".strip()
-        command: Parser = self._adder.add_parser(word, prog=prog, about=about, work=work, options=options, **more)
+        command: Parser = self._adder.add_parser(word, prog=f"{self.prog} {word}".strip(), description=about)
+        command.work, command.logs_in = work, logs_in
+        either = command.add_mutually_exclusive_group(required=any(option.either for option in options))
+        for option in (_CLUSTER_ID, *options) if work else options:
+            action = (either if option.either else command).add_argument(*option.flags, **option.settings)
+            command.options.append(action)
+            if option.either:
+                command.either.append(action)
         self.commands[word] = command
         return command
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Return what a line gives, and in command its own parser. Raises UsageError and Shown."""
+        """Return what a line gives, and in command its own parser. Raises Answer for the help and the version."""
         if words[0] in {"-V", "--version"}:
-            raise Shown(f"tok-rehearse (toktools) {__version__}\n")
+            raise Answer(f"tok-rehearse (toktools) {__version__}\n")
         if words[0] == "help":
-            raise Shown(self.find(words[1:]).help_text(brief=False))
+            raise Answer(self.find(words[1:]).help_text(brief=False))
         given, rest = self.parse_known_args(words)
         command: Parser = given.command
         if rest:
@@ -214,57 +153,76 @@ class Parser(argparse.ArgumentParser):
         command = self
         for word in words:
             if word not in command.commands:
-                raise UsageError("unrecognized subcommand", "help lists the commands")
+                raise ToktoolsError("unrecognized subcommand", "help lists the commands")
             command = command.commands[word]
         return command
 
     def error(self, message: str) -> NoReturn:
         """Refuse a line. Never repeat a word of it, which may be a password: argparse puts those between quotes."""
         if not self.work:
-            raise UsageError("unrecognized subcommand", "help lists the commands")
+            raise ToktoolsError("unrecognized subcommand", "help lists the commands")
         said = re.split("['\"]", message)[0].rstrip(" (:")
-        raise UsageError(f"{self.prog}: {said.removeprefix('argument ')}", f"try 'help {self.prog}'")
+        raise ToktoolsError(f"{self.prog}: {said.removeprefix('argument ')}", f"try 'help {self.prog}'")
 
     def help_text(self, *, brief: bool) -> str:
         """Return the help, brief as for -h, or whole."""
-        lines = [self.about, "", f"Usage: {self._usage()}", ""]
+        lines = [self.description or "", "", f"Usage: {self._usage()}", ""]
         if self.commands:
-            rows = [(word, command.about) for word, command in self.commands.items()]
+            rows = [(word, command.description or "") for word, command in self.commands.items()]
             if not self.prog:
                 rows += [("quit", "End the session"), ("exit", "End the session")]
             rows.append(("help", "Print this message or the help of the given subcommand(s)"))
             lines += ["Commands:", *_columns(rows), ""]
-        return "\n".join([*lines, "Options:", *self._option_lines(brief=brief)]) + "\n"
+        return "\n".join([*lines, "Options:", *self._option_lines(brief=brief)]).rstrip() + "\n"
 
     def _usage(self) -> str:
         if not self.work:
             return f"{self.prog} <COMMAND>".lstrip()
-        needed = [option.term for option in self._options if option.required]
-        either = [option.term for option in self._options if option.either]
-        parts = [self.prog]
-        if len(needed) + len(either) < len(self._options):
-            parts.append("[OPTIONS]")
-        parts += needed
-        if either:
-            parts.append(f"<{'|'.join(either)}>")
+        parts = [_term(action) for action in self.options if action.required]
+        if len(parts) + len(self.either) < len(self.options):
+            parts.insert(0, "[OPTIONS]")
+        if self.either:
+            parts.append(f"<{'|'.join(map(_term, self.either))}>")
         if self.commands:
             parts.append("[COMMAND]")
-        return " ".join(parts)
+        return " ".join([self.prog, *parts])
 
     def _option_lines(self, *, brief: bool) -> list[str]:
-        long = any(any(option.values.values()) for option in self._options)
-        summary = " (see more with '--help')" if brief else " (see a summary with '-h')"
-        rows = [(f"    {option.term}", option.description(brief=brief)) for option in self._options]
-        rows.append(("-h, --help", ["Print help" + (summary if long else "")]))
+        described = any(isinstance(action.choices, dict) for action in self.options)
+        whole = described and not brief
+        rows = [(f"    {_term(action)}", _about(action, whole=whole)) for action in self.options]
+        more = " (see a summary with '-h')" if whole else " (see more with '--help')" if described else ""
+        rows.append(("-h, --help", [f"Print help{more}"]))
         if not self.prog:
             rows.append(("-V, --version", ["Print version"]))
-        spaced = long and not brief
-        if not spaced and max(len(term) for term, _ in rows) <= _MAX_TERM:
+        if not whole and max(len(term) for term, _ in rows) <= _MAX_TERM:
             return _columns([(term, about[0]) for term, about in rows])
         lines: list[str] = []
         for term, about in rows:
-            lines += [f"  {term}", *(f"          {line}".rstrip() for line in about), *([""] if spaced else [])]
-        return lines[:-1] if spaced else lines
+            lines += [f"  {term}", *(f"          {line}".rstrip() for line in about)]
+            if whole:
+                lines.append("")
+        return lines
+
+
+def _term(action: argparse.Action) -> str:
+    """Return an option and its argument, as clap shows them."""
+    flag = action.option_strings[0]
+    name = action.metavar or flag.lstrip("-").upper().replace("-", "_")
+    if action.nargs == 0:
+        return flag
+    return f"{flag} [<{name}>...]" if action.nargs else f"{flag} <{name}>"
+
+
+def _about(action: argparse.Action, *, whole: bool) -> list[str]:
+    """Return the lines about an option: one, unless its values are to be described."""
+    about, values = action.help or "", action.choices
+    if values is None:
+        return [about]
+    if not whole or not isinstance(values, dict):
+        return [f"{about} [possible values: {', '.join(values)}]"]
+    width = max(map(len, values)) + 1
+    return [about, "", "Possible values:", *(f"- {name + ':':{width}} {text}" for name, text in values.items())]
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
@@ -292,51 +250,44 @@ class Shell:
         self._terminal = Terminal()
 
     def interact(self) -> None:
-        """Run commands from the prompt until quit or exit, or the end of the input.
-
-        Raises ToktoolsError if the input ends at a question, and StateError if there is no cluster any more.
-        """
-        prompt = ""
-        try:
-            while True:
-                name = self.session.name
-                prompt = f"{name[0]}@{self.cluster_id} > " if name and self.prompt_after_login else prompts.READY
-                line = self._line(prompt)
-                try:
-                    words = _words(line)
-                    if words in (["quit"], ["exit"]):
-                        return
-                    if words:
-                        self._run(words)
-                except StateError:
-                    raise
-                except ToktoolsError as error:
-                    self.complain(error)
-        except EndOfInput as end:
-            if end.question != prompt:
-                raise _cut_short() from None
+        """Run commands from the prompt until quit or exit, or the end of the input. Raises FatalError."""
+        while True:
+            name = self.session.name
+            question = f"{name[0]}@{self.cluster_id} > " if name and self.prompt_after_login else prompts.READY
+            try:
+                line = self._terminal.ask(question)
+            except EndOfInput:
+                return
+            while line.endswith("\\"):
+                line = line[:-1] + self._terminal.ask("")
+            try:
+                words = _words(line)
+                if words in (["quit"], ["exit"]):
+                    return
+                if words:
+                    self._run(words)
+            except FatalError:
+                raise
+            except ToktoolsError as error:
+                self.complain(error)
 
     def run(self, words: Sequence[str]) -> int:
         """Run a single command, logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
 
         Return 0, or 1 if the cluster refuses. Raises ToktoolsError if it is no command, or its input ends.
         """
-        try:
-            return self._run(words, single=True)
-        except EndOfInput:
-            raise _cut_short() from None
+        return self._run(words, single=True)
 
     # For the commands
 
-    @contextmanager
-    def cluster(self) -> Iterator[Cluster]:
-        """Yield the cluster, for one transaction; if that cannot be kept, nobody is logged in any more."""
-        try:
-            with self.state.cluster(self.hsms) as cluster:
-                yield cluster
-        except StateError:
-            self.session.become(None)
-            raise
+    def cluster(self) -> AbstractContextManager[Cluster]:
+        """Return the cluster, for one transaction."""
+        return self.state.cluster(self.hsms)
+
+    def call(self, function: Callable[..., T], *arguments: object, **more: object) -> T:
+        """Call a function with the cluster, the session and these arguments, as one transaction."""
+        with self.cluster() as cluster:
+            return function(cluster, self.session, *arguments, **more)
 
     def password(self, given: str | None) -> str:
         """Return the password from the command line, or ask for it."""
@@ -344,12 +295,10 @@ class Shell:
 
     def new_password(self, given: str | None) -> str:
         """Return the new password from the command line, or ask for it twice."""
-        if given is not None:
-            return given
-        first = self._terminal.ask(prompts.PASSWORD, hidden=True)
-        if self._terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != first:
+        password = self.password(given)
+        if given is None and self._terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
             raise own("the passwords are not the same")
-        return first
+        return password
 
     def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
         """Ask for the signed token file, by default the unsigned one."""
@@ -359,36 +308,27 @@ class Shell:
         """Ask for the file with the public key, and return its PEM."""
         return read_public_key(self._terminal.ask(prompts.PUBLIC_KEY).strip())
 
-    # Parts of these
-
-    def _line(self, prompt: str) -> str:
-        line = self._terminal.ask(prompt)
-        while line.endswith("\\"):
-            line = line[:-1] + self._terminal.ask("")
-        return line
-
     def _run(self, words: Sequence[str], *, single: bool = False) -> int:
         try:
             given = self.parser.parse(words)
-        except Shown as text:
+        except Answer as text:
             files.write_stdout(str(text).encode())
             return 0
         command: Parser = given.command
         if not command.work:
             files.write_stdout(command.help_text(brief=True).encode())
-            raise UsageError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
-        if single and command.interactive:
+            raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
+        if single and words[0] == "login":
             hint = "a single command takes the user from CLOUDHSM_ROLE and CLOUDHSM_PIN"
-            raise UsageError(f"{command.prog}: it works only in interactive mode", hint)
+            raise ToktoolsError(f"{command.prog}: it works only in interactive mode", hint)
         credentials = _credentials() if single and command.logs_in else None
         try:
             if credentials:
-                with self.cluster() as cluster:
-                    cluster.login(self.session, *credentials)
+                self.call(Cluster.login, *credentials)
             code, data = 0, command.work(self, given)
         except Refused as refused:
             code, data = 1, str(refused)
-        except (StateError, UsageError):
+        except FatalError:
             raise
         except ToktoolsError as error:
             code, data = 1, f"{MARK}{error.message}"
@@ -403,9 +343,14 @@ def _words(line: str) -> list[str]:
         raise ToktoolsError(str(error).lower()) from None
 
 
+def _path(name: str) -> str:
+    """Return the path of a file that a user names; - is a name like any other here."""
+    return "./-" if name == "-" else name
+
+
 def read_token(path: str) -> tokenfile.TokenFile:
-    """Read a token file; - is a name like any other here."""
-    return tokenfile.read(os.path.join(".", path) if path == "-" else path)[1]
+    """Read a token file."""
+    return tokenfile.read(_path(path))[1]
 
 
 def write_token(path: str, document: object) -> None:
@@ -415,27 +360,19 @@ def write_token(path: str, document: object) -> None:
 
 def refuse_other(path: str) -> None:
     """Refuse to overwrite a file that is no token file: a slip of the pen must not cost a key."""
-    if not os.path.exists(path):
-        return
-    files.refuse_irregular(path)
-    file = files.read(path, tokenfile.MAX_SIZE)
-    try:
-        if file.content:
-            tokenfile.parse(file.content)
-    except ToktoolsError:
-        raise ToktoolsError(f"{file.name}: the file exists and is not a token file; not overwritten") from None
+    if os.path.exists(path):
+        files.refuse_irregular(path)
+        content = files.read(path, tokenfile.MAX_SIZE).content
+        if content and not tokenfile.is_token_file(content):
+            raise ToktoolsError(f"{files.display(path)}: the file exists and is not a token file; not overwritten")
 
 
 def read_public_key(path: str) -> str:
     """Read a public key as AWS asks for it, PEM with BEGIN PUBLIC KEY, and return it in that form."""
-    file = files.read(os.path.join(".", path) if path == "-" else path, _MAX_KEY)
+    file = files.read(_path(path), _MAX_KEY)
     if b"-----BEGIN PUBLIC KEY-----" not in file.content:
         raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
     return pem(parse_public_key(file.content, file.name))
-
-
-def _cut_short() -> ToktoolsError:
-    return ToktoolsError(f"{files.STDIN_NAME}: it ended before all questions were answered")
 
 
 def _credentials() -> tuple[Name, str] | None:

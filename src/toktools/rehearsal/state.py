@@ -34,8 +34,16 @@ def default_path() -> str:
     return os.path.join(home, "toktools", "rehearsal.json")
 
 
-class StateError(ToktoolsError):
-    """Trouble with the state file, without which no command can be answered."""
+class FatalError(ToktoolsError):
+    """An error that ends the shell, with no answer to the command: no state file, or no more input."""
+
+
+@contextmanager
+def _fatal() -> Iterator[None]:
+    try:
+        yield
+    except ToktoolsError as error:
+        raise FatalError(error.message, error.hint) from None
 
 
 class State:
@@ -60,43 +68,29 @@ class State:
 
         A refusal is kept too, since a wrong login counts; any other exception changes nothing.
         """
-        with self._locked():
-            content = self._read()
+        fd = self._lock()
+        try:
+            with _fatal():
+                content = files.read(self.path, _MAX_SIZE).content
             cluster = self._load(content, hsms)
-            refused = None
             try:
                 yield cluster
-            except Refused as answer:
-                refused = answer
+            except Refused:
+                self._save(content, cluster)
+                raise
             self._save(content, cluster)
-        if refused:
-            raise refused
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the state file. A file that was replaced while its lock was waited for is not the state."""
-        try:
-            fd = self._lock()
-        except OSError as error:
-            raise StateError(f"{self.name}: {files.reason(error)}") from None
-        try:
-            yield
         finally:
             os.close(fd)
 
     def _lock(self) -> int:
-        while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(fd), os.stat(self.path)):
-                return fd
-            os.close(fd)
-
-    def _read(self) -> bytes:
-        try:
-            return files.read(self.path, _MAX_SIZE).content
-        except ToktoolsError as error:
-            raise StateError(error.message, error.hint) from None
+        """Lock the state file. A file that was replaced while its lock was waited for is not the state."""
+        with _fatal(), files.trouble_at(self.name):
+            while True:
+                fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                    return fd
+                os.close(fd)
 
     def _load(self, content: bytes, hsms: int) -> Cluster:
         if not content:
@@ -113,7 +107,7 @@ class State:
             )
             cluster.end_dead_sessions()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            raise StateError(f"{self.name}: damaged: it is not as tok-rehearse wrote it") from None
+            raise FatalError(f"{self.name}: damaged: it is not as tok-rehearse wrote it") from None
         return cluster
 
     def _parse(self, content: bytes) -> dict[str, Any]:
@@ -126,10 +120,10 @@ class State:
             return document
         hint = "make a new one: remove this file, or give --state another name"
         if content.startswith(b"SQLite format 3\0"):
-            raise StateError(f"{self.name}: an SQLite file, as the state file of toktools 0.2 was", hint)
+            raise FatalError(f"{self.name}: an SQLite file, as the state file of toktools 0.2 was", hint)
         if isinstance(found, int):
-            raise StateError(f"{self.name}: a state file of format {found}, but this tok-rehearse has {_FORMAT}", hint)
-        raise StateError(f"{self.name}: not a state file of tok-rehearse", "give --state another name")
+            raise FatalError(f"{self.name}: a state file of format {found}, but this tok-rehearse has {_FORMAT}", hint)
+        raise FatalError(f"{self.name}: not a state file of tok-rehearse", "give --state another name")
 
     def _save(self, before: bytes, cluster: Cluster) -> None:
         document = {
@@ -140,9 +134,6 @@ class State:
             "keys": [asdict(key) for key in cluster.keys],
         }
         content = f"{json.dumps(document, indent=1)}\n".encode()
-        if content == before:
-            return
-        try:
-            write_atomically({self.path: content})
-        except ToktoolsError as error:
-            raise StateError(error.message, error.hint) from None
+        if content != before:
+            with _fatal():
+                write_atomically({self.path: content})

@@ -1,4 +1,4 @@
-"""The rim of the system: reading whole files, and writing standard output."""
+"""Read files and standard input; write standard output."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def trouble_at(place: str) -> Iterator[None]:
 
 
 def temporary() -> str | None:
-    """Return the folder that TMPDIR names, or None: the tempfile module takes another where that cannot be used."""
+    """Return the directory that TMPDIR names, or None: the tempfile module takes another where that cannot be used."""
     named = os.environ.get("TMPDIR")
     return os.path.abspath(named) if named else None
 
@@ -139,7 +139,7 @@ def refuse_irregular(path: str) -> None:
 
 
 def not_regular(path: str) -> ToktoolsError:
-    """Return the error that a file to write is a folder, a device or the like."""
+    """Return the error that a file to write is a directory, a device or the like."""
     try:
         is_stdout = _is_open_as(STDOUT, os.stat(path))
     except OSError:
