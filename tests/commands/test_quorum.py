@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Shell, need
+from conftest import ROOT, Done, Shell, key_of, rsa_key
+
+from toktools.keys.files import pem
 
 AWS_QUORUM = ROOT / "examples" / "aws-quorum"
 TOKEN = (AWS_QUORUM / "user-management.token").read_bytes()
@@ -19,38 +19,16 @@ NOBODY = base64.b64encode(b"\xa5" * 256).decode()
 """Text of the size of a signature, made by no key."""
 
 
-@pytest.fixture(scope="session")
-def officers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the keys of two approvers, and their signatures of AWS's token."""
-    need("openssl")
-    directory = tmp_path_factory.mktemp("officers")
-    for user in USERS:
-        script = f"""
-            set -e
-            openssl genrsa -out {user}.key 2048
-            openssl rsa -in {user}.key -pubout -out {user}.pub
-            openssl pkeyutl -sign -inkey {user}.key -pkeyopt digest:sha256 -out {user}.sig
-        """
-        digest = base64.b64decode(json.loads(TOKEN)["token"])
-        subprocess.run(["sh", "-c", script], cwd=directory, input=digest, check=True, capture_output=True)
-    return directory
-
-
 @pytest.fixture
-def quorum(shell: Shell, officers: Path) -> Shell:
-    """A directory with an unsigned file of each kind, admin.token for the quorum token, and what approvers have."""
-    for path in officers.iterdir():
-        shell.write(path.name, path.read_bytes())
-    shell.write("admin.token", TOKEN)
+def quorum(shell: Shell) -> Shell:
+    """A directory with a file of each kind, and the public keys of two approvers and their signatures."""
     token = json.loads(TOKEN)
-    put(
-        shell,
-        "registration.json",
-        {
-            "version": "2.0",
-            "tokens": [{"approval_data": token["approval_data"], "unsigned": token["token"], "signed": ""}],
-        },
-    )
+    for user in USERS:
+        shell.write(f"{user}.pub", pem(rsa_key(user).public_key()).encode())
+        shell.write(f"{user}.sig", key_of(user).sign(base64.b64decode(token["token"])))
+    shell.write("admin.token", TOKEN)
+    entry = {"approval_data": token["approval_data"], "unsigned": token["token"], "signed": ""}
+    put(shell, "registration.json", {"version": "2.0", "tokens": [entry]})
     return shell
 
 

@@ -66,6 +66,13 @@ def test_verify_of_several_kinds(several: Shell) -> None:
     assert (done.out, len(done.err.splitlines())) == (b"", 1)
 
 
+def test_a_key_of_another_size(several: Shell, keys: Path) -> None:
+    """A size that CloudHSM does not document is warned of, once for all of the files."""
+    done = several.run("tok-verify", "-p", keys / "rsa3072.pem", "a.json", "b.json").check(1)
+    said = f"{keys / 'rsa3072.pem'}: the key is RSA-3072; CloudHSM documents only RSA-2048"
+    assert done.err == f"tok-verify: warning: {said}\n"
+
+
 def test_a_key_from_a_pipe(several: Shell) -> None:
     """A key that is read from a pipe is read once, for all of the files."""
     script = f"tok-verify -q -p <(cat '{OFFICER1_PUB}') a.json b.json"
