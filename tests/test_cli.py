@@ -59,13 +59,6 @@ def test_answer_that_cannot_be_written(shell: Shell, option: str) -> None:
     shell.sh(f"tok-sign {option} >&-").check(2, "tok-sign: standard output: bad file descriptor")
 
 
-@each_command
-def test_usage_error(run: Run, command: str) -> None:
-    """A usage error is two lines on standard error, the second a hint at --help, and exit status 2."""
-    said = f"tok-{command}: option --bogus not recognized\ntok-{command}: hint: try 'tok-{command} --help'\n"
-    assert run(command, "--bogus") == Done(2, b"", said)
-
-
 @pytest.mark.parametrize(
     ("library", "command"),
     [
@@ -83,9 +76,6 @@ def test_missing_library(shell: Shell, library: str, command: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "words", [["extract"], ["merge"], ["verify", "-p", str(OFFICER1_PUB)], ["sign", "-k"]], ids=lambda words: words[0]
-)
-@pytest.mark.parametrize(
     ("name", "escaped"),
     [
         ("no\x1b[2J\r.json", r"no\x1b[2J\r.json"),
@@ -97,9 +87,9 @@ def test_missing_library(shell: Shell, library: str, command: list[str]) -> None
     ],
     ids=ascii,
 )
-def test_escaped_file_name(run: Run, words: list[str], name: str, escaped: str) -> None:
+def test_escaped_file_name(run: Run, name: str, escaped: str) -> None:
     """What could move the cursor or break the line, in a file's name, is escaped in the message; letters are not."""
-    assert run(*words, name) == Done(2, b"", f"tok-{words[0]}: {escaped}: no such file or directory\n")
+    assert run("merge", name) == Done(2, b"", f"tok-merge: {escaped}: no such file or directory\n")
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

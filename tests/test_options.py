@@ -33,11 +33,8 @@ def refused(command: str, *argv: str) -> ToktoolsError:
         ("2-", [1, 2, 3, 4]),
         ("5-", [4]),
         ("-3", [0, 1, 2]),
-        ("-1", [0]),
         ("3-3", [2]),
-        ("1,3-5", [0, 2, 3, 4]),
-        ("1,1", [0]),
-        ("5,1", [0, 4]),
+        ("5,1,1", [0, 4]),
         ("2-4,3-5,1", [0, 1, 2, 3, 4]),
         ("-2,4-", [0, 1, 3, 4]),
         ("01", [0]),
@@ -80,31 +77,11 @@ def test_operand_among_options(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv",
-    [
-        ["f.json", "1.sig", "2.sig", "-n", "1-2"],
-        ["f.json", "-n", "1-2", "1.sig", "2.sig"],
-        ["-n1-2", "f.json", "1.sig", "2.sig"],
-        ["f.json", "1.sig", "--tokens=1-2", "2.sig"],
-        ["--tokens", "1-2", "--", "f.json", "1.sig", "2.sig"],
-    ],
-)
-def test_order_of_operands(argv: list[str]) -> None:
-    """The operands keep their order wherever an option parts them."""
-    options = cli.parser("merge").parse(argv)
-    assert (options.file, options.signatures, options.tokens.indices(2)) == ("f.json", ["1.sig", "2.sig"], [0, 1])
-
-
-@pytest.mark.parametrize(
     ("argv", "operands"),
     [
-        (["--", "-n"], ["-n"]),
         (["--", "--help"], ["--help"]),
-        (["-r", "--", "-r"], ["-r"]),
         (["--", "--"], ["--"]),
-        (["--", "f", "--"], ["f", "--"]),
         (["f", "--", "-x", "--", "-3"], ["f", "-x", "--", "-3"]),
-        (["--", "f", "-weird"], ["f", "-weird"]),
         (["-s", "--", "f", "-r"], None),
         (["-s", "--", "--", "-r"], ["-r"]),
         (["-n", "1", "-"], ["-"]),
@@ -160,11 +137,9 @@ def test_options_of_a_command_for_the_cli() -> None:
         ("extract", ["--tokens"], "option --tokens requires an argument"),
         ("extract", ["--raw=1"], "option --raw must not have an argument"),
         ("extract", ["-r=1"], "option - not recognized"),
-        ("extract", ["-r", "-s", "token"], "-r and -s cannot be used together"),
         ("extract", ["-n", "1", "--tokens=2"], "-n is given twice"),
         ("merge", ["-i3", "f"], "option -3 not recognized"),
         ("merge", [], "FILE is missing"),
-        ("merge", ["-i", "-o", "out.json", "f.json"], "-i and -o cannot be used together"),
         ("merge", ["-u", "a-b", "f.json"], "-u: a CloudHSM user name has 1 to 31 letters, digits and underscores"),
         ("merge", ["-u", "admin2", "-R", "owner", "f.json"], "-R: expected admin or crypto-user"),
         ("merge", ["-u", "admin2", "--approvals", "f.json"], "-u and --approvals cannot be used together"),
@@ -228,10 +203,8 @@ def test_a_filter_has_no_operand() -> None:
     ("command", "argv", "hint"),
     [
         ("sign", ["--kye", "officer1.key"], "did you mean --key?"),
-        ("sign", ["--passn=env:VAR"], "did you mean --passin?"),
         ("sign", ["--verion"], "did you mean --version?"),
         ("sign", ["-version"], "did you mean --version?"),
-        ("merge", ["--inplace"], "did you mean --in-place?"),
         ("merge", ["--verify_key", "officer1.pub"], "did you mean --verify-key?"),
         ("login", ["--pass", "env:VAR"], "did you mean --passin or --password?"),
         ("verify", ["--ver", "officer1.pub"], "did you mean --verify-key or --version?"),

@@ -33,11 +33,6 @@ def add_source_option(group: argparse._ActionsContainer, flag: str, about: str) 
     )
 
 
-def add_passin_option(group: argparse._ActionsContainer) -> None:
-    """Add --passin."""
-    add_source_option(group, "--passin", "the pass phrase or PIN")
-
-
 def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:
     """Add -b, of commands whose signer is a command."""
     group.add_argument("-b", "--base64", action="store_true", help=f"the {signer} writes base64, not raw bytes")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SIGNED, UNSIGNED, Shell
+from conftest import ROOT, SIGNED, Shell
 
 QUORUM = ROOT / "examples" / "aws-quorum"
 SIGNATURE = base64.b64encode(bytes(256)).decode()
@@ -26,10 +26,8 @@ USER_RECORDS = """\
       HSM 0x15: requester admin, service 3, time 2023-02-11T02:01:02Z
       HSM 0x14: requester admin, service 3, time 2023-02-11T02:01:02Z
 """
-# What each of AWS's samples is, to the letter.
+# What AWS's samples are, to the letter; tests/e2e/tok-inspect.sh has the others.
 GOLDEN = {
-    UNSIGNED: "f: MFA login or set-up: 3 HSMs, 0 signed\n"
-    + "".join(f"  token {number}: {digest}: unsigned\n" for number, digest in enumerate(DIGESTS, 1)),
     SIGNED: """\
 f: MFA login or set-up: 3 HSMs, 3 signed
   token 1: 1jqwxb9bJOUUQLiNb7mxXS1uBJsEXh0B9nj05BqnPsE=: signed, 256 bytes
@@ -40,16 +38,6 @@ f: MFA login or set-up: 3 HSMs, 3 signed
     QUORUM / "user-management.token": (
         f"f: quorum token: 0 approvals\n  service: user-management (not signed)\n{USER_RECORDS}"
     ),
-    QUORUM / "key-usage.token": """\
-f: quorum token: 0 approvals
-  service: key-usage (not signed)
-  key_reference: 0x0000000000680006 (not signed)
-  token 1: 5GlgoWOlQU4fw4QIlbxkPGZVOVoDugFGuSKE/k67ncM=
-    approval data: 160 bytes; its SHA-256 is the digest
-    it seems to say (the layout is not documented; for display only):
-      HSM 0x19: requester crypto_user, service 5, key handle 0x680006, time 2024-11-19T21:16:59Z
-      HSM 0x1a: requester crypto_user, service 5, key handle 0x680006, time 2024-11-19T21:16:59Z
-""",
 }
 
 
@@ -93,7 +81,6 @@ def inspect(shell: Shell, document: dict[str, Any], *options: str) -> str:
 @pytest.mark.parametrize("sample", GOLDEN, ids=lambda sample: sample.name)
 def test_sample_of_aws(shell: Shell, sample: Path) -> None:
     """Each of AWS's samples is described as what it is, from an operand or standard input."""
-    assert set(QUORUM.glob("*.token")) < set(GOLDEN)
     text = sample.read_bytes()
     shell.write("f", text)
     assert shell.run("tok-inspect", "f").check(0).out.decode() == GOLDEN[sample]
@@ -174,25 +161,6 @@ def test_labels_that_the_signed_data_contradicts(shell: Shell) -> None:
     assert f"    beware: {said}" in lines
     assert r'  service: "x\nit is fine: OK" (not signed)' in lines
     assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_contradictions"] == [said]
-
-
-NAMES = ["admin2: OK", "", 'a"', "admin3\tOK"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_nobody_can_have_is_in_quotes(shell: Shell, keys: Path, name: str) -> None:
-    """No grep for the lines of an approver is fooled by a name, in any output or message."""
-    text = inspect(shell, quorum(b"x", approver(name, SIGNATURE)))
-    approver_line = text.splitlines()[-1]
-    assert approver_line.startswith('  approver "')
-    assert approver_line.endswith('": signed, 256 bytes')
-    done = shell.run("tok-verify", "-p", keys / "spki.pem", "f").check(1).out.decode()
-    assert done.startswith('f: approver "')
-    assert '": FAILED: ' in done
-    assert ": OK" not in done.replace('"admin2: OK"', "")
-    inspect(shell, quorum(b"x"))
-    shell.write("twice", json.dumps(quorum(b"x", *2 * [approver(name, SIGNATURE)])).encode())
-    shell.run("tok-inspect", "twice").check(2, 'twice: approver "', '" has two entries')
 
 
 KINDS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {

@@ -194,13 +194,6 @@ def workshop(shell: Shell, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Works
     return Workshop(shell, keys / "pkcs8.pem")
 
 
-BROKEN_KEYS = {
-    "missing.pem": b"",
-    "empty.pem": b"",
-    "nonsense.pem": b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
-}
-
-
 def test_make_signs_once(workshop: Workshop) -> None:
     """The rule makes the signed file that openssl would, and has nothing to do the second time."""
     status, said = workshop.make(workshop.env["KEY"])
@@ -211,11 +204,9 @@ def test_make_signs_once(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("old", [None, b"an old good target\n"], ids=["no target", "old target"])
-@pytest.mark.parametrize("key", BROKEN_KEYS)
+@pytest.mark.parametrize("key", ["missing.pem", "login.json"])
 def test_make_with_a_broken_key(workshop: Workshop, key: str, old: bytes | None) -> None:
     """A broken or missing key ends make with status 2, leaves no target behind, and an old one as it was."""
-    if key != "missing.pem":
-        workshop.shell.write(key, BROKEN_KEYS[key])
     target = workshop.shell.cwd / "login.signed.json"
     if old is not None:
         target.write_bytes(old)
@@ -228,20 +219,7 @@ def test_make_with_a_broken_key(workshop: Workshop, key: str, old: bytes | None)
     assert (target.read_bytes() if target.exists() else None) == old
 
 
-NAMES = [
-    "a$(id>x)b`id>x`c",
-    "$HOME",
-    "-r",
-    "it's a b",
-    'quo"te',
-    "a;id>x&id>x|id>x>x",
-    "a#b",
-    "*",
-    "a\\b",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["$(id>x)`id>x`$HOME", "-r", 'it\'s "a" b', "a;id>x&id>x|id>x>x", "#*\\"])
 def test_make_with_any_name(workshop: Workshop, name: str) -> None:
     """Whatever a file is called, no shell expands its name, and no tool takes it for an option."""
     shell = workshop.shell

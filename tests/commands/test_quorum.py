@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Shell, need
+from conftest import ROOT, Done, Shell, key_of, rsa_key
+
+from toktools.keys.files import pem
 
 AWS_QUORUM = ROOT / "examples" / "aws-quorum"
 TOKEN = (AWS_QUORUM / "user-management.token").read_bytes()
@@ -19,38 +19,16 @@ NOBODY = base64.b64encode(b"\xa5" * 256).decode()
 """Text of the size of a signature, made by no key."""
 
 
-@pytest.fixture(scope="session")
-def officers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the keys of two approvers, and their signatures of AWS's token."""
-    need("openssl")
-    directory = tmp_path_factory.mktemp("officers")
-    for user in USERS:
-        script = f"""
-            set -e
-            openssl genrsa -out {user}.key 2048
-            openssl rsa -in {user}.key -pubout -out {user}.pub
-            openssl pkeyutl -sign -inkey {user}.key -pkeyopt digest:sha256 -out {user}.sig
-        """
-        digest = base64.b64decode(json.loads(TOKEN)["token"])
-        subprocess.run(["sh", "-c", script], cwd=directory, input=digest, check=True, capture_output=True)
-    return directory
-
-
 @pytest.fixture
-def quorum(shell: Shell, officers: Path) -> Shell:
-    """A directory with an unsigned file of each kind, admin.token for the quorum token, and what approvers have."""
-    for path in officers.iterdir():
-        shell.write(path.name, path.read_bytes())
-    shell.write("admin.token", TOKEN)
+def quorum(shell: Shell) -> Shell:
+    """A directory with a file of each kind, and the public keys of two approvers and their signatures."""
     token = json.loads(TOKEN)
-    put(
-        shell,
-        "registration.json",
-        {
-            "version": "2.0",
-            "tokens": [{"approval_data": token["approval_data"], "unsigned": token["token"], "signed": ""}],
-        },
-    )
+    for user in USERS:
+        shell.write(f"{user}.pub", pem(rsa_key(user).public_key()).encode())
+        shell.write(f"{user}.sig", key_of(user).sign(base64.b64decode(token["token"])))
+    shell.write("admin.token", TOKEN)
+    entry = {"approval_data": token["approval_data"], "unsigned": token["token"], "signed": ""}
+    put(shell, "registration.json", {"version": "2.0", "tokens": [entry]})
     return shell
 
 
@@ -141,19 +119,14 @@ def test_role_that_is_missing(quorum: Shell) -> None:
     ("words", "said"),
     [
         ("-u admin2 f.json admin2.sig", "-u: only a quorum token has approvers"),
-        ("-u admin2 -R admin registration.json admin2.sig", "-u: only a quorum token has approvers"),
         ("-R admin f.json admin2.sig", "-R: only a quorum token has approvers"),
         ("--approvals f.json f.json", "--approvals: only a quorum token has approvers"),
         ("admin.token admin2.sig", "a quorum token takes the signature of an approver"),
         ("-R admin admin.token admin2.sig", "a quorum token takes the signature of an approver"),
-        ("-u admin-2 -R admin admin.token admin2.sig", "-u: a CloudHSM user name has 1 to 31 letters, digits and und"),
-        ("-u admin2 -R Admin admin.token admin2.sig", "-R: expected admin or crypto-user"),
-        ("-u admin2 --approvals admin.token admin.token", "-u and --approvals cannot be used together"),
         ("-R admin --approvals admin.token admin.token", "-R needs -u, the approver"),
         ("--approvals admin.token", "copies of the quorum token are missing"),
         ("--approvals admin.token missing.token", "missing.token: "),
         ("-u admin2 -R admin admin.token admin2.sig admin3.sig", "1 token but more than 1 signature"),
-        ("-u admin2 -R admin admin.token", "1 token but 0 signatures"),
         ("-u admin2 -R admin admin.token admin2.pub", "admin2.pub: "),
         ("-u admin2 -R admin -n 2 admin.token admin2.sig", "-n"),
         ("-u admin2 -p admin2=missing.pub admin.token admin2.sig", "missing.pub: no such file"),
@@ -208,15 +181,12 @@ def copy(shell: Shell, user: str, text: str, role: str = "admin") -> bytes:
         (lambda _: TOKEN, "this copy has no approval"),
         (lambda shell: shell.read("admin2.sig"), "hint: --approvals takes copies of FILE; for a signature, use -u"),
         (lambda shell: b"\0" + shell.read("admin2.sig")[1:], "hint: --approvals takes copies of FILE; for a signature"),
-        (lambda shell: signature(shell, "admin2").encode(), "hint: --approvals takes copies of FILE; for a signature"),
         (lambda _: TOKEN.replace(b"0l2L", b"0l2M"), "do not sign it"),
         (lambda shell: copy(shell, "admin3", "x"), "approver admin3: not "),
         (lambda shell: copy(shell, "admin3", base64.b64encode(b"\xa5" * 255).decode()), "approver admin3: wrong size"),
         (lambda shell: copy(shell, "ADMIN2", NOBODY), "has two different entries"),
         (lambda shell: copy(shell, "admin3", signature(shell, "admin2")), "have the same signature"),
         (lambda shell: copy(shell, "admin3 ", NOBODY), 'approver "admin3 ": no CloudHSM user can have this name'),
-        (lambda shell: copy(shell, "", NOBODY), 'approver "": no CloudHSM user can have this name'),
-        (lambda shell: copy(shell, "\u212a", NOBODY), 'approver "\u212a": no CloudHSM user can have this name'),
         (lambda shell: copy(shell, "a", NOBODY, "owner"), 'approver a: the role "owner" is not admin or crypto-user'),
     ],
 )
@@ -257,15 +227,6 @@ def test_a_role_that_comes_later(quorum: Shell) -> None:
     )
 
 
-def test_one_signature_of_two_approvers(quorum: Shell) -> None:
-    """AWS's own sample has one signature under two names; it is not written, but two that stand there may stay."""
-    approved(quorum, "one.token", entry(quorum, "admin2"))
-    done = quorum.run("tok-merge", "-o", "out", "-u", "admin3", "-R", "admin", "one.token", "admin2.sig")
-    check_nothing_written(quorum, done, 2, "approver admin2 and approver admin3 have the same signature")
-    approved(quorum, "twins.token", *(entry(quorum, "admin2") | {"username": user} for user in ("a", "b")))
-    quorum.run("tok-merge", "-u", "admin3", "-R", "admin", "twins.token", "admin3.sig").check(0)
-
-
 @pytest.mark.parametrize(
     "tool", [("tok-extract",), ("tok-merge", "-u", "admin2", "-R", "admin"), ("tok-verify", "-p", "admin2.pub")]
 )
@@ -296,7 +257,6 @@ def test_nobody_signs_blind(quorum: Shell, tool: tuple[str, ...]) -> None:
             1,
             ["approver admin2: FAILED: not made by the given key", "approver admin3: OK"],
         ),
-        ("-q -p admin2.pub -p admin3.pub -p a4=admin2.pub", 1, ["approver a4: FAILED: no approval"]),
         ("-p admin2.pub -p admin3.pub -p a4=admin2.pub --need 2 -q", 0, []),
         ("-p admin2.pub -p admin3.pub --need 3 -q", 1, ["approvals: FAILED: 2 of 3"]),
         (

@@ -38,18 +38,10 @@ def several(shell: Shell) -> Shell:
 def test_verify(several: Shell, names: str, status: int) -> None:
     """Every file that can be read has its lines, every other one a message, and the exit status is the worst."""
     done = several.run("tok-verify", "-p", OFFICER1_PUB, *names.split()).check(status)
-    said = {"a": "OK", "b": "OK", "f": "FAILED: unsigned"}
-    wanted = [
-        f"{name}: token {number}: {said[name[0]]}"
-        for name in names.split()
-        if name[0] in said
-        for number in (1, 2, 3)
-        if name not in {"broken.json", "missing.json"}
-    ]
-    assert done.out.decode().splitlines() == wanted
-    assert len(done.err.splitlines()) == len(
-        [name for name in names.split() if name in {"broken.json", "missing.json"}]
-    )
+    said = {"a.json": "OK", "b.json": "OK", "f.json": "FAILED: unsigned"}
+    read = [name for name in names.split() if name in said]
+    assert done.out.decode().splitlines() == [f"{name}: token {n}: {said[name]}" for name in read for n in (1, 2, 3)]
+    assert len(done.err.splitlines()) == len(names.split()) - len(read)
 
 
 @pytest.mark.parametrize("words", [["tok-extract"], ["tok-inspect"], ["tok-verify", "-p", str(OFFICER1_PUB)]])
@@ -69,12 +61,16 @@ def test_verify_of_several_kinds(several: Shell) -> None:
     )
     assert done.out == b"q.token: approvals: FAILED: 0 of 1\n"
     done = several.run("tok-verify", "-p", "admin=o.pub", "q.token", "a.json").check(2)
-    assert (
-        done.err
-        == "tok-verify: a.json: -p admin=o.pub: USER=PUB is for the approvers of a quorum token, which this is not\n"
-    )
+    assert done.err.startswith("tok-verify: a.json: -p admin=o.pub: USER=PUB is for the approvers of a quorum token")
     done = several.run("tok-verify", "-p", "missing.pub", "a.json", "b.json").check(2, "missing.pub: no such file")
     assert (done.out, len(done.err.splitlines())) == (b"", 1)
+
+
+def test_a_key_of_another_size(several: Shell, keys: Path) -> None:
+    """A size that CloudHSM does not document is warned of, once for all of the files."""
+    done = several.run("tok-verify", "-p", keys / "rsa3072.pem", "a.json", "b.json").check(1)
+    said = f"{keys / 'rsa3072.pem'}: the key is RSA-3072; CloudHSM documents only RSA-2048"
+    assert done.err == f"tok-verify: warning: {said}\n"
 
 
 def test_a_key_from_a_pipe(several: Shell) -> None:
@@ -83,16 +79,9 @@ def test_a_key_from_a_pipe(several: Shell) -> None:
     assert several.sh(script, shell="bash").check(0).out == b""
 
 
-def test_standard_input_among_them(several: Shell) -> None:
-    """Standard input is one of the files as -."""
-    done = several.run("tok-verify", "-p", OFFICER1_PUB, "a.json", "-", stdin=SIGNED.read_bytes()).check(0)
-    assert done.out.decode().splitlines()[2:4] == ["a.json: token 3: OK", "standard input: token 1: OK"]
-
-
 def test_json_of_verify(several: Shell) -> None:
-    """One file is one indented object; of several each has a line; -q has no meaning there."""
+    """One file is one object; of several each has a line; the manual has all members."""
     done = several.run("tok-verify", "--json", "-p", OFFICER1_PUB, "a.json").check(0)
-    assert done.out.startswith(b'{\n  "file": "a.json",\n')
     assert json.loads(done.out) == {
         "file": "a.json",
         "kind": "mfa",
@@ -104,19 +93,11 @@ def test_json_of_verify(several: Shell) -> None:
     first, second = map(json.loads, done.out.splitlines())
     assert (first["ok"], second["ok"]) == (False, True)
     assert first["signatures"][1] == {"of": "token 2", "ok": False, "fault": "unsigned"}
-    assert (
-        json.loads(several.run("tok-verify", "--json", "-p", OFFICER1_PUB, stdin=SIGNED.read_bytes()).out)["file"]
-        is None
-    )
-    several.run("tok-verify", "--json", "-q", "-p", OFFICER1_PUB, "a.json").check(
-        2, "-q and --json cannot be used together"
-    )
-
-
-def test_members_of_json_are_in_the_manual() -> None:
-    """Scripts rely on what tok-verify(1) promises."""
+    done = several.run("tok-verify", "--json", "-p", OFFICER1_PUB, stdin=SIGNED.read_bytes()).check(0)
+    facts = json.loads(done.out)
+    assert facts["file"] is None
     page = (ROOT / "man" / "tok-verify.1").read_text()
-    for member in ("file", "kind", "ok", "key", "signatures", "of", "fault"):
+    for member in {**facts, **facts["signatures"][0]}:
         assert f".Ql {member}" in page
 
 
@@ -142,10 +123,7 @@ def test_extract(several: Shell) -> None:
 
 def test_extract_raw(several: Shell) -> None:
     """With -r there is one digest, and with -s the numbers go on through the files."""
-    assert (
-        several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json").check(2, "-r writes one digest, not 2\n").out
-        == b""
-    )
+    several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json").check(2, "-r writes one digest, not 2\n")
     several.run("tok-extract", "-n", "1,3", "-s", "t", "f.json", "a.json").check(0)
     assert sorted(path.name for path in several.cwd.glob("t*.bin")) == ["t1.bin", "t3.bin", "t4.bin", "t6.bin"]
     raw = several.run("tok-extract", "-r", "-n", "3", "a.json").check(0).out

@@ -7,15 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from toktools.errors import ToktoolsError
 from toktools.tokens import jsonfile
 
 some = settings(max_examples=60, deadline=None)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-SCALARS = st.text(max_size=6) | st.booleans() | st.none() | st.integers(-(1 << 63), (1 << 64) - 1) | FLOATS
+SCALARS = st.text(max_size=6) | st.booleans() | st.none() | st.integers(-(1 << 63), (1 << 64) - 1)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=4), values, max_size=3),
@@ -117,8 +116,6 @@ def test_not_json(text: bytes, said: str) -> None:
         ("[-1E999999999999999999999]", "the number -1E999999999999999999999 cannot"),
         ("[1e-400]", "the number 1e-400 cannot"),
         ("[0.1000000000000000055511151231257827]", "the number 0.1000000000000000055511151231257827 cannot"),
-        ("[18446744073709551616]", "the number 18446744073709551616 cannot"),
-        ("[-9223372036854775809]", "the number -9223372036854775809 cannot"),
         (f"[{'9' * 5_000}]", f"the number {'9' * 40}... cannot"),
         ('{"x": 1, "x": 1}', 'the member "x" occurs twice in one object'),
         ('{"x": 1, "\\u0078": 2}', 'the member "x" occurs twice'),
@@ -135,11 +132,16 @@ def test_what_would_not_come_back(text: str, said: str) -> None:
     assert caught.value.message.isprintable()
 
 
-@pytest.mark.parametrize("number", ["0", "-0", "-0.0", "1.10", "1E5", "20000000000000000000", "18446744073709551615"])
+@some
+@given(number=st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)).map(json.dumps))
+@example(number="-0")
+@example(number="1.10")
+@example(number="1E5")
+@example(number="-" + "9" * 639)
 def test_numbers_keep_their_value(number: str) -> None:
     """However a number is spelled, it is written with the same value, and after that with the same spelling."""
     written = jsonfile.dumps(jsonfile.loads(f"[{number}]".encode()), like=f"[{number}]".encode())
-    assert json.loads(written) == [float(number) if "." in number or "E" in number else int(number)]
+    assert json.loads(written) == json.loads(f"[{number}]")
     assert jsonfile.dumps(jsonfile.loads(written), like=written) == written
 
 

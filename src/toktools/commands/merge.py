@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 
 from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option, add_verify_key_option
@@ -94,8 +94,8 @@ def _checker(
     from toktools.keys import read_public_key
     from toktools.tokens import verify
 
-    read_key = cache(partial(read_public_key, warn=warn))
-    return verify.checker(tokens, verify.verify_keys(arguments, tokens, name, read_key))
+    keys = verify.verify_keys(arguments, tokens, name, partial(read_public_key, warn=warn))
+    return verify.checker(tokens, keys)
 
 
 def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> list[int]:

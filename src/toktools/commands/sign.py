@@ -5,7 +5,7 @@ from __future__ import annotations
 from toktools import encoding, keys
 from toktools.errors import ToktoolsError
 from toktools.keys import stream
-from toktools.options import add_jobs_option, add_key_option, add_passin_option
+from toktools.options import add_jobs_option, add_key_option, add_source_option
 from toktools.system import files
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -22,7 +22,7 @@ SECRETS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_key_option(parser, required=True)
-    add_passin_option(parser)
+    add_source_option(parser, "--passin", "the pass phrase or PIN")
     add_jobs_option(parser, "sign with up to N threads at once")
     parser.add_argument(
         "-r", "--raw", action="store_true", help="sign one digest of 32 raw bytes, and write the signature raw"

@@ -11,7 +11,6 @@ from toktools.errors import ToktoolsError
 from toktools.options import (
     add_base64_option,
     add_key_option,
-    add_passin_option,
     add_source_option,
     add_verify_key_option,
     cluster_id,
@@ -83,7 +82,7 @@ def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, ab
     group.add_argument(other, action="store_true", help=about)
     add_base64_option(parser, "signer")
     add_verify_key_option(parser, "the public key of the signer")
-    add_passin_option(parser)
+    add_source_option(parser, "--passin", "the pass phrase or PIN")
 
 
 def add_login_options(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,11 @@
-"""JSON of token files: read strictly, and written in the layout of the CloudHSM CLI."""
+"""JSON of token files: read strictly, and written in the layout of the CloudHSM CLI.
+
+That of the CLI differs from json's only in fractions such as 1e+16, and the CLI writes no numbers.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 
 from toktools.errors import ToktoolsError, shown
@@ -13,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH = 100
-_INTEGERS = range(-(1 << 63), 1 << 64)
+_MAX_DIGITS = 640  # of an integer that Python always takes (sys.int_info.str_digits_check_threshold)
 _MAX_SHOWN = 40
-_NUMBER = re.compile(rb"[\[:,]\s*-?[0-9]")
 
 
 class NotJsonError(ToktoolsError):
@@ -63,13 +64,7 @@ def loads(text: bytes) -> object:
 
 def dumps(value: object, *, like: bytes) -> bytes:
     """Return *value* as the CloudHSM CLI writes it, with a last line feed unless *like*, its old text, has none."""
-    if _NUMBER.search(like):  # json writes fractions in another way than the CLI would, which writes no numbers
-        import orjson
-
-        dumped = orjson.dumps(value, option=orjson.OPT_INDENT_2)
-    else:
-        dumped = json.dumps(value, indent=2, ensure_ascii=False).encode()
-    return dumped if like.endswith(b"}") else dumped + b"\n"
+    return (json.dumps(value, indent=2, ensure_ascii=False) + ("" if like.endswith(b"}") else "\n")).encode()
 
 
 def dump_ascii(value: object) -> bytes:
@@ -105,10 +100,10 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _integer(text: str) -> int | float:
-    number = int(text) if len(text) <= len(str(_INTEGERS[0])) else None
-    # Others would be written as fractions.
-    return number if number is not None and number in _INTEGERS else _fraction(text)
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise _not_kept(text)
+    return int(text)
 
 
 def _fraction(text: str) -> float:
@@ -120,9 +115,13 @@ def _fraction(text: str) -> float:
     except ArithmeticError:  # an exponent that no library takes
         is_same = False
     if not is_same:
-        short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        raise ToktoolsError(f"the number {short} cannot be written with the same value")
+        raise _not_kept(text)
     return number
+
+
+def _not_kept(text: str) -> ToktoolsError:
+    short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    return ToktoolsError(f"the number {short} cannot be written with the same value")
 
 
 def _constant(text: str) -> object:

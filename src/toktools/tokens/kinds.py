@@ -7,7 +7,6 @@ import json
 from toktools.errors import ToktoolsError, quoted
 
 VERSION = "2.0"
-_MAX_SHOWN = 40
 
 
 class Kind:
@@ -68,8 +67,7 @@ def _check_version(document: dict[str, object]) -> None:
     version = document["version"]
     if version != VERSION:
         text = quoted(version) if isinstance(version, str) else json.dumps(version)
-        short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        raise ToktoolsError(f'unknown "version": {short}; toktools knows "{VERSION}"')
+        raise ToktoolsError(f'unknown "version": {text}; toktools knows "{VERSION}"')
 
 
 def _check_token(token: object, number: int) -> Kind:

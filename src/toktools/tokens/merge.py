@@ -131,7 +131,9 @@ def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
 def _refuse_signature_twice(slots: Sequence[Slot], changed: set[int]) -> None:
     first_with: dict[str, int] = {}
     for index, slot in enumerate(slots):
-        first = first_with.setdefault(slot.text or f"unsigned {index}", index)
+        if not slot.text:
+            continue
+        first = first_with.setdefault(slot.text, index)
         is_same = (slots[first].digest, slots[first].user) == (slot.digest, slot.user)
         # Two slots that stay as they were are not this command's business.
         if not is_same and not changed.isdisjoint((first, index)):
