@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import subprocess
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any

@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
