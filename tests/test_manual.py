@@ -153,7 +153,7 @@ def test_pages_fit_80_columns(page: Path, command: str) -> None:
     need(program)
     done = subprocess.run([program, *options, page], capture_output=True, check=True)
     lines = re.sub(".\b", "", done.stdout.decode()).splitlines()
-    assert len(lines) > 40
+    assert len(lines) > 20
     assert [line for line in lines if len(line) > 80] == []
     assert done.stderr == b""
 

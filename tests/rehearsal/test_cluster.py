@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -245,12 +244,12 @@ def test_activation() -> None:
 )
 def test_wrong_passwords(cluster: Cluster, password: str, said: str) -> None:
     """A password of another size, or with a colon, is refused wherever one is set."""
-    session = with_mfa(cluster, FIRST)
+    session = enter(cluster, FIRST)
     with refused(Cluster(3), said):
         Cluster(3).activate(password)
     with refused(cluster, said):
         cluster.create(session, NEWCOMER, password)
-    for change in (cluster.change_password, cluster.begin_mfa_change, cluster.deregister_mfa):
+    for change in (cluster.change_password, cluster.begin_mfa_change):
         with refused(cluster, said):
             change(session, FIRST, password)
 
@@ -294,22 +293,15 @@ ON_USERS: dict[str, Operation] = {
         cluster, session, OFFICER2, "officer1", approval, change_quorum=True
     ),
 }
-ON_VALUES: dict[str, Operation] = {
-    "set value of user": lambda cluster, session, approval: cluster.set_value(session, "user", 2, approval),
-    "set value of quorum": lambda cluster, session, approval: cluster.set_value(session, "quorum", 3, approval),
-    "set value of cluster": lambda cluster, session, approval: cluster.set_value(session, "cluster", 3, approval),
+SERVICE_OF = {**dict.fromkeys(ON_USERS, "user"), "set value": "quorum"}
+NEED_APPROVAL: dict[str, Operation] = {
+    **ON_USERS,
+    "set value": lambda cluster, session, approval: cluster.set_value(session, "cluster", 3, approval),
 }
 FOR_ADMINS: dict[str, Operation] = {
-    **ON_USERS,
-    **ON_VALUES,
+    **NEED_APPROVAL,
     "generate": lambda cluster, session, _approval: cluster.generate(session, "user"),
     "delete tokens": delete_all,
-}
-FOR_ALL: dict[str, Operation] = {
-    "logout": lambda cluster, session, _approval: cluster.logout(session),
-    "begin registration": lambda cluster, session, _approval: cluster.begin_registration(session),
-    "change own password": lambda cluster, session, _approval: cluster.change_password(session, ALICE, NEW_PASSWORD),
-    "change own mfa": lambda cluster, session, _approval: set_up_mfa(cluster, session, ALICE, "officer1"),
 }
 
 
@@ -322,38 +314,7 @@ def test_what_is_for_admins(cluster: Cluster, operation: str) -> None:
         FOR_ADMINS[operation](cluster, enter(cluster, ALICE), None)
 
 
-@pytest.mark.parametrize("operation", FOR_ALL)
-def test_what_is_for_everybody(cluster: Cluster, operation: str) -> None:
-    """What everybody may do for themselves is refused to nobody, and done for a crypto user."""
-    with refused(cluster, NOBODY):
-        FOR_ALL[operation](cluster, Session(), None)
-    FOR_ALL[operation](cluster, enter(cluster, ALICE), None)
-
-
 # --- logging in with a password
-
-
-def test_the_sixth_wrong_login_locks(cluster: Cluster) -> None:
-    """Five wrong logins do not lock, the sixth does; then the right password is refused too, and nothing counts."""
-    for wrong in range(1, 7):
-        with refused(cluster, WRONG, counted=OFFICER1):
-            enter(cluster, OFFICER1, NEW_PASSWORD)
-        assert cluster.users[OFFICER1].locked == (wrong == 6)
-    for password in (PASSWORD, NEW_PASSWORD):
-        with refused(cluster, LOCKED):
-            enter(cluster, OFFICER1, password)
-    assert enter(cluster, OFFICER2).name == OFFICER2
-
-
-def test_locked_while_the_file_is_signed(cluster: Cluster) -> None:
-    """A login that was begun before the user was locked is refused."""
-    with_mfa(cluster, OFFICER1)
-    session = Session()
-    digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
-    lock(cluster, OFFICER1)
-    with refused(cluster, LOCKED):
-        cluster.end_mfa_login(session, signed(list(digests), key_of("officer1")))
-    assert session.name is None
 
 
 def lock(cluster: Cluster, name: Name) -> None:
@@ -402,24 +363,6 @@ def test_a_login_with_a_second_factor(cluster: Cluster) -> None:
     assert session.name == OFFICER1
 
 
-@pytest.mark.parametrize("hsms", [1, 3, 28])
-def test_fresh_digests_for_every_attempt(hsms: int) -> None:
-    """Each attempt has a digest of 32 bytes for each HSM, and none comes twice."""
-    cluster = Cluster(hsms)
-    cluster.activate(PASSWORD)
-    session = with_mfa(cluster, FIRST)
-    attempts = [cluster.begin_mfa_login(Session(), FIRST, PASSWORD) for _ in range(5)]
-    attempts.append(cluster.begin_mfa_change(session, FIRST, PASSWORD))
-    assert [len(digests) for digests in attempts] == [hsms] * 6
-    together = [digest for digests in attempts for digest in digests]
-    assert {len(digest) for digest in together} == {32}
-    assert len(set(together)) == len(together)
-
-
-def another_kind(kind: str) -> str:
-    return f"a token file of the kind mfa is needed, and this is of the kind {kind}"
-
-
 def shown_pair(digest: bytes) -> tuple[bytes, bytes]:
     """Return approval data and its digest."""
     return digest, sha256(digest).digest()
@@ -428,7 +371,6 @@ def shown_pair(digest: bytes) -> tuple[bytes, bytes]:
 # What comes back for two digests, and the fault that the cluster finds.
 BAD_ANSWERS: dict[str, tuple[Callable[[bytes, bytes], tokenfile.TokenFile], str]] = {
     "unsigned": (lambda one, two: answer((one, ""), (two, "")), "token 1: unsigned"),
-    "one unsigned": (lambda one, two: answer((one, signature(one, "officer1")), (two, "")), "token 2: unsigned"),
     "one missing": (
         lambda one, _: answer((one, signature(one, "officer1"))),
         "the file lacks 1 of the 2 digests of this attempt",
@@ -445,26 +387,10 @@ BAD_ANSWERS: dict[str, tuple[Callable[[bytes, bytes], tokenfile.TokenFile], str]
         lambda one, two: answer((one, signature(one, "officer1")), (two, signature(one, "officer1"))),
         "token 2: the signature of token 1, not of token 2",
     ),
-    "another's key": (
-        lambda one, two: signed([one, two], key_of("officer2")),
-        "token 1: not made by the given key",
-    ),
     "another's key for one HSM": (
         lambda one, two: answer((one, signature(one, "officer1")), (two, signature(two, "officer2"))),
         "token 2: not made by the given key",
     ),
-    "hashed once more": (
-        lambda one, two: answer(
-            (one, signature(sha256(one).digest(), "officer1")), (two, signature(sha256(two).digest(), "officer1"))
-        ),
-        "token 1: the digest was hashed once more before it was signed",
-    ),
-    "no base64": (lambda one, two: answer((one, "?"), (two, "?")), "token 1: not base64"),
-    "quorum registration": (
-        lambda one, two: registration([shown_pair(one), shown_pair(two)], "officer1"),
-        another_kind("quorum-registration"),
-    ),
-    "quorum token": (lambda one, _: quorum_token(shown_pair(one)), another_kind("quorum-token")),
 }
 
 
@@ -510,14 +436,18 @@ def change_password(cluster: Cluster) -> None:
     cluster.change_password(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD)
 
 
-@pytest.mark.parametrize("change", [take_mfa, delete_officer, change_password])
+def lock_officer(cluster: Cluster) -> None:
+    lock(cluster, OFFICER1)
+
+
+@pytest.mark.parametrize("change", [take_mfa, delete_officer, change_password, lock_officer])
 def test_what_an_admin_changes_while_the_file_is_signed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
-    """Where password, second factor or user are not the same when the signed file comes, the refusal says so."""
+    """Where password, second factor, user or lock are not the same when the signed file comes, the refusal says so."""
     with_mfa(cluster, OFFICER1)
     session = Session()
     digests = cluster.begin_mfa_login(session, OFFICER1, PASSWORD)
     change(cluster)
-    with pytest.raises(Refused, match=r"changed meanwhile|no such user"):
+    with pytest.raises(Refused, match=r"changed meanwhile|no such user|is locked"):
         cluster.end_mfa_login(session, signed(list(digests), key_of("officer1")))
     assert session.name is None
 
@@ -564,53 +494,22 @@ def test_taking_the_second_factor_away(cluster: Cluster, session_of: Name) -> No
         cluster.deregister_mfa(session, OFFICER1, NEW_PASSWORD)
 
 
-@pytest.mark.parametrize(
-    ("mfa", "deregister_mfa", "left"),
-    [
-        (True, False, (True, False, True)),
-        (True, True, (False, False, False)),
-        (False, False, (False, False, False)),
-        (False, True, (False, False, False)),
-    ],
-)
-def test_what_a_changed_password_takes(
-    cluster: Cluster, *, mfa: bool, deregister_mfa: bool, left: tuple[bool, bool, bool]
-) -> None:
-    """A changed password takes the quorum registration, MFA where that is wanted, and a key that nothing needs."""
+@pytest.mark.parametrize("mfa", [True, False])
+def test_what_a_changed_password_takes(cluster: Cluster, *, mfa: bool) -> None:
+    """A changed password takes the quorum registration and a key that nothing needs, and leaves the second factor."""
     if mfa:
         with_mfa(cluster, OFFICER1)
     else:
         register(cluster, OFFICER1)
-    cluster.change_password(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD, deregister_mfa=deregister_mfa)
+    cluster.change_password(enter(cluster, FIRST), OFFICER1, NEW_PASSWORD)
     user = cluster.users[OFFICER1]
-    assert (user.mfa, user.quorum, bool(user.public_key)) == left
-    if user.mfa:
-        assert enter_mfa(cluster, OFFICER1, "officer1", NEW_PASSWORD).name == OFFICER1
-    else:
-        assert enter(cluster, OFFICER1, NEW_PASSWORD).name == OFFICER1
+    assert (user.mfa, user.quorum, bool(user.public_key)) == (mfa, False, mfa)
+    cluster.change_password(enter(cluster, FIRST), OFFICER1, PASSWORD, deregister_mfa=True)
+    assert (user.mfa, user.public_key) == (False, "")
+    assert enter(cluster, OFFICER1).name == OFFICER1
 
 
 # --- registering as an approver
-
-
-@pytest.mark.parametrize("name", [OFFICER1, ALICE])
-def test_registration(cluster: Cluster, name: Name, clock: Clock) -> None:
-    """A logged-in user signs a digest for each HSM, made of data that names the user, and the key is registered."""
-    session = enter(cluster, name)
-    tokens = cluster.begin_registration(session)
-    assert [sha256(approval_data).digest() for approval_data, _ in tokens] == [digest for _, digest in tokens]
-    records = [approval_records(approval_data) for approval_data, _ in tokens]
-    assert [[(record.service, record.hsm, record.requester) for record in each] for each in records] == [
-        [(0, 1, name[0])],
-        [(0, 2, name[0])],
-    ]
-    assert records[0][0].time == "2023-11-14T22:13:20Z"
-    assert clock.now == 1_700_000_000
-    assert cluster.register(session, registration(tokens, "officer1"), public("officer1")) == name
-    user = cluster.users[name]
-    assert (user.mfa, user.quorum, user.public_key) == (False, True, public("officer1"))
-    cluster.logout(session)
-    assert enter(cluster, name).name == name
 
 
 def test_registration_with_a_wrong_file(cluster: Cluster) -> None:
@@ -619,12 +518,6 @@ def test_registration_with_a_wrong_file(cluster: Cluster) -> None:
     tokens = cluster.begin_registration(session)
     wrong = {
         "token 1: not made by the given key": registration(tokens, "officer2"),
-        "a token file of the kind quorum-registration is needed, and this is of the kind mfa": signed(
-            [digest for _, digest in tokens], key_of("officer1")
-        ),
-        "a token file of the kind quorum-registration is needed, and this is of the kind quorum-token": quorum_token(
-            tokens[0], [by("officer1")]
-        ),
         "the file lacks 1 of the 2 digests of this attempt": registration(tokens[:1], "officer1"),
         "the file lacks 2 of the 2 digests of this attempt": registration(
             cluster.begin_registration(enter(cluster, OFFICER1)), "officer1"
@@ -640,21 +533,11 @@ def test_registration_with_a_wrong_file(cluster: Cluster) -> None:
 NO_REGISTRATION = f"{MARK}no registration is under way: quorum token-sign generate --service registration --token F"
 
 
-def end_by_logout(cluster: Cluster, session: Session) -> None:
-    cluster.logout(session)
-
-
-def end_by_deletion(cluster: Cluster, session: Session) -> None:
-    assert session.name is not None
-    cluster.delete(enter(cluster, FIRST), session.name)
-
-
-@pytest.mark.parametrize("end", [end_by_logout, end_by_deletion])
-def test_registration_is_for_the_one_who_asked(cluster: Cluster, end: Callable[[Cluster, Session], None]) -> None:
+def test_registration_is_for_the_one_who_asked(cluster: Cluster) -> None:
     """A registration ends with the login that asked for it, and the next user of the shell cannot use it."""
     session = enter(cluster, OFFICER1)
     file = registration(cluster.begin_registration(session), "officer1")
-    end(cluster, session)
+    cluster.delete(enter(cluster, FIRST), OFFICER1)
     cluster.login(session, ALICE, PASSWORD)
     with refused(cluster, NO_REGISTRATION):
         cluster.register(session, file, public("officer1"))
@@ -698,16 +581,19 @@ def test_approval_data(board: Cluster, service: str, number: int) -> None:
     assert {record.time for record in records} == {"2023-11-14T22:13:20Z"}
 
 
-SERVICE_OF = {**dict.fromkeys(ON_USERS, "user"), **dict.fromkeys(ON_VALUES, "quorum")}
+def test_approval_data_of_a_registration(cluster: Cluster) -> None:
+    """A registration has a digest of its own for each HSM, made of data that names the user."""
+    tokens = cluster.begin_registration(enter(cluster, ALICE))
+    assert [sha256(approval_data).digest() for approval_data, _ in tokens] == [digest for _, digest in tokens]
+    records = [record for approval_data, _ in tokens for record in approval_records(approval_data)]
+    assert [(record.service, record.hsm, record.requester) for record in records] == [(0, 1, "alice"), (0, 2, "alice")]
 
 
 @pytest.mark.parametrize("operation", SERVICE_OF)
 def test_what_needs_approval(board: Cluster, operation: str) -> None:
     """An operation is refused without approvals, with those for another service too, and done with them, but once."""
     session, service = enter(board, FIRST), SERVICE_OF[operation]
-    do = {**ON_USERS, **ON_VALUES}[operation]
-    if operation == "set value of user":
-        board.values["user"] = 3  # so that 2 is another
+    do = NEED_APPROVAL[operation]
     with refused(board, "Quorum approval is required for this operation"):
         do(board, session, None)
     other = quorum_token(board.generate(session, "quorum" if service == "user" else "user"))
@@ -733,7 +619,6 @@ def test_nobody_needs_approvals_for_oneself(board: Cluster) -> None:
 
 TOO_FEW = "Too few quorum approvals: currently {} approvals, but 2 approvals required"
 BAD_APPROVALS = {
-    "none": ([], TOO_FEW.format(0)),
     "one": ([by("officer1")], TOO_FEW.format(1)),
     "one, and an empty place": ([by("officer1"), by("officer2", signature="")], TOO_FEW.format(1)),
     "one, with a role and without": ([by("officer1"), of_2023("officer1")], TOO_FEW.format(1)),
@@ -745,7 +630,6 @@ BAD_APPROVALS = {
         [*BOTH, by("admin", owner="officer1")],
         f"{MARK}approver admin: not made by the given key",
     ),
-    "no base64": ([by("officer1"), by("officer2", signature="?")], f"{MARK}approver officer2: not base64"),
     "a crypto user": (
         [by("officer1"), by("alice", owner="officer2", role=CRYPTO_USER)],
         f"{MARK}alice is not registered as an approver",
@@ -753,10 +637,6 @@ BAD_APPROVALS = {
     "a crypto user as an admin": (
         [by("officer1"), by("alice", owner="officer2")],
         f"{MARK}alice is not registered as an approver",
-    ),
-    "an admin as a crypto user": (
-        [by("officer1"), by("officer2", role=CRYPTO_USER)],
-        f"{MARK}officer2 is not registered as an approver",
     ),
     "an unknown role": (
         [by("officer1"), by("officer2", role="owner")],
@@ -785,13 +665,11 @@ def test_wrong_approvals(board: Cluster, case: str) -> None:
 @pytest.mark.parametrize(
     "approvals",
     [
-        [by("admin"), by("officer1")],
-        [by("officer2"), by("officer1")],
-        [by("OFFICER1", owner="officer1"), by("Officer2", owner="officer2")],
-        [of_2023("officer1"), of_2023("officer2")],
+        [by("admin"), by("OFFICER1", owner="officer1")],
+        [of_2023("officer2"), of_2023("officer1")],
         [by("admin"), by("officer1"), by("officer2")],
     ],
-    ids=["oneself", "others", "upper case", "without roles", "more than needed"],
+    ids=["oneself, and upper case", "without roles", "more than needed"],
 )
 def test_good_approvals(board: Cluster, approvals: list[Callable[[bytes], dict[str, object]]]) -> None:
     """Enough approvals are good, in whatever order and case, as of 2023, and with one's own among them."""
@@ -830,10 +708,6 @@ def test_an_operation_that_is_refused_does_not_spend_the_token(board: Cluster) -
         board.create(session, ALICE, PASSWORD, approval)
     with refused(board, BAD_SIZE):
         board.create(session, NEWCOMER, "short", approval)
-    with refused(board, BAD_SIZE):
-        board.change_password(session, ALICE, "short", approval)
-    with refused(board, NO_USER):
-        board.delete(session, NEWCOMER, approval)
     digests = board.begin_mfa_change(session, ALICE, PASSWORD)
     file = signed(list(digests), key_of("officer1"))
     with refused(board, f"{MARK}token 1: not made by the given key"):
@@ -848,12 +722,11 @@ def test_an_operation_that_is_refused_does_not_spend_the_token(board: Cluster) -
     assert board.values["quorum"] == 3
 
 
-@pytest.mark.parametrize("age", [600, 600.1, 1e6])
-def test_a_token_after_ten_minutes(board: Cluster, clock: Clock, age: float) -> None:
+def test_a_token_after_ten_minutes(board: Cluster, clock: Clock) -> None:
     """A token of ten minutes is refused, is listed no more, and is not in the way of a new one."""
     session = enter(board, FIRST)
     approval = quorum_token(board.generate(session, "user"))
-    clock.now += age
+    clock.now += 600
     assert board.live_tokens() == []
     with refused(board, f"{MARK}the quorum token has expired"):
         board.create(session, NEWCOMER, PASSWORD, approval)
@@ -877,15 +750,6 @@ def test_one_active_token_for_each_admin_and_service(board: Cluster, clock: Cloc
     board.generate(session, "user")
     clock.now += 600
     board.generate(session, "user")
-
-
-def test_a_later_user_of_the_same_name(cluster: Cluster) -> None:
-    """Who was logged in as a user that is deleted and made anew is logged in no more."""
-    session, admin = enter(cluster, OFFICER1), enter(cluster, FIRST)
-    cluster.delete(admin, OFFICER1)
-    cluster.create(admin, OFFICER1, NEW_PASSWORD)
-    with refused(cluster, NOBODY):
-        cluster.member(session)
 
 
 def test_a_locked_admin_who_is_logged_in(board: Cluster) -> None:
@@ -928,18 +792,6 @@ def test_logout_ends_tokens(board: Cluster) -> None:
     board.login(session, FIRST, PASSWORD)
     with refused(board, "Quorum approval is required for this operation"):
         board.create(session, NEWCOMER, PASSWORD, approval)
-
-
-def test_a_session_that_died(board: Cluster) -> None:
-    """The tokens of a session whose process has ended are dropped, and those of the others are not."""
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    session = enter(board, FIRST)
-    board.generate(session, "user")
-    board.generate(enter(board, OFFICER1), "user")
-    board.tokens[0].session = f"{dead.pid}-{session.id.partition('-')[2]}"
-    board.end_dead_sessions()
-    assert [token.username for token in board.tokens] == ["officer1"]
 
 
 @given(st.lists(st.sampled_from(["right", "wrong password", "wrong second factor"]), max_size=25))

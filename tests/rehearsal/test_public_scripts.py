@@ -78,40 +78,6 @@ def test_a_here_document_with_keys(shell: Shell) -> None:
     assert done.out == b"Verified OK\n"
 
 
-EXPECT = """
-    log_user 0
-    set timeout 60
-    spawn -noecho tok-rehearse --state state interactive
-    proc answer {question text} {
-        expect {
-            -ex $question {}
-            timeout { puts "no $question"; exit 3 }
-        }
-        send -- "$text\\r"
-    }
-    answer "aws-cloudhsm > " "cluster activate"
-    answer "Enter password:" $env(SECRET)
-    answer "Confirm password:" $env(SECRET)
-    expect -re {"data": "([^"]*)"}
-    puts $expect_out(1,string)
-    answer "aws-cloudhsm > " "login --username admin --role admin"
-    answer "Enter password:" $env(SECRET)
-    expect -re {"error_code": ([01])}
-    puts $expect_out(1,string)
-    answer "aws-cloudhsm > " "exit"
-    expect eof
-    exit [lindex [wait] 3]
-"""
-
-
-def test_an_expect_script(shell: Shell) -> None:
-    """An expect script meets the prompt and the questions that it knows, and an end."""
-    need("expect")
-    shell.write("activate.exp", EXPECT.encode())
-    done = shell.run("expect", "activate.exp", env={**shell.env, "SECRET": PASSWORD}).check(0)
-    assert done.out.decode().split("\n") == ["Cluster activation successful", "0", ""]
-
-
 def test_a_runbook_that_asks_for_help(shell: Shell) -> None:
     """A runbook checks that groups have their commands, one process each."""
     for group, command in (

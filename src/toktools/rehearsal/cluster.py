@@ -380,25 +380,26 @@ class Cluster:
         self.values = values
 
     def approve(self, session: Session, service: str, approval: TokenFile | None) -> None:
-        """Refuse what lacks the approvals that the service needs; remove the token that has them, since it is spent."""
-        need = self.values[service]
-        if need < APPROVERS.start:
-            return
-        if approval is None:
-            raise Refused(NEEDS_APPROVAL)
-        self.spend(session, service, approval, need, [name for name in self.users if name[1] == ADMIN])
+        """Refuse what lacks the admins' approvals that the service needs; spend the token that has them."""
+        admins = [name for name in self.users if name[1] == ADMIN]
+        self.spend(session, service, approval, self.values[service], admins)
 
     def spend(  # noqa: PLR0913 - what there is to compare
         self,
         session: Session,
         service: str,
-        approval: TokenFile,
+        approval: TokenFile | None,
         need: int,
         approvers: Sequence[Name],
         *,
         key_reference: int = 0,
+        missing: str = NEEDS_APPROVAL,
     ) -> None:
-        """Remove the token of an approval, or refuse an approval that is not good for this or has too few approvers."""
+        """Remove the token of an approval if one is needed; refuse what has none, a wrong one, or too few approvers."""
+        if need < APPROVERS.start:
+            return
+        if approval is None:
+            raise Refused(missing)
         if not approval.kind.has_approvals:
             raise Refused("No token signatures provided")
         digests = [encoding.encode(digest).decode() for digest in approval.digests]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from argparse import ArgumentTypeError, Namespace
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from toktools import encoding
+from toktools import encoding, prompts
 from toktools.errors import ToktoolsError
+from toktools.keys.files import parse_public_key, pem
 from toktools.rehearsal import keys
 from toktools.rehearsal.cluster import (
     ADMIN,
@@ -20,16 +23,17 @@ from toktools.rehearsal.cluster import (
     own,
     seconds_left,
 )
-from toktools.rehearsal.shell import Option, Parser, Shell, read_public_key, read_token, refuse_other, write_token
+from toktools.rehearsal.shell import Option, Parser, Shell
 from toktools.system import files
+from toktools.system.atomic import write_atomically
+from toktools.tokens import jsonfile, tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import Any
 
-    from toktools.tokens.tokenfile import TokenFile
-
 _MAX_DATA = 1 << 20
+_MAX_KEY = 1 << 16
 _REGISTRATION = "registration"
 _VERSION = "2.0"
 """Of token files."""
@@ -94,6 +98,39 @@ _SERVICES = {
 }
 
 
+# Files
+
+
+def _path(name: str) -> str:
+    """Return the path of a file that a user names; - is a name like any other here."""
+    return "./-" if name == "-" else name
+
+
+def _read_token(path: str) -> tokenfile.TokenFile:
+    """Read a token file."""
+    return tokenfile.read(_path(path))[1]
+
+
+def _refuse_other(path: str) -> None:
+    """Refuse to overwrite a file that is no token file: a slip of the pen must not cost a key."""
+    if os.path.exists(path):
+        files.refuse_irregular(path)
+        content = files.read(path, tokenfile.MAX_SIZE).content
+        if content and not tokenfile.is_token_file(content):
+            raise ToktoolsError(f"{files.display(path)}: the file exists and is not a token file; not overwritten")
+
+
+def _read_public_key(path: str) -> str:
+    """Read a public key as AWS asks for it, PEM with BEGIN PUBLIC KEY, and return it in that form."""
+    file = files.read(_path(path), _MAX_KEY)
+    if b"-----BEGIN PUBLIC KEY-----" not in file.content:
+        raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
+    return pem(parse_public_key(file.content, file.name))
+
+
+# Parts of answers
+
+
 def _name(given: Namespace) -> Name:
     return given.username, given.role
 
@@ -102,8 +139,8 @@ def _user_data(name: Name) -> dict[str, object]:
     return {"username": name[0], "role": name[1]}
 
 
-def _approval(given: Namespace) -> TokenFile | None:
-    return None if given.approval is None else read_token(given.approval)
+def _approval(given: Namespace) -> tokenfile.TokenFile | None:
+    return None if given.approval is None else _read_token(given.approval)
 
 
 def _text(content: bytes) -> str:
@@ -148,17 +185,17 @@ def _login(shell: Shell, given: Namespace) -> object:
 
 def _mfa_login(shell: Shell, given: Namespace) -> object:
     password = shell.password(given.password)
-    refuse_other(given.token)
+    _refuse_other(given.token)
     digests = shell.call(Cluster.begin_mfa_login, _name(given), password)
     shell.call(Cluster.end_mfa_login, _signed(shell, given.token, digests))
     return _user_data(_name(given))
 
 
-def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> TokenFile:
+def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.TokenFile:
     """Write the digests of a login or a set-up, and return the file that comes back signed."""
     tokens = [{"unsigned": _text(digest), "signed": ""} for digest in digests]
-    write_token(path, {"version": _VERSION, "tokens": tokens})
-    return shell.signed_file(path)
+    write_atomically({path: jsonfile.dump_ascii({"version": _VERSION, "tokens": tokens})})
+    return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)
 
 
 def _logout(shell: Shell, _given: Namespace) -> object:
@@ -209,14 +246,15 @@ def _change_mfa(shell: Shell, given: Namespace) -> object:
     if given.deregister:
         shell.call(Cluster.deregister_mfa, name, password, approval)
     else:
-        refuse_other(given.token)
+        _refuse_other(given.token)
         answer = _signed(shell, given.token, shell.call(Cluster.begin_mfa_change, name, password))
-        shell.call(Cluster.end_mfa_change, answer, shell.public_key(), approval, change_quorum=given.change_quorum)
+        public_key = _read_public_key(shell.terminal.ask(prompts.PUBLIC_KEY).strip())
+        shell.call(Cluster.end_mfa_change, answer, public_key, approval, change_quorum=given.change_quorum)
     return _user_data(name)
 
 
 def _register(shell: Shell, given: Namespace) -> object:
-    answer, public_key = read_token(given.signed_token), read_public_key(given.public_key)
+    answer, public_key = _read_token(given.signed_token), _read_public_key(given.public_key)
     return _user_data(shell.call(Cluster.register, answer, public_key))
 
 
@@ -227,7 +265,7 @@ def _generate_token(shell: Shell, given: Namespace) -> object:
     service = given.service
     if bool(given.filter) != (service in KEY_SERVICES):
         raise own("--filter names the key, and is only for the key services")
-    refuse_other(given.token)
+    _refuse_other(given.token)
     document: dict[str, object] = {"version": _VERSION}
     with shell.cluster() as cluster:
         if service == _REGISTRATION:
@@ -246,7 +284,9 @@ def _generate_token(shell: Shell, given: Namespace) -> object:
             else:
                 approval_data, digest = cluster.generate(shell.session, service)
             document.update(approval_data=_text(approval_data), token=_text(digest), signatures=[])
-        write_token(given.token, document)  # before the state: a token that was not written does not count
+        write_atomically(
+            {given.token: jsonfile.dump_ascii(document)}
+        )  # before the state: a token that was not written does not count
     return {"filepath": given.token}
 
 
@@ -265,16 +305,10 @@ def _list_tokens(shell: Shell, _given: Namespace) -> object:
             for token in found
             if not token.key_reference
         ]
-    of_keys = [(token.username, token.service, token.key_reference) for token in found if token.key_reference]
-    for username, service, reference in dict.fromkeys(of_keys):
-        tokens.append(
-            {
-                "username": username,
-                "service": service,
-                "key-reference": f"0x{reference:016x}",
-                "minimum-token-count": of_keys.count((username, service, reference)),
-            }
-        )
+    of_keys = Counter((token.username, token.service, token.key_reference) for token in found if token.key_reference)
+    for (username, service, reference), count in of_keys.items():
+        key = {"key-reference": f"0x{reference:016x}", "minimum-token-count": count}
+        tokens.append({"username": username, "service": service, **key})
     return {"tokens": tokens}
 
 

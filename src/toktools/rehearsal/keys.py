@@ -259,13 +259,9 @@ def digest_in(hash_function: str, content: bytes) -> bytes:
 
 def _approve(cluster: Cluster, session: Session, service: str, key: Key, approval: TokenFile | None) -> None:
     """Refuse what lacks the approvals that a key needs; spend the token that has them."""
-    need = _value(key, service)
-    if need < APPROVERS.start:
-        return
-    if approval is None:
-        raise Refused("Quorum Failed")
     people = [(username, CRYPTO_USER) for username in key.people]
-    cluster.spend(session, service, approval, need, people, key_reference=key.reference)
+    reference, missing = key.reference, "Quorum Failed"
+    cluster.spend(session, service, approval, _value(key, service), people, key_reference=reference, missing=missing)
 
 
 def _value(key: Key, service: str) -> int:

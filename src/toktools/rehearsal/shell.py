@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
-from toktools.keys.files import parse_public_key, pem
 from toktools.parser import Answer
 from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, own
 from toktools.rehearsal.state import FatalError, State
 from toktools.system import files, prompt
-from toktools.system.atomic import write_atomically
-from toktools.tokens import approvals, jsonfile, tokenfile
+from toktools.tokens import approvals, jsonfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ Work = Callable[["Shell", argparse.Namespace], object]
 
 ONLY_CLUSTER = "cluster-rehearsal"
 """The cluster's ID, if none is given."""
-_MAX_KEY = 1 << 16
 _MAX_TERM = 40
 """Characters of an option beyond which clap puts its description below it."""
 
@@ -247,7 +244,7 @@ class Shell:
 
     def __post_init__(self) -> None:
         self.session = Session()
-        self._terminal = Terminal()
+        self.terminal = Terminal()
 
     def interact(self) -> None:
         """Run commands from the prompt until quit or exit, or the end of the input. Raises FatalError."""
@@ -255,60 +252,27 @@ class Shell:
             name = self.session.name
             question = f"{name[0]}@{self.cluster_id} > " if name and self.prompt_after_login else prompts.READY
             try:
-                line = self._terminal.ask(question)
+                line = self.terminal.ask(question)
             except EndOfInput:
                 return
             while line.endswith("\\"):
-                line = line[:-1] + self._terminal.ask("")
+                line = line[:-1] + self.terminal.ask("")
             try:
                 words = _words(line)
                 if words in (["quit"], ["exit"]):
                     return
                 if words:
-                    self._run(words)
+                    self.run(words, single=False)
             except FatalError:
                 raise
             except ToktoolsError as error:
                 self.complain(error)
 
-    def run(self, words: Sequence[str]) -> int:
-        """Run a single command, logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
+    def run(self, words: Sequence[str], *, single: bool = True) -> int:
+        """Run a command; a single one is logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
 
         Return 0, or 1 if the cluster refuses. Raises ToktoolsError if it is no command, or its input ends.
         """
-        return self._run(words, single=True)
-
-    # For the commands
-
-    def cluster(self) -> AbstractContextManager[Cluster]:
-        """Return the cluster, for one transaction."""
-        return self.state.cluster(self.hsms)
-
-    def call(self, function: Callable[..., T], *arguments: object, **more: object) -> T:
-        """Call a function with the cluster, the session and these arguments, as one transaction."""
-        with self.cluster() as cluster:
-            return function(cluster, self.session, *arguments, **more)
-
-    def password(self, given: str | None) -> str:
-        """Return the password from the command line, or ask for it."""
-        return self._terminal.ask(prompts.PASSWORD, hidden=True) if given is None else given
-
-    def new_password(self, given: str | None) -> str:
-        """Return the new password from the command line, or ask for it twice."""
-        password = self.password(given)
-        if given is None and self._terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
-            raise own("the passwords are not the same")
-        return password
-
-    def signed_file(self, unsigned: str) -> tokenfile.TokenFile:
-        """Ask for the signed token file, by default the unsigned one."""
-        return read_token(self._terminal.ask(prompts.SIGNED_FILE).strip() or unsigned)
-
-    def public_key(self) -> str:
-        """Ask for the file with the public key, and return its PEM."""
-        return read_public_key(self._terminal.ask(prompts.PUBLIC_KEY).strip())
-
-    def _run(self, words: Sequence[str], *, single: bool = False) -> int:
         try:
             given = self.parser.parse(words)
         except Answer as text:
@@ -335,44 +299,34 @@ class Shell:
         files.write_stdout(jsonfile.dump_ascii({"error_code": code, "data": data}))
         return code
 
+    # For the commands
+
+    def cluster(self) -> AbstractContextManager[Cluster]:
+        """Return the cluster, for one transaction."""
+        return self.state.cluster(self.hsms)
+
+    def call(self, function: Callable[..., T], *arguments: object, **more: object) -> T:
+        """Call a function with the cluster, the session and these arguments, as one transaction."""
+        with self.cluster() as cluster:
+            return function(cluster, self.session, *arguments, **more)
+
+    def password(self, given: str | None) -> str:
+        """Return the password from the command line, or ask for it."""
+        return self.terminal.ask(prompts.PASSWORD, hidden=True) if given is None else given
+
+    def new_password(self, given: str | None) -> str:
+        """Return the new password from the command line, or ask for it twice."""
+        password = self.password(given)
+        if given is None and self.terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
+            raise own("the passwords are not the same")
+        return password
+
 
 def _words(line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
         raise ToktoolsError(str(error).lower()) from None
-
-
-def _path(name: str) -> str:
-    """Return the path of a file that a user names; - is a name like any other here."""
-    return "./-" if name == "-" else name
-
-
-def read_token(path: str) -> tokenfile.TokenFile:
-    """Read a token file."""
-    return tokenfile.read(_path(path))[1]
-
-
-def write_token(path: str, document: object) -> None:
-    """Write a token file for the user to sign."""
-    write_atomically({path: jsonfile.dump_ascii(document)})
-
-
-def refuse_other(path: str) -> None:
-    """Refuse to overwrite a file that is no token file: a slip of the pen must not cost a key."""
-    if os.path.exists(path):
-        files.refuse_irregular(path)
-        content = files.read(path, tokenfile.MAX_SIZE).content
-        if content and not tokenfile.is_token_file(content):
-            raise ToktoolsError(f"{files.display(path)}: the file exists and is not a token file; not overwritten")
-
-
-def read_public_key(path: str) -> str:
-    """Read a public key as AWS asks for it, PEM with BEGIN PUBLIC KEY, and return it in that form."""
-    file = files.read(_path(path), _MAX_KEY)
-    if b"-----BEGIN PUBLIC KEY-----" not in file.content:
-        raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
-    return pem(parse_public_key(file.content, file.name))
 
 
 def _credentials() -> tuple[Name, str] | None:
