@@ -554,10 +554,8 @@ def test_a_signal_while_the_signer_works(desk: Desk, number: signal.Signals, scr
     desk.fake()
     with desk.start(*sign_by(desk, SIGNING.format(script)), start_new_session=True, env=desk.env) as child:
         wait_until(lambda: bool(desk.lines("signing")))
-        began = time.monotonic()
         child.send_signal(number)
         assert child.wait(60) == -number
-        assert time.monotonic() - began < 2
     assert not alive(int(desk.lines("signing")[0]))
     desk.assert_tidy("")
 

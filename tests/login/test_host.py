@@ -235,10 +235,8 @@ def test_a_signal(host: Host, step: str, number: signal.Signals) -> None:
     host.fake(f"def {step}:\n    note('here', str(os.getpid()))\n    time.sleep(300)")
     with host.desk.start(*host.words(), "--", "x", start_new_session=True, env=host.desk.env) as child:
         wait_until(lambda: (host.home / "here").exists() and (host.home / "here").read_text().endswith("\n"))
-        began = time.monotonic()
         child.send_signal(number)
         assert child.wait(60) == -number
-        assert time.monotonic() - began < 2
     wait_until(lambda: not list(host.tmp.iterdir()))
     host.desk.assert_tidy("")
     there = int((host.home / "here").read_text())
@@ -256,10 +254,8 @@ def test_a_host_that_is_silent(host: Host, when: str) -> None:
     (host.home / "silent").unlink()
     with host.desk.start(*host.words(), "--", "x", start_new_session=True, env=host.desk.env) as child:
         wait_until((host.home / "silent").exists)
-        began = time.monotonic()
         child.send_signal(signal.SIGTERM)
-        assert child.wait(60) == -signal.SIGTERM
-        assert time.monotonic() - began < 2
+        assert child.wait(15) == -signal.SIGTERM  # before the host is done
     host.desk.assert_tidy("")
 
 

@@ -346,7 +346,8 @@ def test_a_name_that_cannot_be_a_state(name: str, said: str, shell: Shell) -> No
 
 def test_a_directory_that_cannot_be_written(desk: Shell) -> None:
     """There nothing can be changed, which is trouble and no answer; what needs no change is answered."""
-    need(*WEAK[:1])
+    if WEAK:
+        need(WEAK[0])
     (desk.cwd / "f.json").unlink()
     desk.cwd.chmod(0o555)
     try:

@@ -607,3 +607,12 @@ def test_examples_of_the_page(start: Start, desk: Shell) -> None:
     sign(desk)
     cli.type("")
     assert cli.answer() == (0, OFFICER)
+
+
+@pytest.mark.parametrize("kilobytes", [40960, 61440])
+def test_little_memory(desk: Shell, kilobytes: int) -> None:
+    """A password is hashed, or there is not enough memory for Python; it is never an internal error."""
+    command = "tok-rehearse --state s cluster activate --password for-practice"
+    done = desk.sh(f"ulimit -v {kilobytes}; exec {command}", env=desk.unmeasured)
+    assert done.status in {0, 2}
+    assert "internal error" not in done.err
