@@ -1,7 +1,6 @@
 """Verify signatures, and say what is wrong with one."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
@@ -83,22 +82,13 @@ class Verifier:
             return "the digest was hashed once more before it was signed"
         if signed in {sha256(text).digest(), sha256(text + b"\n").digest()}:
             return "the base64 text of the digest was hashed and signed, not the digest"
-        if signed in self._numbers:
-            return f"the signature of token {self._numbers[signed]}, not of token {index + 1}"
-        if signed in self._hashed_numbers:
-            number = self._hashed_numbers[signed]
-            return f"the signature of token {number}, not of token {index + 1}, and the digest was hashed once more"
+        for number, other in enumerate(self._digests, start=1):
+            if signed in {other, sha256(other).digest()}:
+                more = "" if signed == other else ", and the digest was hashed once more"
+                return f"the signature of token {number}, not of token {index + 1}{more}"
         if len(signed) == encoding.DIGEST_SIZE:
             return f"the signature of another digest, {encoding.encode(signed).decode()}"
         return "the signed DigestInfo is not that of a SHA-256 digest"
-
-    @cached_property
-    def _numbers(self) -> dict[bytes, int]:
-        return {digest: number for number, digest in enumerate(self._digests, start=1)}
-
-    @cached_property
-    def _hashed_numbers(self) -> dict[bytes, int]:
-        return {sha256(digest).digest(): number for digest, number in self._numbers.items()}
 
 
 def _is_pss(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:

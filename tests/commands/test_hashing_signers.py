@@ -52,6 +52,8 @@ def test_extract_writes_lines_bytes_and_files(desk: Shell) -> None:
     assert desk.run(*extract, "-r", "admin.token").check(0).out == HASHED[0]
     desk.run(*extract, "-s", "hsm", "registration.json").check(0)
     assert [desk.read(f"hsm{number}.bin") for number in (1, 2, 3)] == HASHED
+    desk.write("t1.bin", b"shorter than a digest")
+    desk.run("tok-extract", "-s", "t", "registration.json").check(0)
     desk.run(*extract, "-r", "registration.json").check(2, "-r writes one")
 
 

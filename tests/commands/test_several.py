@@ -123,7 +123,9 @@ def test_extract(several: Shell) -> None:
 
 def test_extract_raw(several: Shell) -> None:
     """With -r there is one digest, and with -s the numbers go on through the files."""
-    several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json").check(2, "-r writes one digest, not 2\n")
+    several.run("tok-extract", "-r", "-n", "1", "f.json", "a.json").check(
+        2, "f.json, a.json: -r writes one digest, not 2\n"
+    )
     several.run("tok-extract", "-n", "1,3", "-s", "t", "f.json", "a.json").check(0)
     assert sorted(path.name for path in several.cwd.glob("t*.bin")) == ["t1.bin", "t3.bin", "t4.bin", "t6.bin"]
     raw = several.run("tok-extract", "-r", "-n", "3", "a.json").check(0).out

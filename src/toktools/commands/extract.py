@@ -53,13 +53,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
         width = len(str(len(contents)))
         named = {f"{options.split}{index + 1:0{width}}.bin": contents[index] for index in chosen}
-        # A file of another size may be a key.
-        sizes = {0, encoding.DIGEST_SIZE, *map(len, named.values())}
+        # A key in any form is longer than a digest.
+        sizes = {*range(encoding.DIGEST_SIZE + 1), *map(len, named.values())}
         inputs = [path for path in options.files if path != "-"]
         write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) in sizes)
     elif options.raw:
         if len(chosen) != 1:
-            raise ToktoolsError(f"-r writes one digest, not {len(chosen)}", "choose one with -n, from one file")
+            names = ", ".join(source.name for source, _ in sources)
+            raise ToktoolsError(
+                f"{names}: -r writes one digest, not {len(chosen)}", "choose one with -n, from one file"
+            )
         files.refuse_terminal()
         files.write_stdout(contents[chosen[0]])
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator
 
 from toktools import encoding
@@ -38,7 +37,7 @@ def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
     digest = tokens.digests[index]
     described: dict[str, object] = {
         "digest": encoding.encode(digest).decode(),
-        "digest_hex": binascii.hexlify(digest).decode(),
+        "digest_hex": digest.hex(),
     }
     if not tokens.kind.has_approvals:
         described["signature_bytes"] = _size(tokens.signature(index))
@@ -64,7 +63,7 @@ def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
         state = "" if tokens.kind.has_approvals else f": {_state(tokens.signature(index))}"
         yield f"token {index + 1}: {encoding.encode(digest).decode()}{state}"
         if hexadecimal:
-            yield f"  {binascii.hexlify(digest).decode()}"
+            yield f"  {digest.hex()}"
         if tokens.kind.has_approval_data:
             yield from _approval_data(tokens, index)
     for approval in tokens.approvals:
