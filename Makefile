@@ -14,11 +14,11 @@ HTML = html
 EXTRAS =
 MUTANTS =
 # Twice as many workers as cores, since many tests wait for something.
-# Those that start few processes.
-QUICK = $(addprefix tests/,tokens login/test_screen.py login/test_screen_moves.py rehearsal/test_cluster.py \
-    rehearsal/test_cloudhsm_pages.py rehearsal/test_rehearsal_keys.py system/test_files.py commands/test_inspect.py \
-    commands/test_several.py commands/test_stdin.py keys/test_key_files.py keys/test_stream.py \
-    $(patsubst %,test_%.py,cli encoding errors hints options project signatures))
+# Those that start few processes and take no hundreds of examples.
+QUICK = $(filter-out %/test_properties.py,$(wildcard tests/tokens/*.py)) $(patsubst %,tests/%.py,login/test_screen \
+    login/test_screen_moves rehearsal/test_rehearsal_keys system/test_files commands/test_inspect commands/test_several \
+    commands/test_stdin keys/test_stream test_cli test_encoding test_errors test_hints test_options test_project \
+    test_signatures)
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
