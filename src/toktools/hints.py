@@ -117,6 +117,11 @@ def _is_several(text: bytes) -> bool:
     return False
 
 
+def _is_base64url(content: bytes) -> bool:
+    text = b"".join(content.split())
+    return _BASE64URL(text) is not None and not _BASE64(text)
+
+
 def _sizes(content: bytes) -> set[int]:
     """Return the sizes of the records, if a file is nothing but lines of base64."""
     return {len(_decode(line)) for line in content.split()}
@@ -142,6 +147,7 @@ def _is_utf16(content: bytes) -> bool:
 
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}").fullmatch
+_BASE64URL = re.compile(rb"[A-Za-z0-9_-]{32,}={0,2}").fullmatch
 _BODY = re.compile(rb"^-----BEGIN [A-Z0-9 ]{1,40}-----\n([^-]*)\n-----END ", re.MULTILINE).findall
 _LABEL = rb"(?:[A-Z0-9]{1,16} ){0,4}(?:KEY|CERTIFICATE)"
 _BEGIN_OR_END = re.compile(rb"\b(?:BEGIN|END) " + _LABEL + rb"\b(?! BLOCK)").findall
@@ -374,7 +380,7 @@ _ROWS: tuple[Row, ...] = (
         _RECORD,
         "base64url",
         "to get base64, run tr _- /+ and add the padding = or ==",
-        _matches(rb"\A(?=.*[-_])[A-Za-z0-9_\s-]{32,}={0,2}\s*\Z"),
+        _is_base64url,
     ),
     (
         _RECORD,

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -351,3 +352,13 @@ def test_damage(directory: Path, signature: bytes, name: str, data: st.DataObjec
             assert not source.phrase  # the empty one, for a key that is not PKCS#12 any more
         else:
             assert signed == signature
+
+
+@pytest.mark.parametrize("piece", [b"-----BEGIN A-----", b"-----BEGIN A-----\n", b"-----END A-----"])
+def test_many_labels(tmp_path: Path, piece: bytes) -> None:
+    """A file of labels alone holds no key, and is refused in a time that does not grow with the square of its size."""
+    (tmp_path / "k").write_bytes(piece * (65536 // len(piece)))
+    began = time.process_time()
+    with pytest.raises(ToktoolsError, match="no public key, certificate or private key that can be read"):
+        toktools_keys.read_public_key(str(tmp_path / "k"), lambda _: None)
+    assert time.process_time() - began < 3

@@ -37,7 +37,7 @@ MAX_BYTES = 1 << 16
 """The size of the largest key file: an RSA-4096 key with a long chain of certificates has some 20,000 bytes."""
 
 _NO_PRIVATE_KEY = "no private key that can be read"
-_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----((?:[^-]|-(?!-))*)-----END \1-----")
 _OPENSSH_LINE = re.compile(rb"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+[ \t]")
 _OPENSSH = b"openssh-key-v1\0"
 _OPENSSH_NOT_ENCRYPTED = _OPENSSH + b"\0\0\0\4none"
