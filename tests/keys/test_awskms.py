@@ -86,7 +86,6 @@ def test_as_boto3_finds_it(shell: Shell, kms: Any, endpoint: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (("RSA_3072", "SIGN_VERIFY"), "the key is RSA-3072, but CloudHSM takes RSA-2048"),
         (("RSA_2048", "ENCRYPT_DECRYPT"), "for ENCRYPT_DECRYPT, but CloudHSM takes RSA_2048 for SIGN_VERIFY"),
         (("ECC_NIST_P256", "SIGN_VERIFY"), "for SIGN_VERIFY, but CloudHSM takes RSA_2048 for SIGN_VERIFY"),
     ],

@@ -99,7 +99,7 @@ class KmsKey(Signer):
 def open_signer(uri: str, _source: Source, _warn: Callable[[str], None]) -> Signer:
     """Open the key in KMS that *uri* names, with the credentials that boto3 finds (AWS KMS, GetPublicKey and Sign).
 
-    Raises ToktoolsError, also for a key that is not RSA_2048 for signing.
+    Raises ToktoolsError, also for a key that is not RSA for signing.
     """
     key, query = _parse(uri)
     name = f"awskms:///{shown(key)}"
@@ -111,9 +111,7 @@ def open_signer(uri: str, _source: Source, _warn: Callable[[str], None]) -> Sign
     if usage != "SIGN_VERIFY" or public is None:
         spec = shown(f"{answer.get('KeySpec') or 'not RSA'} for {usage}")
         raise ToktoolsError(f"{name}: the key is {spec}, but CloudHSM takes RSA_{DOCUMENTED_BITS} for SIGN_VERIFY")
-    if public.key_size != DOCUMENTED_BITS:
-        raise ToktoolsError(f"{name}: the key is RSA-{public.key_size}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
-    # An alias may be query to another key meanwhile; the ARN cannot.
+    # An alias may name another key later; the ARN cannot.
     return KmsKey(client, answer.get("KeyId", key), name, public)
 
 
