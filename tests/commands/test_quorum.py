@@ -199,6 +199,15 @@ def test_wrong_copies(quorum: Shell, make: Any, said: str, is_first: bool) -> No
     check_nothing_written(quorum, done, 2, said)
 
 
+@pytest.mark.parametrize("wrong", [{"username": "admin1 "}, {"role": "root"}])
+def test_wrong_approvers_in_the_file_itself(quorum: Shell, wrong: dict[str, str]) -> None:
+    """A name or a role that no user can have is refused in FILE as in a copy."""
+    approved(quorum, "f.token", entry(quorum, "admin2") | wrong)
+    approved(quorum, "good.token", entry(quorum, "admin3"))
+    done = quorum.run("tok-merge", "-o", "out", "--approvals", "f.token", "good.token")
+    check_nothing_written(quorum, done, 2, "f.token: approver ")
+
+
 def test_slots_that_wait_for_a_signature(quorum: Shell) -> None:
     """An unsigned entry is filled by the approver's copy, and one in a copy takes nothing away."""
     unsigned = [entry(quorum, user) | {"signature": ""} for user in USERS]

@@ -61,7 +61,7 @@ def test_verify_of_several_kinds(several: Shell) -> None:
     )
     assert done.out == b"q.token: approvals: FAILED: 0 of 1\n"
     done = several.run("tok-verify", "-p", "admin=o.pub", "q.token", "a.json").check(2)
-    assert done.err.startswith("tok-verify: a.json: -p admin=o.pub: USER=PUB is for the approvers of a quorum token")
+    assert done.err.startswith("tok-verify: a.json: -p USER=PUB is for the approvers of a quorum token")
     done = several.run("tok-verify", "-p", "missing.pub", "a.json", "b.json").check(2, "missing.pub: no such file")
     assert (done.out, len(done.err.splitlines())) == (b"", 1)
 

@@ -62,6 +62,8 @@ def approve(tokens: TokenFile, user: str, role: str | None, signature: bytes, wa
 
 def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
     """Put the approvals of copies in, and return the indices of their slots. Raises ToktoolsError."""
+    for approval in tokens.approvals:
+        approval.check()
     filled = []
     for path in copies:
         try:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from toktools import encoding
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
 from toktools.signatures import PublicKey, Verifier, verifies
 from toktools.tokens.approvals import is_user_name, shown_name
 
@@ -32,9 +32,8 @@ def verify_keys(arguments: Sequence[str], tokens: TokenFile, name: str, read_key
         if is_pair and tokens.kind.has_approvals:
             keys.setdefault(user.lower(), []).append(read_key(key))
         elif is_pair and not os.path.exists(argument):
-            raise ToktoolsError(
-                f"{name}: -p {shown(argument)}: USER=PUB is for the approvers of a quorum token, which this is not"
-            )
+            # Without the argument: a PIN may be in it.
+            raise ToktoolsError(f"{name}: -p USER=PUB is for the approvers of a quorum token, which this is not")
         else:
             keys.setdefault("", []).append(read_key(argument))
     return keys
