@@ -275,3 +275,15 @@ def test_help(command: str) -> None:
     assert parser.description in lines
     assert lines[-2] == "example:"
     assert all(len(line) <= 80 and line.isascii() for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_given_twice(command: str) -> None:
+    """An option with an argument that is there twice is an error, except -p of several keys and -c."""
+    several = {("verify", "-p"), ("merge", "-p"), ("login", "-c")}
+    valid = {"-n": "1", "-j": "1", "-u": "a", "-R": "admin", "--role": "admin", "--need": "1", "--timeout": "1"}
+    for option in cli.parser(command).options:
+        flag = option.option_strings[0]
+        if option.nargs != 0 and (command, flag) not in several:
+            words = [flag, valid.get(flag, "file:x")] * 2
+            assert refused(command, *words).message == f"{flag} is given twice"

@@ -154,7 +154,7 @@ class Parser(argparse.ArgumentParser):
     def _check(self, given: Sequence[argparse.Action], words: Sequence[str]) -> None:
         """Raise ToktoolsError for what is missing, given twice, or excludes each other."""
         for number, action in enumerate(given):
-            if action.nargs != 0 and action in given[:number] and not isinstance(action.default, list):
+            if action.nargs != 0 and action in given[:number] and not isinstance(action, argparse._AppendAction):  # noqa: SLF001
                 raise ToktoolsError(f"{_flag(action)} is given twice")
         missing = []
         for members, required in self.exclusive:
