@@ -109,6 +109,20 @@ def test_a_descriptor(tmp_path: Path) -> None:
         Source.parse("--passin", f"fd:{fd}").check("k", "pass phrase")
 
 
+def test_standard_input_is_no_source(tmp_path: Path) -> None:
+    """It has the records; that is told before anything begins."""
+    (tmp_path / "f").write_bytes(b"x\n")
+    saved, fd = os.dup(0), os.open(tmp_path / "f", os.O_RDONLY)
+    os.dup2(fd, 0)
+    try:
+        with pytest.raises(ToktoolsError, match=r"^--passin: a secret cannot come from standard input$"):
+            Source.parse("--passin", "fd:0").check("k", "pass phrase")
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(fd)
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is known before it is read; a pipe is not opened for that, and nothing is taken from a device."""
     for path, said in ((tmp_path / "none", "no such file or directory"), (tmp_path, "is a directory")):

@@ -113,7 +113,7 @@ class Source:
             raise ToktoolsError(f"{self._option}: there is no such environment variable")
         with self._trouble():
             if self._kind == "fd":
-                os.fstat(int(self._where))
+                self._refuse_stdin(int(self._where))
             elif self._kind == "file" and not stat.S_ISFIFO(os.stat(self._where).st_mode):  # to open it would spoil it
                 fd = os.open(self._where, os.O_RDONLY)
                 try:
@@ -156,8 +156,7 @@ class Source:
                 os.close(fd)
 
     def _first_line(self, fd: int) -> bytes:
-        if files.is_stdin(os.fstat(fd)):
-            raise ToktoolsError(f"{self._option}: a secret cannot come from standard input", _SOURCES)
+        self._refuse_stdin(fd)
         line = b""
         # Byte by byte: the bytes after the line belong to the next reader of the descriptor.
         while not line.endswith(b"\n") and len(line) <= MAX_BYTES + 1 and (byte := os.read(fd, 1)):
@@ -167,6 +166,10 @@ class Source:
                 f"{self._place()}: a byte-order mark before the secret", "save it as plain text, without one"
             )
         return line
+
+    def _refuse_stdin(self, fd: int) -> None:
+        if files.is_stdin(os.fstat(fd)):
+            raise ToktoolsError(f"{self._option}: a secret cannot come from standard input", _SOURCES)
 
     def _place(self) -> str:
         if self._kind == "ask":
