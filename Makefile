@@ -13,7 +13,6 @@ DESTDIR =
 HTML = html
 EXTRAS =
 MUTANTS =
-# Twice as many workers as cores, since many tests wait for something.
 # Those that start few processes and take no hundreds of examples.
 QUICK = $(filter-out %/test_properties.py,$(wildcard tests/tokens/*.py)) $(patsubst %,tests/%.py,login/test_screen \
     login/test_screen_moves rehearsal/test_rehearsal_keys system/test_files commands/test_inspect commands/test_several \
@@ -21,6 +20,7 @@ QUICK = $(filter-out %/test_properties.py,$(wildcard tests/tokens/*.py)) $(patsu
     test_signatures)
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
 test quick cover: export PYTHONDONTWRITEBYTECODE =
+# Twice as many workers as cores, since many tests wait for something.
 SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
 NEEDS = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))
 

@@ -62,7 +62,9 @@ same signed.json <target.json
 : >empty.json
 tok-merge -o empty.json f.json <signatures
 same signed.json <empty.json
-for other in "$KEYS"/pkcs8.pem "$KEYS"/pkcs8.der "$KEYS"/cert.der signatures; do
+cat "$KEYS/cert.pem" "$KEYS/pkcs8.pem" >chain.pem
+openssl pkcs12 -export -inkey "$KEYS/pkcs8.pem" -in "$KEYS/cert.pem" -passout pass:x >key.p12
+for other in "$KEYS"/pkcs8.pem "$KEYS"/pkcs8.der "$KEYS"/pbes2.der "$KEYS"/cert.der chain.pem key.p12 signatures; do
     cp "$other" other
     refuses "other: " tok-merge -o other f.json <signatures
     same "$other" <other

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
         write_atomically(
             {out: tokens.dump()},
-            inputs=[*options.signatures, *options.verify_key],
+            inputs=options.signatures,
             seen=source,
             may_replace=lambda old: not old or tokenfile.is_token_file(old),
         )

@@ -40,7 +40,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     else:
         jobs = signer.max_parallel(options.jobs)
         stream.sign_stream(signer.sign, jobs, quick=signer.is_quick, progress=console.progress("signed"))
-    signer.close()
     return 0
 
 

@@ -83,12 +83,11 @@ class Command(Signer):
         if not any(_FILE in argument for argument in self._argv):
             yield self._argv
             return
-        with (
-            files.trouble_at("a file for the digest, in TMPDIR or /tmp"),
-            TemporaryDirectory(prefix="toktools-", dir=files.temporary()) as directory,
-        ):
-            path = os.path.join(directory, "digest.bin")
-            with open(path, "wb") as file:
+        with files.trouble_at("a file for the digest, in TMPDIR or /tmp"):
+            directory = TemporaryDirectory(prefix="toktools-", dir=files.temporary())
+        with directory:
+            path = os.path.join(directory.name, "digest.bin")
+            with files.trouble_at("a file for the digest, in TMPDIR or /tmp"), open(path, "wb") as file:
                 file.write(content)
             yield [argument.replace(_FILE, path) for argument in self._argv]
 
