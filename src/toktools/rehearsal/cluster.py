@@ -53,7 +53,7 @@ class Refused(Exception):  # noqa: N818 - an answer, no error
     """A refusal of the cluster, in the CLI's words if AWS documents them, else in the stand-in's own."""
 
 
-def own(text: str) -> Refused:
+def refusal(text: str) -> Refused:
     """Return a refusal in the stand-in's own words."""
     return Refused(f"{MARK}{text}")
 
@@ -165,14 +165,14 @@ class Cluster:
         """Log in a user who has no second factor."""
         user = self._authenticated(session, name, password)
         if user.mfa:
-            raise own("the user has a second factor: login --username U --role R mfa-token-sign --token F")
+            raise refusal("the user has a second factor: login --username U --role R mfa-token-sign --token F")
         self._enter(session, user)
 
     def begin_mfa_login(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
         """Check the password, and return the digests to be signed, one for each HSM, fresh for this attempt."""
         user = self._authenticated(session, name, password)
         if not user.mfa:
-            raise own("the user has no second factor: login --username U --role R")
+            raise refusal("the user has no second factor: login --username U --role R")
         return self._begin(session, user)
 
     def end_mfa_login(self, session: Session, answer: TokenFile) -> None:
@@ -181,7 +181,7 @@ class Cluster:
         user = self.user(challenge.name)
         _refuse_locked(user)
         if user.salt != challenge.salt:
-            raise own("the user's password or second factor was changed meanwhile")
+            raise refusal("the user's password or second factor was changed meanwhile")
         try:
             _check_signatures(challenge.digests, answer, user.public_key)
         except Refused:
@@ -211,14 +211,14 @@ class Cluster:
         if session.name not in self.users:  # another shell may have deleted the user
             session.become(None)
         if session.name is None:
-            raise own("nobody is logged in: login --username U --role R")
+            raise refusal("nobody is logged in: login --username U --role R")
         return session.name
 
     def admin(self, session: Session) -> Name:
         """Return the admin who is logged in, or refuse."""
         name = self.member(session)
         if name[1] != ADMIN:
-            raise own("only an admin can do this")
+            raise refusal("only an admin can do this")
         return name
 
     # Users
@@ -234,7 +234,7 @@ class Cluster:
         """Create a user. For admins."""
         self.admin(session)
         if not is_user_name(name[0]):
-            raise own("a user name has 1 to 31 letters, digits and underscores")
+            raise refusal("a user name has 1 to 31 letters, digits and underscores")
         if name in self.users:
             raise Refused("User already exists")
         _check_password(password)
@@ -246,9 +246,9 @@ class Cluster:
         self.admin(session)
         self.user(name)
         if name == session.name:
-            raise own("a user who is logged in cannot be deleted")
+            raise refusal("a user who is logged in cannot be deleted")
         if name[1] == ADMIN and self._admins() <= max(self.values.values()):
-            raise own("there would be fewer admins than a quorum needs")
+            raise refusal("there would be fewer admins than a quorum needs")
         self.approve(session, "user", approval)
         del self.users[name]
         self.tokens = [token for token in self.tokens if (token.username, token.role) != name]
@@ -296,7 +296,9 @@ class Cluster:
         user = self._changeable(session, challenge.name)
         _check_signatures(challenge.digests, answer, public_key)
         if user.quorum and user.public_key != public_key and not change_quorum:
-            raise own("the user's quorum key is a different one, but both must be one: --change-quorum changes it too")
+            raise refusal(
+                "the user's quorum key is a different one, but both must be one: --change-quorum changes it too"
+            )
         self._approve_for(session, user.name, approval)
         _set_password(user, challenge.password)
         user.public_key = public_key
@@ -305,13 +307,13 @@ class Cluster:
     def deregister_mfa(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Remove the second factor, and the quorum registration with it, and set the password."""
         if not self._changeable(session, name).mfa:
-            raise own("the user has no second factor")
+            raise refusal("the user has no second factor")
         self.change_password(session, name, password, approval, deregister_mfa=True)
 
     def user(self, name: Name) -> User:
         """Return a user, or refuse."""
         if name not in self.users:
-            raise own("there is no such user")
+            raise refusal("there is no such user")
         return self.users[name]
 
     # Quorum
@@ -327,12 +329,12 @@ class Cluster:
         """Register a key with which the logged-in user approves."""
         user = self.user(self.member(session))
         if not session.registration:
-            raise own("no registration is under way: quorum token-sign generate --service registration --token F")
+            raise refusal("no registration is under way: quorum token-sign generate --service registration --token F")
         if not any(slot.text for slot in answer.slots()):
             raise Refused("InvalidQuorumSignature")
         _check_signatures(session.registration, answer, public_key)
         if user.mfa and user.public_key != public_key:
-            raise own("the user's MFA key is a different one, but there is one key for both")
+            raise refusal("the user's MFA key is a different one, but there is one key for both")
         session.registration = ()
         user.public_key = public_key
         user.quorum = True
@@ -342,10 +344,10 @@ class Cluster:
         """Return the approval data (80 bytes for each HSM) and the digest of a new quorum token. For admins."""
         name = self.admin(session)
         if self.values[service] < APPROVERS.start:
-            raise own(f"the quorum value of {service} is {self.values[service]}: nothing needs an approval")
+            raise refusal(f"the quorum value of {service} is {self.values[service]}: nothing needs an approval")
         active = [(token.username, token.role, token.service) for token in self.live_tokens()]
         if SERVICES[service].single and (*name, service) in active:
-            raise own(f"a quorum token for {service} is active: use it first, or quorum token-sign delete")
+            raise refusal(f"a quorum token for {service} is active: use it first, or quorum token-sign delete")
         return self.issue(session, service, SERVICES[service])
 
     def issue(self, session: Session, name: str, service: Service, key_reference: int = 0) -> tuple[bytes, bytes]:
@@ -408,15 +410,15 @@ class Cluster:
         if token is None or (token.session, token.service, token.key_reference) != wanted:
             raise Refused(NEEDS_APPROVAL)
         if seconds_left(token) <= 0:
-            raise own("the quorum token has expired")
+            raise refusal("the quorum token has expired")
         signed = [entry for entry in approval.approvals if entry.signature]
         for entry in signed:
             name = entry.user, entry.role or ADMIN  # the files of 2023 have no roles, and are of admins
             if name not in approvers or not self.users[name].quorum:
-                raise own(f"{shown(entry.username)} is not registered as an approver")
+                raise refusal(f"{shown(entry.username)} is not registered as an approver")
             problem = _verifier(self.users[name].public_key, approval.digests).problem(0, entry.signature)
             if problem:
-                raise own(f"approver {shown(entry.username)}: {problem}")
+                raise refusal(f"approver {shown(entry.username)}: {problem}")
         people = len({entry.user for entry in signed})  # an admin may be there with the role and without it
         if people < need:
             raise Refused(f"Too few quorum approvals: currently {people} approvals, but {need} approvals required")
@@ -426,9 +428,9 @@ class Cluster:
 
     def _authenticated(self, session: Session, name: Name, password: str) -> User:
         if not self.users:
-            raise own("the cluster is not activated: cluster activate")
+            raise refusal("the cluster is not activated: cluster activate")
         if session.name in self.users:
-            raise own("a user is logged in already: log out first")
+            raise refusal("a user is logged in already: log out first")
         user = self.users.get(name)
         if user is not None:
             _refuse_locked(user)
@@ -436,7 +438,7 @@ class Cluster:
             if len(password) in PASSWORD_SIZES and compare_digest(_hash(password, user.salt), user.hashed):
                 return user
             user.failures += 1
-        raise own("wrong user name, role or password")
+        raise refusal("wrong user name, role or password")
 
     def _begin(self, session: Session, user: User, password: str = "") -> Sequence[bytes]:
         digests = [os.urandom(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
@@ -498,7 +500,7 @@ def _take_challenge(session: Session) -> Challenge:
     """Return what is under way, which is over with this answer, right or wrong."""
     challenge, session.challenge = session.challenge, None
     if challenge is None:
-        raise own("no operation is waiting for a signature")
+        raise refusal("no operation is waiting for a signature")
     return challenge
 
 
@@ -507,12 +509,12 @@ def _check_signatures(digests: Sequence[bytes], answer: TokenFile, public_key: s
     signed = {slot.digest: slot.text for slot in answer.slots()}
     missing = sum(digest not in signed for digest in digests)
     if missing:
-        raise own(f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt")
+        raise refusal(f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt")
     check = _verifier(public_key, digests)
     for index, digest in enumerate(digests):
         problem = check.problem(index, signed[digest])
         if problem:
-            raise own(f"token {index + 1}: {problem}")
+            raise refusal(f"token {index + 1}: {problem}")
 
 
 def _approval_data(service: Service, username: str, hsms: Sequence[int], key: int = 0) -> tuple[bytes, bytes]:
@@ -527,9 +529,9 @@ def _approval_data(service: Service, username: str, hsms: Sequence[int], key: in
 def _check_password(password: str) -> None:
     """Refuse what is no password (AWS CloudHSM User Guide, user create)."""
     if len(password) not in PASSWORD_SIZES:
-        raise own(f"a password has {PASSWORD_SIZES.start} to {PASSWORD_SIZES.stop - 1} characters")
+        raise refusal(f"a password has {PASSWORD_SIZES.start} to {PASSWORD_SIZES.stop - 1} characters")
     if ":" in password:
-        raise own("a password has no colon")
+        raise refusal("a password has no colon")
 
 
 def _set_password(user: User, password: str) -> None:
@@ -545,4 +547,4 @@ def _hash(password: str, salt: str) -> str:
 
 def _refuse_locked(user: User) -> None:
     if user.locked:
-        raise own("the user is locked; an admin unlocks with user change-password")
+        raise refusal("the user is locked; an admin unlocks with user change-password")

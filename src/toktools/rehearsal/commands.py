@@ -20,7 +20,7 @@ from toktools.rehearsal.cluster import (
     Cluster,
     Name,
     User,
-    own,
+    refusal,
     seconds_left,
 )
 from toktools.rehearsal.shell import Option, Parser, Shell
@@ -264,7 +264,7 @@ def _register(shell: Shell, given: Namespace) -> object:
 def _generate_token(shell: Shell, given: Namespace) -> object:
     service = given.service
     if bool(given.filter) != (service in KEY_SERVICES):
-        raise own("--filter names the key, and is only for the key services")
+        raise refusal("--filter names the key, and is only for the key services")
     _refuse_other(given.token)
     document: dict[str, object] = {"version": _VERSION}
     with shell.cluster() as cluster:

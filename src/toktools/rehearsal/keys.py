@@ -21,8 +21,8 @@ from toktools.rehearsal.cluster import (
     Name,
     Refused,
     Session,
-    own,
     public_key_of,
+    refusal,
 )
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -127,11 +127,11 @@ def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tupl
     owner = _crypto_user(cluster, session)
     for label in (wanted.public_label, wanted.private_label):
         if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
-            raise own(f"a label has 1 to {MAX_LABEL} printable characters")
+            raise refusal(f"a label has 1 to {MAX_LABEL} printable characters")
     if wanted.modulus_size_bits not in _SIZES:
-        raise own(f"an RSA key has {', '.join(map(str, _SIZES))} bits")
+        raise refusal(f"an RSA key has {', '.join(map(str, _SIZES))} bits")
     if wanted.public_exponent != _EXPONENT:
-        raise own(f"the public exponent is {_EXPONENT}")
+        raise refusal(f"the public exponent is {_EXPONENT}")
     shared = [name for name in dict.fromkeys(wanted.share_crypto_users) if name != owner]
     for name in shared:
         cluster.user((name, CRYPTO_USER))
@@ -181,7 +181,7 @@ def share(cluster: Cluster, session: Session, filters: Filters, name: Name, appr
     """Share a key with a crypto user. For its owner."""
     key, username = _owned(cluster, session, filters), _sharer(cluster, name)
     if username in key.people:
-        raise own("the user has the key already")
+        raise refusal("the user has the key already")
     _approve(cluster, session, "key-management", key, approval)
     key.shared.append(username)
 
@@ -192,7 +192,7 @@ def unshare(
     """Take a key from a user with whom it is shared, unless its quorum values need that user. For its owner."""
     key, username = _owned(cluster, session, filters), _sharer(cluster, name)
     if username not in key.shared:
-        raise own("the key is not shared with the user")
+        raise refusal("the key is not shared with the user")
     _check_values(key.manage, key.use, len(key.people) - 1)
     _approve(cluster, session, "key-management", key, approval)
     key.shared.remove(username)
@@ -210,7 +210,7 @@ def generate_token(cluster: Cluster, session: Session, service: str, filters: Fi
     _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
     if _value(key, service) < APPROVERS.start:
-        raise own(f"the quorum value of the key for {service} is {_value(key, service)}: nothing needs an approval")
+        raise refusal(f"the quorum value of the key for {service} is {_value(key, service)}: nothing needs an approval")
     return (key, *cluster.issue(session, service, KEY_SERVICES[service], key.reference))
 
 
@@ -226,14 +226,14 @@ def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
     _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
     if not key.private_key or "sign" not in key.true:
-        raise own("the key cannot sign: that needs a private key with sign=true")
+        raise refusal("the key cannot sign: that needs a private key with sign=true")
     _approve(cluster, session, "key-usage", key, approval)
     private_key = serialization.load_der_private_key(encoding.decode(key.private_key.encode()), None)
     assert isinstance(private_key, rsa.RSAPrivateKey)  # noqa: S101 - it was generated below
     try:
         return key, private_key.sign(digest, padding.PKCS1v15(), Prehashed(HASHES[hash_function][0]))
     except UnsupportedAlgorithm:
-        raise own(f"this system does not sign with {hash_function}") from None
+        raise refusal(f"this system does not sign with {hash_function}") from None
 
 
 def _chosen(true: set[str], chosen: Sequence[tuple[str, bool]]) -> list[str]:
@@ -253,7 +253,7 @@ def digest_in(hash_function: str, content: bytes) -> bytes:
     algorithm, prefix = HASHES[hash_function]
     digest = content[len(prefix) :]
     if not content.startswith(prefix) or len(digest) != algorithm.digest_size:
-        raise own(f"not the DigestInfo of a {hash_function} digest in DER")
+        raise refusal(f"not the DigestInfo of a {hash_function} digest in DER")
     return digest
 
 
@@ -277,14 +277,14 @@ def _check_values(manage: int, use: int, people: int) -> None:
 def _crypto_user(cluster: Cluster, session: Session) -> str:
     username, role = cluster.member(session)
     if role != CRYPTO_USER:
-        raise own("only a crypto user can do this")
+        raise refusal("only a crypto user can do this")
     return username
 
 
 def _one(cluster: Cluster, session: Session, filters: Filters) -> Key:
     found = matching(cluster, session, filters)
     if len(found) != 1:
-        raise own(f"{len(found) or 'no'} keys match, but exactly one is needed")
+        raise refusal(f"{len(found) or 'no'} keys match, but exactly one is needed")
     return found[0]
 
 
@@ -292,11 +292,11 @@ def _owned(cluster: Cluster, session: Session, filters: Filters) -> Key:
     username = _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
     if key.owner != username:
-        raise own("only the owner of a key can do this")
+        raise refusal("only the owner of a key can do this")
     return key
 
 
 def _sharer(cluster: Cluster, name: Name) -> str:
     if name[1] != CRYPTO_USER:
-        raise own("a key can be shared only with crypto users")
+        raise refusal("a key can be shared only with crypto users")
     return cluster.user(name).username

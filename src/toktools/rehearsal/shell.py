@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
 from toktools.parser import Answer
-from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, own
+from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, refusal
 from toktools.rehearsal.state import FatalError, State
 from toktools.system import files, prompt
 from toktools.tokens import approvals, jsonfile
@@ -318,7 +318,7 @@ class Shell:
         """Return the new password from the command line, or ask for it twice."""
         password = self.password(given)
         if given is None and self.terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
-            raise own("the passwords are not the same")
+            raise refusal("the passwords are not the same")
         return password
 
 
