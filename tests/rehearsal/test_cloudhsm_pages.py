@@ -30,7 +30,7 @@ from toktools.tokens import tokenfile
 if TYPE_CHECKING:
     from toktools.errors import ToktoolsError
 
-GIVEN = f"--password {PASSWORD}"
+PASSWORD_OPTION = f"--password {PASSWORD}"
 QUORUM = "Quorum approval is required for this operation"
 
 
@@ -153,7 +153,7 @@ APPLIANCE = listed("app_user", "internal(APPLIANCE_USER)")
 
 
 def login(username: str, role: str) -> Row:
-    line = f"login --username {username} --role {role} {GIVEN}"
+    line = f"login --username {username} --role {role} {PASSWORD_OPTION}"
     return Row("cloudhsm_cli-login", line, user(username, role))
 
 
@@ -208,8 +208,8 @@ def test_users_and_second_factors(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     two = desk.signed("login.json", ("officer1", "admin", "one"))
     rows = [
         Row("cloudhsm_cli-user-list", "user list", {"users": [listed("admin", "unactivated-admin"), APPLIANCE]}),
-        Row("cloudhsm_cli-cluster-activate", f"cluster activate {GIVEN}", "Cluster activation successful"),
-        Row("public scripts", f"cluster activate {GIVEN}", "Cluster has already been activated", 1),
+        Row("cloudhsm_cli-cluster-activate", f"cluster activate {PASSWORD_OPTION}", "Cluster activation successful"),
+        Row("public scripts", f"cluster activate {PASSWORD_OPTION}", "Cluster has already been activated", 1),
         login("admin", "admin"),
         Row(
             "cloudhsm_cli-user-create",
@@ -217,7 +217,12 @@ def test_users_and_second_factors(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
             user("officer1", "admin"),
             typed=(PASSWORD, PASSWORD),
         ),
-        Row("public scripts", f"user create --username officer1 --role admin {GIVEN}", "User already exists", 1),
+        Row(
+            "public scripts",
+            f"user create --username officer1 --role admin {PASSWORD_OPTION}",
+            "User already exists",
+            1,
+        ),
         Row(
             "cloudhsm_cli-user-change-mfa-token-sign",
             setup,
@@ -244,7 +249,7 @@ def test_users_and_second_factors(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         ),
         Row(
             "cloudhsm_cli-user-change-password",
-            f"user change-password --username admin --role admin {GIVEN}",
+            f"user change-password --username admin --role admin {PASSWORD_OPTION}",
             user("admin", "admin"),
         ),
         Row(
@@ -277,14 +282,18 @@ def test_quorum_of_admins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
     create = Row(
         "quorum-auth-chsm-cli-admin",
-        f"user create --username user1 --role crypto-user {GIVEN}",
+        f"user create --username user1 --role crypto-user {PASSWORD_OPTION}",
         user("user1", "crypto-user"),
     )
     set_value = "quorum token-sign set-quorum-value --service {} --value 2"
     rows = [
-        Row("cloudhsm_cli-cluster-activate", f"cluster activate {GIVEN}", "Cluster activation successful"),
+        Row("cloudhsm_cli-cluster-activate", f"cluster activate {PASSWORD_OPTION}", "Cluster activation successful"),
         login("admin", "admin"),
-        Row("cloudhsm_cli-user-create", f"user create --username admin2 --role admin {GIVEN}", user("admin2", "admin")),
+        Row(
+            "cloudhsm_cli-user-create",
+            f"user create --username admin2 --role admin {PASSWORD_OPTION}",
+            user("admin2", "admin"),
+        ),
         LOGOUT,
         *registered(desk, "admin", "admin", "one"),
         *registered(desk, "admin2", "admin", "two"),
@@ -391,12 +400,12 @@ def test_quorum_of_crypto_users(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
         return Row(page, f"{line} --approval {file}", data, typed=(desk.signed(file, *who),), first=True)
 
     rows = [
-        Row("cloudhsm_cli-cluster-activate", f"cluster activate {GIVEN}", "Cluster activation successful"),
+        Row("cloudhsm_cli-cluster-activate", f"cluster activate {PASSWORD_OPTION}", "Cluster activation successful"),
         login("admin", "admin"),
         *(
             Row(
                 "cloudhsm_cli-user-create",
-                f"user create --username {name} --role crypto-user {GIVEN}",
+                f"user create --username {name} --role crypto-user {PASSWORD_OPTION}",
                 user(name, "crypto-user"),
             )
             for name in ("cu1", "cu2", "cu3")
@@ -496,7 +505,7 @@ def test_hsms(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_prompt_after_a_login(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the option it names the user and the cluster until the logout; without, it stays as it is."""
-    lines = [f"cluster activate {GIVEN}", login("admin", "admin").line, "logout"]
+    lines = [f"cluster activate {PASSWORD_OPTION}", login("admin", "admin").line, "logout"]
     desk.options = {"cluster_id": "cluster-a", "prompt_after_login": True}
     desk.run(monkeypatch, lines)
     assert desk.questions == ["aws-cloudhsm > "] * 2 + ["admin@cluster-a > ", "aws-cloudhsm > "]
@@ -509,7 +518,7 @@ def test_the_registration_file_of_5_18(desk: Desk, monkeypatch: pytest.MonkeyPat
     """By an option it has an unsigned entry beside the tokens, and registers all the same."""
     desk.options = {"registration_signatures": True}
     rows = [
-        Row("cloudhsm_cli-cluster-activate", f"cluster activate {GIVEN}", "Cluster activation successful"),
+        Row("cloudhsm_cli-cluster-activate", f"cluster activate {PASSWORD_OPTION}", "Cluster activation successful"),
         *registered(desk, "admin", "admin", "one"),
     ]
     play(desk, monkeypatch, rows)

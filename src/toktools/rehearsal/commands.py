@@ -131,16 +131,16 @@ def _read_public_key(path: str) -> str:
 # Parts of answers
 
 
-def _name(given: Namespace) -> Name:
-    return given.username, given.role
+def _name(arguments: Namespace) -> Name:
+    return arguments.username, arguments.role
 
 
 def _user_data(name: Name) -> dict[str, object]:
     return {"username": name[0], "role": name[1]}
 
 
-def _approval(given: Namespace) -> tokenfile.TokenFile | None:
-    return None if given.approval is None else _read_token(given.approval)
+def _approval(arguments: Namespace) -> tokenfile.TokenFile | None:
+    return None if arguments.approval is None else _read_token(arguments.approval)
 
 
 def _text(content: bytes) -> str:
@@ -150,14 +150,14 @@ def _text(content: bytes) -> str:
 # cluster, login, logout
 
 
-def _activate(shell: Shell, given: Namespace) -> object:
-    password = shell.new_password(given.password)
+def _activate(shell: Shell, arguments: Namespace) -> object:
+    password = shell.new_password(arguments.password)
     with shell.cluster() as cluster:
         cluster.activate(password)
     return "Cluster activation successful"
 
 
-def _hsm_info(shell: Shell, _given: Namespace) -> object:
+def _hsm_info(shell: Shell, _arguments: Namespace) -> object:
     # AWS's values for hsm2m.medium are not known; the names of the members are those of its page.
     return {
         "hsms": [
@@ -178,17 +178,17 @@ def _hsm_info(shell: Shell, _given: Namespace) -> object:
     }
 
 
-def _login(shell: Shell, given: Namespace) -> object:
-    shell.call(Cluster.login, _name(given), shell.password(given.password))
-    return _user_data(_name(given))
+def _login(shell: Shell, arguments: Namespace) -> object:
+    shell.call(Cluster.login, _name(arguments), shell.password(arguments.password))
+    return _user_data(_name(arguments))
 
 
-def _mfa_login(shell: Shell, given: Namespace) -> object:
-    password = shell.password(given.password)
-    _refuse_other(given.token)
-    digests = shell.call(Cluster.begin_mfa_login, _name(given), password)
-    shell.call(Cluster.end_mfa_login, _signed(shell, given.token, digests))
-    return _user_data(_name(given))
+def _mfa_login(shell: Shell, arguments: Namespace) -> object:
+    password = shell.password(arguments.password)
+    _refuse_other(arguments.token)
+    digests = shell.call(Cluster.begin_mfa_login, _name(arguments), password)
+    shell.call(Cluster.end_mfa_login, _signed(shell, arguments.token, digests))
+    return _user_data(_name(arguments))
 
 
 def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.TokenFile:
@@ -198,7 +198,7 @@ def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.Toke
     return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)
 
 
-def _logout(shell: Shell, _given: Namespace) -> object:
+def _logout(shell: Shell, _arguments: Namespace) -> object:
     shell.call(Cluster.logout)
     return "Logout successful"
 
@@ -206,17 +206,17 @@ def _logout(shell: Shell, _given: Namespace) -> object:
 # user
 
 
-def _create(shell: Shell, given: Namespace) -> object:
-    shell.call(Cluster.create, _name(given), shell.new_password(given.password), _approval(given))
-    return _user_data(_name(given))
+def _create(shell: Shell, arguments: Namespace) -> object:
+    shell.call(Cluster.create, _name(arguments), shell.new_password(arguments.password), _approval(arguments))
+    return _user_data(_name(arguments))
 
 
-def _delete(shell: Shell, given: Namespace) -> object:
-    shell.call(Cluster.delete, _name(given), _approval(given))
-    return _user_data(_name(given))
+def _delete(shell: Shell, arguments: Namespace) -> object:
+    shell.call(Cluster.delete, _name(arguments), _approval(arguments))
+    return _user_data(_name(arguments))
 
 
-def _list(shell: Shell, _given: Namespace) -> object:
+def _list(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         users = list(cluster.users.values()) or [User("admin", "unactivated-admin")]
     enabled = [{"strategy": "token-sign", "status": "enabled"}]
@@ -234,38 +234,38 @@ def _list(shell: Shell, _given: Namespace) -> object:
     }
 
 
-def _change_password(shell: Shell, given: Namespace) -> object:
-    password, approval = shell.new_password(given.password), _approval(given)
-    shell.call(Cluster.change_password, _name(given), password, approval, deregister_mfa=given.deregister_mfa)
-    return _user_data(_name(given))
+def _change_password(shell: Shell, arguments: Namespace) -> object:
+    password, approval = shell.new_password(arguments.password), _approval(arguments)
+    shell.call(Cluster.change_password, _name(arguments), password, approval, deregister_mfa=arguments.deregister_mfa)
+    return _user_data(_name(arguments))
 
 
-def _change_mfa(shell: Shell, given: Namespace) -> object:
-    name = _name(given)
-    password, approval = shell.new_password(given.change_password), _approval(given)
-    if given.deregister:
+def _change_mfa(shell: Shell, arguments: Namespace) -> object:
+    name = _name(arguments)
+    password, approval = shell.new_password(arguments.change_password), _approval(arguments)
+    if arguments.deregister:
         shell.call(Cluster.deregister_mfa, name, password, approval)
     else:
-        _refuse_other(given.token)
-        answer = _signed(shell, given.token, shell.call(Cluster.begin_mfa_change, name, password))
+        _refuse_other(arguments.token)
+        answer = _signed(shell, arguments.token, shell.call(Cluster.begin_mfa_change, name, password))
         public_key = _read_public_key(shell.terminal.ask(prompts.PUBLIC_KEY).strip())
-        shell.call(Cluster.end_mfa_change, answer, public_key, approval, change_quorum=given.change_quorum)
+        shell.call(Cluster.end_mfa_change, answer, public_key, approval, change_quorum=arguments.change_quorum)
     return _user_data(name)
 
 
-def _register(shell: Shell, given: Namespace) -> object:
-    answer, public_key = _read_token(given.signed_token), _read_public_key(given.public_key)
+def _register(shell: Shell, arguments: Namespace) -> object:
+    answer, public_key = _read_token(arguments.signed_token), _read_public_key(arguments.public_key)
     return _user_data(shell.call(Cluster.register, answer, public_key))
 
 
 # quorum
 
 
-def _generate_token(shell: Shell, given: Namespace) -> object:
-    service = given.service
-    if bool(given.filter) != (service in KEY_SERVICES):
+def _generate_token(shell: Shell, arguments: Namespace) -> object:
+    service = arguments.service
+    if bool(arguments.filter) != (service in KEY_SERVICES):
         raise refusal("--filter names the key, and is only for the key services")
-    _refuse_other(given.token)
+    _refuse_other(arguments.token)
     document: dict[str, object] = {"version": _VERSION}
     with shell.cluster() as cluster:
         if service == _REGISTRATION:
@@ -279,18 +279,18 @@ def _generate_token(shell: Shell, given: Namespace) -> object:
         else:
             document["service"] = {**SERVICES, **KEY_SERVICES}[service].title
             if service in KEY_SERVICES:
-                key, approval_data, digest = keys.generate_token(cluster, shell.session, service, given.filter)
+                key, approval_data, digest = keys.generate_token(cluster, shell.session, service, arguments.filter)
                 document["key_reference"] = key.name
             else:
                 approval_data, digest = cluster.generate(shell.session, service)
             document.update(approval_data=_text(approval_data), token=_text(digest), signatures=[])
         write_atomically(
-            {given.token: jsonfile.dump_ascii(document)}
+            {arguments.token: jsonfile.dump_ascii(document)}
         )  # before the state: a token that was not written does not count
-    return {"filepath": given.token}
+    return {"filepath": arguments.token}
 
 
-def _list_tokens(shell: Shell, _given: Namespace) -> object:
+def _list_tokens(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         found = cluster.live_tokens()
         tokens: list[dict[str, object]] = [
@@ -312,17 +312,17 @@ def _list_tokens(shell: Shell, _given: Namespace) -> object:
     return {"tokens": tokens}
 
 
-def _delete_tokens(shell: Shell, given: Namespace) -> object:
-    shell.call(Cluster.delete_tokens, everyone=given.scope == "all")
+def _delete_tokens(shell: Shell, arguments: Namespace) -> object:
+    shell.call(Cluster.delete_tokens, everyone=arguments.scope == "all")
     return "Deletion of quorum token(s) successful"
 
 
-def _set_value(shell: Shell, given: Namespace) -> object:
-    shell.call(Cluster.set_value, given.service, given.value, _approval(given))
+def _set_value(shell: Shell, arguments: Namespace) -> object:
+    shell.call(Cluster.set_value, arguments.service, arguments.value, _approval(arguments))
     return "Set Quorum Value successful"
 
 
-def _list_values(shell: Shell, _given: Namespace) -> object:
+def _list_values(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         return cluster.values
 
@@ -330,8 +330,8 @@ def _list_values(shell: Shell, _given: Namespace) -> object:
 # key, crypto
 
 
-def _generate_pair(shell: Shell, given: Namespace) -> object:
-    public, private = shell.call(keys.generate_pair, given)
+def _generate_pair(shell: Shell, arguments: Namespace) -> object:
+    public, private = shell.call(keys.generate_pair, arguments)
     return {"public_key": _key_data(public), "private_key": _key_data(private)}
 
 
@@ -348,12 +348,12 @@ def _key_data(key: keys.Key) -> dict[str, object]:
     }
 
 
-def _list_keys(shell: Shell, given: Namespace) -> object:
+def _list_keys(shell: Shell, arguments: Namespace) -> object:
     with shell.cluster() as cluster:
-        found = keys.matching(cluster, shell.session, given.filter)
-        whole = given.verbose and cluster.member(shell.session)[1] == CRYPTO_USER
-    end = given.starting_token + given.max_items
-    page = found[given.starting_token : end]
+        found = keys.matching(cluster, shell.session, arguments.filter)
+        whole = arguments.verbose and cluster.member(shell.session)[1] == CRYPTO_USER
+    end = arguments.starting_token + arguments.max_items
+    page = found[arguments.starting_token : end]
     return {
         "matched_keys": [
             _key_data(key) if whole else {"key-reference": key.name, "attributes": {"label": key.label}} for key in page
@@ -364,33 +364,33 @@ def _list_keys(shell: Shell, given: Namespace) -> object:
     }
 
 
-def _share(shell: Shell, given: Namespace) -> object:
-    shell.call(keys.share, given.filter, _name(given), _approval(given))
+def _share(shell: Shell, arguments: Namespace) -> object:
+    shell.call(keys.share, arguments.filter, _name(arguments), _approval(arguments))
     return {"message": "Key shared successfully"}
 
 
-def _unshare(shell: Shell, given: Namespace) -> object:
-    shell.call(keys.unshare, given.filter, _name(given), _approval(given))
+def _unshare(shell: Shell, arguments: Namespace) -> object:
+    shell.call(keys.unshare, arguments.filter, _name(arguments), _approval(arguments))
     return {"message": "Key unshared successfully"}
 
 
-def _delete_key(shell: Shell, given: Namespace) -> object:
-    shell.call(keys.delete, given.filter)
+def _delete_key(shell: Shell, arguments: Namespace) -> object:
+    shell.call(keys.delete, arguments.filter)
     return {"message": "Key deleted successfully"}
 
 
-def _sign(shell: Shell, given: Namespace) -> object:
-    approval, content, name = _approval(given), _content(given), given.hash_function
-    digest = keys.digest_in(name, content) if given.data_type == "digest" else hashlib.new(name, content).digest()
-    key, signature = shell.call(keys.sign, given.key_filter, name, digest, approval)
+def _sign(shell: Shell, arguments: Namespace) -> object:
+    approval, content, name = _approval(arguments), _content(arguments), arguments.hash_function
+    digest = keys.digest_in(name, content) if arguments.data_type == "digest" else hashlib.new(name, content).digest()
+    key, signature = shell.call(keys.sign, arguments.key_filter, name, digest, approval)
     return {"key-reference": key.name, "signature": _text(signature)}
 
 
-def _content(given: Namespace) -> bytes:
-    if given.data_path is not None:
-        return files.read(given.data_path, _MAX_DATA).content
+def _content(arguments: Namespace) -> bytes:
+    if arguments.data_path is not None:
+        return files.read(arguments.data_path, _MAX_DATA).content
     try:
-        return encoding.decode(given.data.encode())
+        return encoding.decode(arguments.data.encode())
     except ToktoolsError as error:
         raise error.at("--data") from None
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Work = Callable[["Shell", argparse.Namespace], object]
 
 ONLY_CLUSTER = "cluster-rehearsal"
-"""The cluster's ID, if none is given."""
+"""The cluster's ID without --cluster-id."""
 _MAX_TERM = 40
 """Characters of an option beyond which clap puts its description below it."""
 
@@ -137,13 +137,13 @@ class Parser(argparse.ArgumentParser):
             raise Answer(f"tok-rehearse (toktools) {__version__}\n")
         if words[0] == "help":
             raise Answer(self.find(words[1:]).help_text(brief=False))
-        given, rest = self.parse_known_args(words)
-        command: Parser = given.command
+        arguments, rest = self.parse_known_args(words)
+        command: Parser = arguments.command
         if rest:
             word = rest[0]
             name = word.partition("=")[0] if word.startswith("--") else word[:2]
             command.error(f"option {name} not recognized" if word.startswith("-") else "too many operands")
-        return given
+        return arguments
 
     def find(self, words: Sequence[str]) -> Parser:
         """Return the command of that name."""
@@ -274,11 +274,11 @@ class Shell:
         Return 0, or 1 if the cluster refuses. Raises ToktoolsError if it is no command, or its input ends.
         """
         try:
-            given = self.parser.parse(words)
+            arguments = self.parser.parse(words)
         except Answer as text:
             files.write_stdout(str(text).encode())
             return 0
-        command: Parser = given.command
+        command: Parser = arguments.command
         if not command.work:
             files.write_stdout(command.help_text(brief=True).encode())
             raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
@@ -289,7 +289,7 @@ class Shell:
         try:
             if credentials:
                 self.call(Cluster.login, *credentials)
-            code, data = 0, command.work(self, given)
+            code, data = 0, command.work(self, arguments)
         except Refused as refused:
             code, data = 1, str(refused)
         except FatalError:
@@ -310,14 +310,14 @@ class Shell:
         with self.cluster() as cluster:
             return function(cluster, self.session, *arguments, **more)
 
-    def password(self, given: str | None) -> str:
+    def password(self, argument: str | None) -> str:
         """Return the password from the command line, or ask for it."""
-        return self.terminal.ask(prompts.PASSWORD, hidden=True) if given is None else given
+        return self.terminal.ask(prompts.PASSWORD, hidden=True) if argument is None else argument
 
-    def new_password(self, given: str | None) -> str:
+    def new_password(self, argument: str | None) -> str:
         """Return the new password from the command line, or ask for it twice."""
-        password = self.password(given)
-        if given is None and self.terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
+        password = self.password(argument)
+        if argument is None and self.terminal.ask(prompts.PASSWORD_AGAIN, hidden=True) != password:
             raise refusal("the passwords are not the same")
         return password
 
