@@ -85,9 +85,9 @@ def cluster_id(text: str) -> str:
 
 
 def refuse_given(options: argparse.Namespace, reason: str, *flags: str) -> None:
-    """Raise ToktoolsError for this reason if one of these options was given: it would have no effect."""
+    """Raise ToktoolsError for this reason if one of these options is there: it would have no effect."""
     for flag in flags:
-        if flag in options.given:
+        if flag in options.flags:
             raise ToktoolsError(f"{flag} {reason}")
 
 

@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # importing typing for its own would take a tenth of the 
 if TYPE_CHECKING:
     from typing import Any
 
-    Given = tuple[argparse.Action, str]
+    Found = tuple[argparse.Action, str]
     """An option that is on the command line, and its argument."""
 
 
@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-V", "--version", action="version", version=__version__, help="show the version")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the value of each option and operand; the flags that are there are in *given*.
+        """Return the value of each option and operand; the flags that are there are in *flags*.
 
         Raises Answer for --help and --version, and ToktoolsError for a usage error. No message repeats an operand, or
         the argument of an option: it may be a pass phrase in the wrong place.
@@ -90,8 +90,8 @@ class Parser(argparse.ArgumentParser):
         return [(group._group_actions, group.required) for group in groups]  # noqa: SLF001 - nothing public has them
 
     def _parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        given, words = self._read(argv)
-        actions = [action for action, _ in given]
+        found, words = self._read(argv)
+        actions = [action for action, _ in found]
         if any(action.dest == "help" for action in actions):
             raise Answer(self.format_help())
         if any(action.dest == "version" for action in actions):
@@ -100,18 +100,18 @@ class Parser(argparse.ArgumentParser):
         values = argparse.Namespace(
             **{action.dest: action.default for action in self._actions if action.default is not argparse.SUPPRESS}
         )
-        values.given = {_flag(action) for action in actions}
-        for action, text in given:
+        values.flags = {_flag(action) for action in actions}
+        for action, text in found:
             action(self, values, _value(action, text), _flag(action))
         for action in self.operands:
             setattr(values, action.dest, words if _takes_many(action) else words[0])
             words = words[1:]
         return values
 
-    def _read(self, argv: Sequence[str]) -> tuple[list[Given], list[str]]:
+    def _read(self, argv: Sequence[str]) -> tuple[list[Found], list[str]]:
         """Part *argv* into options with their arguments and operands, as getopt_long(3) does, without abbreviations."""
         takes_rest = any(action.nargs == argparse.REMAINDER for action in self.operands)
-        given: list[Given] = []
+        found: list[Found] = []
         operands: list[str] = []
         words = iter(argv)
         for word in words:
@@ -126,15 +126,15 @@ class Parser(argparse.ArgumentParser):
                 action = self._option(flag, flag)
                 if equals and action.nargs == 0:
                     raise ToktoolsError(f"option {flag} must not have an argument")
-                given.append((action, text if equals else _argument(action, flag, words)))
+                found.append((action, text if equals else _argument(action, flag, words)))
             else:
                 letters = word[1:]
                 while letters:
                     flag, letters = f"-{letters[0]}", letters[1:]
                     action = self._option(flag, word if word.startswith(flag) else flag)
                     text, letters = ("", letters) if action.nargs == 0 else (letters, "")
-                    given.append((action, text or _argument(action, flag, words)))
-        return given, operands
+                    found.append((action, text or _argument(action, flag, words)))
+        return found, operands
 
     def _option(self, flag: str, word: str) -> argparse.Action:
         """Return the option of a flag; *word* is how the user wrote it."""
@@ -151,19 +151,19 @@ class Parser(argparse.ArgumentParser):
         name = next((f"--{name}..." for name in known if flag.startswith(f"--{name}")), shown(_name(flag)))
         raise ToktoolsError(f"option {name} not recognized", hint)
 
-    def _check(self, given: Sequence[argparse.Action], words: Sequence[str]) -> None:
+    def _check(self, actions: Sequence[argparse.Action], words: Sequence[str]) -> None:
         """Raise ToktoolsError for what is missing, given twice, or excludes each other."""
-        for number, action in enumerate(given):
-            if action.nargs != 0 and action in given[:number] and not isinstance(action, argparse._AppendAction):  # noqa: SLF001
+        for number, action in enumerate(actions):
+            if action.nargs != 0 and action in actions[:number] and not isinstance(action, argparse._AppendAction):  # noqa: SLF001
                 raise ToktoolsError(f"{_flag(action)} is given twice")
         missing = []
         for members, required in self.exclusive:
-            both = [_flag(action) for action in members if action in given]
+            both = [_flag(action) for action in members if action in actions]
             if len(both) > 1:
                 raise ToktoolsError(f"{' and '.join(both)} cannot be used together")
             if required and not both:
                 missing.append(_listed([_term(action) for action in members], "or"))
-        missing += [_term(action) for action in self.options if action.required and action not in given]
+        missing += [_term(action) for action in self.options if action.required and action not in actions]
         single = [action for action in self.operands if not _takes_many(action)]
         missing += [_term(action) for action in single[len(words) :]]
         if missing:
