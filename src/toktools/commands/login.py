@@ -57,17 +57,17 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, and run the commands or hand the terminal over."""
     # Instead of those on standard input stands None.
-    given = [None if line == _STDIN else line for line in options.command]
-    given += [" ".join(options.words)] if options.words else []
+    lines = [None if line == _STDIN else line for line in options.command]
+    lines += [" ".join(options.words)] if options.words else []
     if options.command and options.words:
         raise ToktoolsError("-c and COMMAND cannot be used together")
-    if not given:
+    if not lines:
         refuse_given(options, "goes with a command for the CLI", "--new-password")
-    if not given and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
+    if not lines and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
     from toktools.login import dialogues, pty
 
-    for command in given:
+    for command in lines:
         if command is not None:
             dialogues.refuse_command(command)
     if options.no_mfa:
@@ -80,9 +80,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     with shared.started(options, [signer] if signer else [], console) as (cli, user, host):
         dialogues.log_in(cli, user, host, "unsigned-tokens.json", signer)
         host.clear()
-        if not given:
+        if not lines:
             pty.discard_typed_ahead()
             console.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over()
-        commands.run(cli, given)
+        commands.run(cli, lines)
     return 0
