@@ -12,7 +12,7 @@ from threading import Condition
 
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
-from toktools.keys.signer import Signer, fault
+from toktools.keys.signer import Signer, problem
 from toktools.system import files, process
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
@@ -131,7 +131,7 @@ class Command(Signer):
         return signature
 
     def _unverified(self, public_key: PublicKey, digest: bytes, signature: bytes) -> ToktoolsError:
-        return ToktoolsError(f"{self._name}: {fault(public_key, digest, signature)}", status=1)
+        return ToktoolsError(f"{self._name}: {problem(public_key, digest, signature)}", status=1)
 
 
 def _communicate(child: subprocess.Popen[bytes], content: bytes) -> tuple[bytes, int]:

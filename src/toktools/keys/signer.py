@@ -48,7 +48,7 @@ class Signer:
         return ToktoolsError("a broken key: the signature that it made does not verify")
 
 
-def fault(public_key: PublicKey, digest: bytes, signature: bytes) -> str:
+def problem(public_key: PublicKey, digest: bytes, signature: bytes) -> str:
     """Return what is wrong with the signature of *digest*, in the words of tok-verify(1)."""
     from toktools.encoding import encode
     from toktools.signatures import Verifier
