@@ -8,7 +8,7 @@ from toktools.errors import ToktoolsError, quoted, shown
 
 
 def test_an_error() -> None:
-    """It stops a tool with status 2; place and remark stand around its message, and the rest stays."""
+    """It stops a tool with status 2; prefix and remark stand around its message, and the rest stays."""
     error = ToktoolsError("no digests")
     assert (str(error), error.message, error.hint, error.status) == ("no digests", "no digests", "", 2)
     answer = ToktoolsError("no", "a hint", 1)

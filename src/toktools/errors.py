@@ -14,9 +14,9 @@ class ToktoolsError(Exception):
         self.hint = hint
         self.status = status
 
-    def at(self, place: str) -> "ToktoolsError":
-        """Return the same error with the place (a file, a line, a token) before its message."""
-        return type(self)(f"{place}: {self.message}", self.hint, self.status)
+    def at(self, prefix: str) -> "ToktoolsError":
+        """Return the same error with the name of a file, a line or a token before its message."""
+        return type(self)(f"{prefix}: {self.message}", self.hint, self.status)
 
     def also(self, remark: str) -> "ToktoolsError":
         """Return the same error with a remark after its message."""

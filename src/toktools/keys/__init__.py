@@ -39,12 +39,12 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
         return _open_file(key, source, warn)
     from toktools.errors import shown
 
-    module, place, package, extra = _SCHEMES[scheme]
+    module, where, package, extra = _SCHEMES[scheme]
     try:
         opener = import_module(module)
     except ImportError:
         hint = f"the extra toktools[{extra}] installs it; see tok-sign(1)"
-        raise ToktoolsError(f"a key {place} needs the package {package}", hint) from None
+        raise ToktoolsError(f"a key {where} needs the package {package}", hint) from None
     signer: Signer = opener.open_signer(key, source, warn)
     if signer.public_key is not None:
         check_size(shown(key.partition("?")[0]), signer.public_key, warn)

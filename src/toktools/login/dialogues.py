@@ -175,14 +175,14 @@ class Commands:
 
         What stands after quit or exit is not run. An error says of several commands which one it was.
         """
-        for place, command in _each(cli, commands):
+        for prefix, command in _each(cli, commands):
             if command.split() in _LEAVE:
                 break
-            with _at(place):
+            with _at(prefix):
                 cli.type(command.encode())
                 response = cli.response(partial(self._new_password, _name(command)))
             self._write(self._shown(response).encode())
-            with _at(place):
+            with _at(prefix):
                 cli.accept(response)
         cli.quit()
 
@@ -204,11 +204,11 @@ class Commands:
 
 
 @contextmanager
-def _at(place: str) -> Iterator[None]:
+def _at(prefix: str) -> Iterator[None]:
     try:
         yield
     except ToktoolsError as error:
-        raise error.at(place) if place else error from None
+        raise error.at(prefix) if prefix else error from None
 
 
 def _name(command: str) -> str:
@@ -225,7 +225,7 @@ def refuse_command(command: str) -> None:
 
 
 def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]:
-    """Yield commands, each with its place if there are several; None stands for the lines of standard input."""
+    """Yield the prefix of each command's messages, empty for a single one, and the command; None stands for stdin."""
     for number, command in enumerate(commands, 1):
         if command is None:
             yield from _lines(cli)
@@ -234,7 +234,7 @@ def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]
 
 
 def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
-    """Read commands from standard input, each as soon as it is there, with its place; the CLI may end meanwhile.
+    """Read commands from standard input, each as soon as it is there, with a prefix; the CLI may end meanwhile.
 
     Raises ToktoolsError, which names the line.
     """
@@ -250,8 +250,8 @@ def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
         line, _, ahead = ahead.partition(b"\n")
         number += 1
         if line.strip():
-            place = f"{files.STDIN_NAME}: line {number}"
+            prefix = f"{files.STDIN_NAME}: line {number}"
             command = line.decode(errors="surrogateescape").rstrip("\r")
-            with _at(place):
+            with _at(prefix):
                 refuse_command(command)
-            yield place, command
+            yield prefix, command

@@ -46,12 +46,12 @@ def after_writing(error: ToktoolsError) -> ToktoolsError:
 
 
 @contextmanager
-def trouble_at(place: str) -> Iterator[None]:
-    """Turn what the system refuses into a ToktoolsError that names the place."""
+def trouble_at(prefix: str) -> Iterator[None]:
+    """Turn an OSError into a ToktoolsError whose message begins with *prefix*."""
     try:
         yield
     except OSError as error:
-        raise ToktoolsError(f"{place}: {reason(error)}") from None
+        raise ToktoolsError(f"{prefix}: {reason(error)}") from None
 
 
 def temporary() -> str | None:

@@ -163,7 +163,7 @@ class Source:
             line += byte
         if line.startswith(_MARKS):  # a Windows editor's; it would be a part of the secret, and count as a wrong try
             raise ToktoolsError(
-                f"{self._place()}: a byte-order mark before the secret", "save it as plain text, without one"
+                f"{self._prefix()}: a byte-order mark before the secret", "save it as plain text, without one"
             )
         return line
 
@@ -171,11 +171,11 @@ class Source:
         if files.is_stdin(os.fstat(fd)):
             raise ToktoolsError(f"{self._option}: a secret cannot come from standard input", _SOURCES)
 
-    def _place(self) -> str:
+    def _prefix(self) -> str:
         if self._kind == "ask":
             return TERMINAL
         where = files.display(self._where) if self._kind == "file" else f"descriptor {self._where}"
         return f"{self._option}: {where}"
 
     def _trouble(self) -> AbstractContextManager[None]:
-        return files.trouble_at(self._place())
+        return files.trouble_at(self._prefix())
