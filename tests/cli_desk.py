@@ -159,7 +159,7 @@ class Desk(Shell):
         given = ["--", *commands] if len(commands) == 1 else [word for command in commands for word in ("-c", command)]
         words = self.words("--password", password, *more, *given, **where)
         done = self.run(*words, **{"start_new_session": True, "env": self.env, **rest})
-        self.assert_tidy(done.out.decode(errors="replace") + done.err)
+        self.assert_nothing_left(done.out.decode(errors="replace") + done.err)
         return done
 
     def lines(self, name: str) -> list[str]:
@@ -180,7 +180,7 @@ class Desk(Shell):
         users = json.loads(self.read("state.json"))["users"]
         return next(int(user["failures"]) for user in users if user["username"] == "officer1")
 
-    def assert_tidy(self, shown: str) -> None:
+    def assert_nothing_left(self, shown: str) -> None:
         """Assert that no process, no file and no secret is left behind."""
         assert list(self.tmp.iterdir()) == []
         assert [pid for pid in self.pids()[::2] if alive(pid)] == []
@@ -259,7 +259,7 @@ class Seat:
         self.wait_for(f"ended: {status}\r\n")
         assert termios.tcgetattr(self.screen.child_fd) == self.mode
         shown = self.log.getvalue().decode()
-        self.desk.assert_tidy(shown)
+        self.desk.assert_nothing_left(shown)
         return shown
 
 

@@ -104,7 +104,7 @@ def enroll(
     """Enroll without a terminal; nothing is left behind, and nothing is on standard output."""
     options = {"env": desk.env, "start_new_session": True, **rest}
     done = desk.run(*words(desk, "--password", password, *more, user=user), **options)
-    desk.assert_tidy(done.err)
+    desk.assert_nothing_left(done.err)
     assert done.out == b""
     return done
 
@@ -160,7 +160,7 @@ def test_another_key(desk: Desk, source: str) -> None:
     line = words(desk, "--old-key", desk.key, "--change-quorum", "--password", source)
     env = {**desk.env, "SECRET": PASSWORD}
     done = desk.run("sh", "-c", '"$@" 3<password', "sh", *line, env=env, start_new_session=True).check(0)
-    desk.assert_tidy(done.err)
+    desk.assert_nothing_left(done.err)
     assert journal(done) == WHOLE
     assert factors(desk, other(desk)) == (1, 1)
     desk.login().check(1)  # with the old one

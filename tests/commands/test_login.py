@@ -131,7 +131,7 @@ def test_a_signal_at_the_question(desk: Desk, number: signal.Signals) -> None:
             os.kill(desk.pids()[1], number)
         # A shell that runs a script ends with its child at Ctrl-C.
         person.screen.expect([f"ended: {128 + number}\r\n".encode(), pexpect.EOF])
-    desk.assert_tidy(person.log.getvalue().decode())
+    desk.assert_nothing_left(person.log.getvalue().decode())
     assert desk.heard() == 0
 
 
@@ -155,7 +155,7 @@ def test_the_terminal_goes_away(desk: Desk, step: str, trap: str) -> None:
     logged_in = "tok-login: logged in as officer1 (admin)\n" if step == "the user" else ""
     assert said.startswith(logged_in)
     assert said.removeprefix(logged_in).count("\n") == (0 if trap == ":" else 1)
-    desk.assert_tidy(said)
+    desk.assert_nothing_left(said)
 
 
 def test_no_answer_at_the_question(desk: Desk) -> None:
@@ -227,7 +227,7 @@ def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
     """The end of the CLI is seen where the parent does not care for its children: trap '' CHLD."""
     words = shlex.join([*desk.words("--password", "file:password"), "--", "user list"])
     done = desk.sh(f"trap '' CHLD; {words}; exit $?", shell="bash", env=desk.env, start_new_session=True)
-    desk.assert_tidy(done.out.decode() + done.check(0).err)
+    desk.assert_nothing_left(done.out.decode() + done.check(0).err)
     assert len(answers(done.out)) == 1
 
 
@@ -371,7 +371,7 @@ def test_nobody_to_ask(desk: Desk) -> None:
     done = desk.run(*desk.words("--", "user list"), start_new_session=True)
     assert_refused(done, 2, "officer1: there is no terminal to ask for the password\n", "hint: use --password")
     assert desk.pids() == []
-    desk.assert_tidy(done.err)
+    desk.assert_nothing_left(done.err)
 
 
 # Commands.
@@ -425,7 +425,7 @@ def test_commands_on_standard_input(desk: Desk) -> None:
         child.stdin.close()
         assert json.loads(child.stdout.read())["data"]["line"] == "three"
     assert child.returncode == 0
-    desk.assert_tidy("")
+    desk.assert_nothing_left("")
     assert desk.lines("heard")[-4:] == ["one", "two", "three", "quit"]
 
 
@@ -556,7 +556,7 @@ def test_a_signal_while_the_signer_works(desk: Desk, number: signal.Signals, scr
         child.send_signal(number)
         assert child.wait(60) == -number
     assert not alive(int(desk.lines("signing")[0]))
-    desk.assert_tidy("")
+    desk.assert_nothing_left("")
 
 
 def test_the_children_of_the_cli_are_its_own(desk: Desk) -> None:
@@ -817,7 +817,7 @@ def test_a_closed_pipe(desk: Desk) -> None:
     with desk.start(*words, start_new_session=True, env=desk.env, stdout=writing) as child:
         os.close(writing)
         assert child.wait(120) == -signal.SIGPIPE
-    desk.assert_tidy("")
+    desk.assert_nothing_left("")
 
 
 def test_a_full_disk(desk: Desk) -> None:
@@ -827,7 +827,7 @@ def test_a_full_disk(desk: Desk) -> None:
         words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
         done = desk.run(*words, stdout=full)
     assert (done.status, done.err) == (2, "tok-login: standard output: no space left on device\n")
-    desk.assert_tidy("")
+    desk.assert_nothing_left("")
 
 
 # A lockout, and where the token file is.
@@ -863,4 +863,4 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
     )
     assert desk.lines("heard") == []
     directory.rmdir()
-    desk.assert_tidy(done.err)
+    desk.assert_nothing_left(done.err)

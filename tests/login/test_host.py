@@ -56,7 +56,7 @@ class Host:
     def run(self, *words: str) -> Done:
         done = self.desk.run(*words, env=self.desk.env, start_new_session=True)
         wait_until(lambda: not list(self.tmp.iterdir()))
-        self.desk.assert_tidy(done.out.decode() + done.err)
+        self.desk.assert_nothing_left(done.out.decode() + done.err)
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.err)
         return done
 
@@ -237,7 +237,7 @@ def test_a_signal(host: Host, step: str, number: signal.Signals) -> None:
         child.send_signal(number)
         assert child.wait(60) == -number
     wait_until(lambda: not list(host.tmp.iterdir()))
-    host.desk.assert_tidy("")
+    host.desk.assert_nothing_left("")
     there = int((host.home / "here").read_text())
     wait_until(lambda: not alive(there))
 
@@ -255,7 +255,7 @@ def test_a_host_that_is_silent(host: Host, when: str) -> None:
         wait_until((host.home / "silent").exists)
         child.send_signal(signal.SIGTERM)
         assert child.wait(15) == -signal.SIGTERM  # before the host is done
-    host.desk.assert_tidy("")
+    host.desk.assert_nothing_left("")
 
 
 @pytest.mark.parametrize("trap", [":", "trap '' TERM"])
@@ -269,7 +269,7 @@ def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
         assert child.wait(120) == -signal.SIGTERM
     (connecting,) = map(int, desk.lines("here"))
     wait_until(lambda: not alive(connecting))
-    desk.assert_tidy("")
+    desk.assert_nothing_left("")
 
 
 def test_a_token_file_that_comes_late(host: Host) -> None:
