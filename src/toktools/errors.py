@@ -1,8 +1,8 @@
-"""The one exception, and how foreign text is shown in it."""
+"""The one exception, and the escapes of foreign text in it."""
 
 
 class ToktoolsError(Exception):
-    """What stops a tool: a message of one line, perhaps a hint, and the exit status.
+    """An error that stops a tool: a message of one line, perhaps a hint, and the exit status.
 
     The message is lower case without a full stop. The status is 2 for usage and trouble, and 1 where
     the answer is no (a signature does not verify).

@@ -21,7 +21,7 @@ _MAX_BYTES = 1 << 16
 """The part of a file that is looked at."""
 
 _KEY, _FILE, _RECORD = "K", "F", "R"
-"""What is needed: a key of any kind, a token file, or a digest or signature."""
+"""The input that is needed: a key of any kind, a token file, or a digest or signature."""
 _FILES, _NOT_KEY, _ANY = _KEY + _FILE, _FILE + _RECORD, _KEY + _FILE + _RECORD
 
 
@@ -398,9 +398,9 @@ _ROWS: tuple[Row, ...] = (
     (_RECORD, "base64 of base64", "it was encoded twice", lambda text: _decode(_decode_text(text))),
     (_RECORD, "base64 of text", "the text itself is what openssl base64 -d -A prints", _decode_text),
 )
-"""What is needed when the row applies, the name, how to mend it, and how to know it; the special before the general.
+"""The input that a row is for, the name, how to mend it, and how to know it; the special before the general.
 
-Where people were seen to confuse it, a comment names the issue.
+If people were seen to confuse it, a comment names the issue.
 """
 
 _KEY_NAMES = (

@@ -1,4 +1,4 @@
-"""What the CloudHSM CLI shows when it waits, word for word (AWS CloudHSM User Guide, "Log in with MFA to an HSM")."""
+"""The CloudHSM CLI's prompts, word for word (AWS CloudHSM User Guide, "Log in with MFA to an HSM")."""
 
 READY = "aws-cloudhsm > "
 PASSWORD = "Enter password:"  # noqa: S105 - a question

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.need and not tokens.kind.has_approvals:
             raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
         try:
-            # Who cannot be a user could be a second name of an approver, and count twice.
+            # A name that no user can have could be a second name of an approver, who would count twice.
             for approval in tokens.approvals if options.need else ():
                 approval.check()
         except ToktoolsError as error:

@@ -1,1 +1,1 @@
-"""The CloudHSM CLI at the other end of a terminal: what is read there, and what is typed."""
+"""Drive the CloudHSM CLI at the other end of a terminal: read its responses, and type commands."""

@@ -173,7 +173,7 @@ class Commands:
     def run(self, cli: Cli, commands: Sequence[str | None]) -> None:
         """Run commands, and leave; None stands for the lines of standard input.
 
-        What stands after quit or exit is not run. An error says of several commands which one it was.
+        Commands after quit or exit are not run. The error of one of several commands names it.
         """
         for prefix, command in _each(cli, commands):
             if command.split() in _LEAVE:

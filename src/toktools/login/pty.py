@@ -145,7 +145,7 @@ class Pty:
     def connect(self, text: bytes, until: Callable[[bytes], bool]) -> bool:
         """Show *text* and connect this process's terminal, until the program ends or *until* accepts its output.
 
-        Return whether there is a terminal, with this process in the foreground. What was typed ahead is thrown away.
+        Return whether there is a terminal, with this process in the foreground. Keys typed ahead are thrown away.
         Raises ToktoolsError if the terminal goes away.
         """
         try:

@@ -218,7 +218,7 @@ class _Staged:
                 raise ToktoolsError(f"{self.name}: {reason}") from None
 
     def discard(self) -> None:
-        """Remove what was not renamed, and close what is open: what went wrong is told already."""
+        """Remove the temporary file if it was not renamed, and close what is open; errors are reported already."""
         if self._temporary:
             try:
                 os.unlink(self._temporary, dir_fd=self._directory)

@@ -29,7 +29,7 @@ def ask(question: str, show: Callable[[bytes], object] | None = None) -> bytes:
     """Put a question, and return the line that is typed on the terminal with the echo off.
 
     The line ends with its newline, or without one if Ctrl-D ended it. The question goes to the terminal, or to *show*.
-    What was typed before it, or is there after the answer, is thrown away. Raises OSError.
+    Text that was typed before it, or is there after the answer, is thrown away. Raises OSError.
     """
     fd = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
     line = b""
@@ -65,7 +65,7 @@ def has_terminal() -> bool:
 
 
 class Source:
-    """Where a secret is: env:VAR, file:PATH or fd:N, or with the person at the terminal ("ask").
+    """The source of a secret: env:VAR, file:PATH or fd:N, or with the person at the terminal ("ask").
 
     The first three are those of openssl-passphrase-options(1), without the ones that show the secret. *option* is what
     messages name.
