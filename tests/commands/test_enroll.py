@@ -25,7 +25,7 @@ IN = "logged in as officer1 (admin)"
 REGISTERING = "registering the new key"
 REGISTERED = "the new key is registered"
 PROVED = "logged in with the new key as officer1 (admin)"
-UNPROVED = f"{REGISTERED}, but no login has proved it: "
+UNPROVED = f"{REGISTERED}, but the test login failed: "
 WHOLE = [IN, REGISTERING, REGISTERED, PROVED]
 
 # A fake whose user has no second factor yet, in steps as those of FAKE, of which these take the place.
@@ -371,7 +371,7 @@ def test_a_step_that_fails(desk: Desk, steps: str, status: int, told: int, said:
         ("def ask_again():\n    show(READY)\n    hear()", 2, "; nothing changed"),
         ("def approve():\n    reply('no', 1)", 1, "./cli: refused: no; nothing changed, as far as the CLI knows"),
         ("def approve():\n    raise SystemExit", 2, "; it is not known whether the second factor is removed"),
-        ("def prove(line):\n    reply('no', 1)", 2, ", but no login has proved it: ./cli: refused: no"),
+        ("def prove(line):\n    reply('no', 1)", 2, ", but the test login failed: ./cli: refused: no"),
     ],
 )
 def test_a_removal_that_fails(desk: Desk, steps: str, status: int, said: str) -> None:

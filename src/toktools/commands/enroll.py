@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             dialogues.log_out(cli)
             dialogues.log_in(cli, user, host, "proof.json", new)
         except ToktoolsError as error:
-            raise ToktoolsError(f"{change}, but no login has proved it: {error.message}", error.hint) from None
+            raise ToktoolsError(f"{change}, but the test login failed: {error.message}", error.hint) from None
         console.say(f"logged in {'with the new key' if new else 'without a second factor'} as {who}")
         cli.quit()
     return 0
