@@ -82,7 +82,7 @@ def open_signer(uri: str, source: Source, warn: Callable[[str], None]) -> Signer
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:
             raise _locked(name) from None
-        return Pkcs11Key(_key(session, wanted, name), pin if isinstance(pin, str) else None)
+        return Pkcs11Key(_key(session, wanted, name, uri), pin if isinstance(pin, str) else None)
 
 
 def _parse(uri: str) -> dict[str, bytes]:
@@ -104,8 +104,6 @@ def _parse(uri: str) -> dict[str, bytes]:
             if attribute in wanted:
                 raise ToktoolsError(f"{attribute} occurs twice in the pkcs11 URI")
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
-    as_written = dict(part.partition("=")[::2] for part in path.split(";"))
-    wanted["id as written"] = os.fsencode(as_written.get("id", ""))
     if wanted.pop("type", b"private") != b"private":
         raise ToktoolsError("the type must be private, because the key must sign")
     if not wanted.get("slot-id", b"0").isdigit():
@@ -211,7 +209,7 @@ def _pin_source(wanted: dict[str, bytes], source: Source, warn: Callable[[str], 
     return source
 
 
-def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
+def _key(session: Session, wanted: dict[str, bytes], name: str, uri: str) -> PrivateKey:
     template: dict[Attribute, object] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
     if "object" in wanted:
         template[Attribute.LABEL] = wanted["object"].decode(errors="replace")
@@ -220,17 +218,16 @@ def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
     keys = [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
     if len(keys) != 1:
         count = f"{len(keys)} private keys match" if keys else "no private key matches"
-        raise ToktoolsError(
-            f"{name}: {count}", "choose one with object= or id= in the URI" if keys else _respell(wanted)
-        )
+        raise ToktoolsError(f"{name}: {count}", "choose one with object= or id= in the URI" if keys else _respell(uri))
     if keys[0].key_type != KeyType.RSA:
         raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes only RSA keys")
     return keys[0]
 
 
-def _respell(wanted: dict[str, bytes]) -> str:
+def _respell(uri: str) -> str:
     """Return a hint if an id seems to be hexadecimal: bare, or as pkcs11-tool 0.23 to 0.26 prints it (id=%0001)."""
-    written = os.fsdecode(wanted["id as written"])
+    path = uri.partition(":")[2].partition("?")[0]
+    written = dict(part.partition("=")[::2] for part in path.split(";")).get("id", "")
     digits = written.replace("%", "")
     if not re.fullmatch("([0-9A-Fa-f]{2})+", digits):
         return ""
