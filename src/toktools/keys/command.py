@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from threading import Condition
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer, problem
-from toktools.system import files, process
+from toktools.system import files, process, terminal
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -144,12 +143,11 @@ def _communicate(child: subprocess.Popen[bytes], content: bytes) -> tuple[bytes,
             stdin.write(content)
     except BrokenPipeError:
         pass  # it need not read
-    output, readable = b"", select.poll()
-    readable.register(stdout := child.stdout, select.POLLIN)  # type: ignore[arg-type]
+    output, stdout = b"", child.stdout.fileno()  # type: ignore[union-attr]
     while len(output) <= _MAX_OUTPUT_BYTES:
         ended = child.poll() is not None  # before the look, so that nothing is missed
-        if readable.poll(0 if ended else 1000 * _LOOK_UP_SECONDS):
-            chunk = os.read(stdout.fileno(), _MAX_OUTPUT_BYTES)  # type: ignore[union-attr]
+        if terminal.wait([stdout], [], 0 if ended else _LOOK_UP_SECONDS)[0]:
+            chunk = os.read(stdout, _MAX_OUTPUT_BYTES)
             if not chunk:
                 return output, child.wait()
             output += chunk
