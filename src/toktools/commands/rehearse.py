@@ -7,6 +7,7 @@ from functools import partial
 from toktools.encoding import count
 from toktools.options import cluster_id, number
 from toktools.parser import Parser
+from toktools.tokens.kinds import MAX_HSMS
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 PURPOSE = "Rehearse a login to CloudHSM, with a stand-in for its CLI."
 EXAMPLE = "tok-rehearse interactive"
 SECRETS = True
-
-_MAX_HSMS = 28
 
 
 def add_arguments(parser: Parser) -> None:
@@ -33,7 +32,7 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "--hsms",
         metavar="N",
-        type=partial(number, "--hsms", high=_MAX_HSMS),
+        type=partial(number, "--hsms", high=MAX_HSMS),
         help="how many HSMs the cluster has; the default is 3",
     )
     parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the name of the cluster in the prompt")

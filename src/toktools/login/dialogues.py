@@ -18,7 +18,7 @@ from toktools.login.host import NEW_KEY
 from toktools.system import files
 from toktools.system.atomic import write_atomically
 from toktools.system.prompt import Source
-from toktools.tokens import tokenfile
+from toktools.tokens import kinds, tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from toktools.login.host import LocalHost
 
 _PASSWORD_SIZES = range(7, 32 + 1)  # characters, as AWS documents them now (8 to 32), or did (7 to 32)
-_MAX_HSMS = 28  # in a cluster ("AWS CloudHSM quotas")
 _LATE_SECONDS = 3.0  # that the token file may come after the question for it
 _LOOK_SECONDS = 0.01
 _LEAVE = (["quit"], ["exit"])  # the commands that end the CLI, and have no response
@@ -131,8 +130,8 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
     if tokens.kind.name != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file for {tokens.kind.name}, not for a login")
     digests = tokens.digests
-    if len(digests) > _MAX_HSMS:
-        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {_MAX_HSMS} HSMs")
+    if len(digests) > kinds.MAX_HSMS:
+        raise ToktoolsError(f"the CLI wrote {len(digests)} tokens, but a cluster has 1 to {kinds.MAX_HSMS} HSMs")
     if len({*digests}) < len(digests):
         raise ToktoolsError("the CLI wrote the same token twice, but each HSM makes its own")
     for index, digest in enumerate(digests):

@@ -26,7 +26,7 @@ from toktools.rehearsal.cluster import (
 from toktools.rehearsal.shell import Option, Parser, Shell
 from toktools.system import files
 from toktools.system.atomic import write_atomically
-from toktools.tokens import jsonfile, tokenfile
+from toktools.tokens import jsonfile, kinds, tokenfile
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 _MAX_DATA = 1 << 20
 _MAX_KEY = 1 << 16
 _REGISTRATION = "registration"
-_VERSION = "2.0"
-"""Of token files."""
 
 
 # Options
@@ -91,7 +89,7 @@ _FITS = "key-reference=0x... or all of attr.NAME=VALUE"
 _SERVICES = {
     "user": "managing the users",
     "quorum": "setting quorum values",
-    "cluster": "settings of the cluster as a whole: mutual TLS",
+    "cluster": "settings of the cluster as a whole",
     _REGISTRATION: "registering the key with which a user approves",
     "key-usage": "working with a key that has a quorum value",
     "key-management": "sharing a key that has a quorum value, and the like",
@@ -194,7 +192,7 @@ def _mfa_login(shell: Shell, arguments: Namespace) -> object:
 def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.TokenFile:
     """Write the digests of a login or a set-up, and return the file that comes back signed."""
     tokens = [{"unsigned": _text(digest), "signed": ""} for digest in digests]
-    write_atomically({path: jsonfile.dump_ascii({"version": _VERSION, "tokens": tokens})})
+    write_atomically({path: jsonfile.dump_ascii({"version": kinds.VERSION, "tokens": tokens})})
     return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)
 
 
@@ -266,7 +264,7 @@ def _generate_token(shell: Shell, arguments: Namespace) -> object:
     if bool(arguments.filter) != (service in KEY_SERVICES):
         raise refusal("--filter names the key, and is only for the key services")
     _refuse_other(arguments.token)
-    document: dict[str, object] = {"version": _VERSION}
+    document: dict[str, object] = {"version": kinds.VERSION}
     with shell.cluster() as cluster:
         if service == _REGISTRATION:
             document["tokens"] = [

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from toktools import encoding
+from toktools.keys.files import pem
 from toktools.rehearsal.cluster import (
     APPROVERS,
     CRYPTO_USER,
@@ -24,6 +25,7 @@ from toktools.rehearsal.cluster import (
     public_key_of,
     refusal,
 )
+from toktools.signatures import DIGEST_INFO
 
 TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ _EXPONENT = 65537
 HASHES: dict[str, tuple[hashes.HashAlgorithm, bytes]] = {
     "sha1": (hashes.SHA1(), bytes.fromhex("3021300906052b0e03021a05000414")),  # noqa: S303 - the CLI takes it
     "sha224": (hashes.SHA224(), bytes.fromhex("302d300d06096086480165030402040500041c")),
-    "sha256": (hashes.SHA256(), bytes.fromhex("3031300d060960864801650304020105000420")),
+    "sha256": (hashes.SHA256(), DIGEST_INFO),
     "sha384": (hashes.SHA384(), bytes.fromhex("3041300d060960864801650304020205000430")),
     "sha512": (hashes.SHA512(), bytes.fromhex("3051300d060960864801650304020305000440")),
 }
@@ -243,9 +245,8 @@ def _chosen(true: set[str], chosen: Sequence[tuple[str, bool]]) -> list[str]:
 
 def _new_pair(size: int) -> tuple[str, str]:
     key = rsa.generate_private_key(_EXPONENT, size)
-    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode(), encoding.encode(der).decode()
+    return pem(key.public_key()), encoding.encode(der).decode()
 
 
 def digest_in(hash_function: str, content: bytes) -> bytes:

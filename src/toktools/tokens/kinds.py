@@ -7,6 +7,8 @@ import json
 from toktools.errors import ToktoolsError, quoted
 
 VERSION = "2.0"
+MAX_HSMS = 28
+"""In a cluster, each of which a login has a token for ("AWS CloudHSM quotas")."""
 
 
 class Kind:
