@@ -399,16 +399,29 @@ def _content(arguments: Namespace) -> bytes:
 def parser() -> Parser:
     """Return the parser of the CLI's commands."""
     cli = Parser(prog="", description="A stand-in for the CloudHSM CLI")
+    _add_cluster(cli)
+    _add_login(cli)
+    _add_user(cli)
+    _add_quorum(cli)
+    _add_key(cli)
+    _add_crypto(cli)
+    return cli
 
+
+def _add_cluster(cli: Parser) -> None:
     group = cli.add("cluster", "The cluster as a whole")
     group.add("activate", "Make the first admin, named admin", _activate, _PASSWORD, logs_in=False)
     group.add("hsm-info", "List the HSMs", _hsm_info, logs_in=False)
 
+
+def _add_login(cli: Parser) -> None:
     login = cli.add("login", "Log in", _login, *_USER, _PASSWORD)
     token = Option("--token", "The file for the unsigned tokens", required=True)
     login.add("mfa-token-sign", "Log in with a second factor", _mfa_login, token)
     cli.add("logout", "Log out", _logout)
 
+
+def _add_user(cli: Parser) -> None:
     group = cli.add("user", "The users of the cluster")
     group.add("create", "Make a user. For admins", _create, *_USER, _PASSWORD, _APPROVAL)
     group.add("delete", "Remove a user. For admins", _delete, *_USER, _APPROVAL)
@@ -443,6 +456,8 @@ def parser() -> Parser:
         Option("--signed-token", "The signed registration token", required=True),
     )
 
+
+def _add_quorum(cli: Parser) -> None:
     group = cli.add("quorum", "What several users must approve").add("token-sign", "Quorum tokens and quorum values")
     group.add(
         "generate",
@@ -466,6 +481,8 @@ def parser() -> Parser:
     )
     group.add("list-quorum-values", "List how many must approve", _list_values, logs_in=False)
 
+
+def _add_key(cli: Parser) -> None:
     group = cli.add("key", "The keys of the cluster")
     group.add("generate-asymmetric-pair", "Make a key pair").add(
         "rsa",
@@ -497,6 +514,8 @@ def parser() -> Parser:
     group.add("unshare", unshare, _unshare, one, *_USER, _APPROVAL)
     group.add("delete", "Delete a key. For its owner", _delete_key, one)
 
+
+def _add_crypto(cli: Parser) -> None:
     cli.add("crypto", "Work with keys").add("sign", "Sign").add(
         "rsa-pkcs",
         "Sign with RSA-PKCS. For crypto users",
@@ -508,4 +527,3 @@ def parser() -> Parser:
         _APPROVAL,
         Option("--data-type", "What the data is", choices={"raw": "to be hashed", "digest": "a DigestInfo in DER"}),
     )
-    return cli
