@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             {out: tokens.dump()},
             inputs=options.signatures,
             seen=source,
-            may_replace=lambda old: not old or tokenfile.is_token_file(old),
+            may_replace=tokenfile.may_replace,
         )
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from argparse import ArgumentTypeError, Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -109,13 +108,10 @@ def _read_token(path: str) -> tokenfile.TokenFile:
     return tokenfile.read(_path(path))[1]
 
 
-def _refuse_other(path: str) -> None:
-    """Refuse to overwrite a file that is no token file: a slip of the pen must not cost a key."""
-    if os.path.exists(path):
-        files.refuse_irregular(path)
-        content = files.read(path, tokenfile.MAX_SIZE).content
-        if content and not tokenfile.is_token_file(content):
-            raise ToktoolsError(f"{files.display(path)}: the file exists and is not a token file; not overwritten")
+def _write_token(path: str, document: dict[str, object]) -> None:
+    """Write a token file; it may replace no other file, so that a typing error does not cost a key."""
+    content = {"version": kinds.VERSION, **document}
+    write_atomically({path: jsonfile.dump_ascii(content)}, may_replace=tokenfile.may_replace)
 
 
 def _read_public_key(path: str) -> str:
@@ -183,7 +179,6 @@ def _login(shell: Shell, arguments: Namespace) -> object:
 
 def _mfa_login(shell: Shell, arguments: Namespace) -> object:
     password = shell.password(arguments.password)
-    _refuse_other(arguments.token)
     digests = shell.call(Cluster.begin_mfa_login, _name(arguments), password)
     shell.call(Cluster.end_mfa_login, _signed(shell, arguments.token, digests))
     return _user_data(_name(arguments))
@@ -192,7 +187,7 @@ def _mfa_login(shell: Shell, arguments: Namespace) -> object:
 def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.TokenFile:
     """Write the digests of a login or a set-up, and return the file that comes back signed."""
     tokens = [{"unsigned": _text(digest), "signed": ""} for digest in digests]
-    write_atomically({path: jsonfile.dump_ascii({"version": kinds.VERSION, "tokens": tokens})})
+    _write_token(path, {"tokens": tokens})
     return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)
 
 
@@ -244,7 +239,6 @@ def _change_mfa(shell: Shell, arguments: Namespace) -> object:
     if arguments.deregister:
         shell.call(Cluster.deregister_mfa, name, password, approval)
     else:
-        _refuse_other(arguments.token)
         answer = _signed(shell, arguments.token, shell.call(Cluster.begin_mfa_change, name, password))
         public_key = _read_public_key(shell.terminal.ask(prompts.PUBLIC_KEY).strip())
         shell.call(Cluster.end_mfa_change, answer, public_key, approval, change_quorum=arguments.change_quorum)
@@ -263,8 +257,7 @@ def _generate_token(shell: Shell, arguments: Namespace) -> object:
     service = arguments.service
     if bool(arguments.filter) != (service in KEY_SERVICES):
         raise refusal("--filter names the key, and is only for the key services")
-    _refuse_other(arguments.token)
-    document: dict[str, object] = {"version": kinds.VERSION}
+    document: dict[str, object] = {}
     with shell.cluster() as cluster:
         if service == _REGISTRATION:
             document["tokens"] = [
@@ -282,9 +275,7 @@ def _generate_token(shell: Shell, arguments: Namespace) -> object:
             else:
                 approval_data, digest = cluster.generate(shell.session, service)
             document.update(approval_data=_text(approval_data), token=_text(digest), signatures=[])
-        write_atomically(
-            {arguments.token: jsonfile.dump_ascii(document)}
-        )  # before the state: a token that was not written does not count
+        _write_token(arguments.token, document)  # before the state: a token that was not written does not count
     return {"filepath": arguments.token}
 
 

@@ -167,6 +167,11 @@ def parse(text: bytes) -> TokenFile:
     return TokenFile(text, document)
 
 
+def may_replace(content: bytes) -> bool:
+    """Say whether a token file may replace a file with *content*: another token file, or nothing."""
+    return not content or is_token_file(content)
+
+
 def is_token_file(content: bytes) -> bool:
     """Say whether *content* is a token file of a size that is read."""
     try:
