@@ -358,6 +358,7 @@ def test_a_directory_that_cannot_be_written(desk: Shell) -> None:
         check_trouble(rehearse(desk, "user", "list", before=WEAK), f"{STATE}: permission denied")
     finally:
         desk.cwd.chmod(0o755)
+    (desk.cwd / STATE).chmod(0o600)
     assert users_in(desk.cwd / STATE) == ["admin"]
 
 
