@@ -159,8 +159,10 @@ class Console:
         if isinstance(error, ToktoolsError):
             self.complain(error)
             return error.status
-        if isinstance(error, ImportError):
+        if isinstance(error, ModuleNotFoundError):
             self.say(f"a part of the installation is missing: {shown(str(error))}")
+        elif isinstance(error, ImportError):  # little memory is a reason too
+            self.say(f"a part of the installation cannot be loaded: {shown(str(error))}")
         elif isinstance(error, MemoryError):
             self.say("not enough memory")
         elif isinstance(error, OSError):

@@ -518,10 +518,10 @@ def test_a_person_knows_the_new_password(desk: Desk) -> None:
     """Whoever is at the terminal is asked for it, each time, and nobody sees it."""
     desk.fake(ASKS.format("PASSWORD, 'Confirm password:'"))
     with seat(desk, "--password", "file:password", "-c", "user list") as person:
-        person.wait_for("Enter new password for user list: ")
+        person.wait_for("Enter password for user list: ")
         assert not person.screen.getecho()
         person.type("new-secret")
-        person.wait_for("Enter new password again for user list: ")
+        person.wait_for("Enter password again for user list: ")
         person.type("new-secret")
         assert "new-secret" not in person.end(0)
     assert desk.lines("heard")[3:] == ["user list", "new-secret", "new-secret", "quit"]

@@ -114,12 +114,16 @@ def _sign_in_threads(
         try:
             return pool.submit(_sign_group, sign, failed, group)
         except RuntimeError:
-            raise ToktoolsError(f"{jobs} threads cannot be started", "give -j a smaller number") from None
+            raise _no_thread(jobs) from None
 
     groups = _groups(batches, jobs, group_size)
     try:
         # The reader may wait for a digest for ever, so nothing may wait for the reader.
-        Thread(target=_submit_groups, args=(groups, submit, queue), daemon=True).start()
+        reader = Thread(target=_submit_groups, args=(groups, submit, queue), daemon=True)
+        try:
+            reader.start()
+        except RuntimeError:
+            raise _no_thread(jobs) from None
         for lines, error in _results(queue):
             if lines:
                 yield lines
@@ -127,6 +131,13 @@ def _sign_in_threads(
                 raise error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _no_thread(jobs: int) -> Exception:
+    """Return the error for a thread that the system does not start, because there is no memory for it."""
+    if jobs == 1:
+        return MemoryError()
+    return ToktoolsError(f"{jobs} threads cannot be started", "give -j a smaller number")
 
 
 def _submit_groups(

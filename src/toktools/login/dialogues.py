@@ -188,7 +188,8 @@ class Commands:
     def _new_password(self, name: str, question: str) -> bytes:
         """Return the answer to a command's question for a password. A person is asked each time, a source once."""
         if self._source is None:
-            what = "new password" if question == prompts.PASSWORD else "new password again"
+            # Not every command that asks sets a new one.
+            what = "password" if question == prompts.PASSWORD else "password again"
             password = Source.ask("--new-password").read(name, what)
         else:
             password = self._password = self._password or self._source.read(name, "new password")

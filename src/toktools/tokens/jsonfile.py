@@ -81,7 +81,7 @@ def _read_small(text: bytes) -> object:
         line = text.count(b"\n", 0, error.start) + 1
         raise NotJsonError(f"not JSON: line {line}: not UTF-8") from None
     except json.JSONDecodeError as error:
-        reason = error.msg[:1].lower() + error.msg[1:]
+        reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at").removesuffix(" starting")
         raise NotJsonError(f"not JSON: line {error.lineno}, column {error.colno}: {reason}") from None
     except RecursionError:
         raise _too_deep() from None
