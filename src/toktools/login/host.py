@@ -107,9 +107,11 @@ class LocalHost:
         self.clear()
 
     def _put(self, name: str, content: bytes) -> None:
-        fd = os.open(self.local(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(content)
+        path = self.local(name)
+        with files.trouble_at(files.display(path)):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(fd, "wb") as file:
+                file.write(content)
 
 
 class SshHost(LocalHost):
@@ -241,8 +243,9 @@ class SshHost(LocalHost):
         """Run a shell's commands there, and return their output. Raises ToktoolsError."""
         argv = [*self._command(connects=connects), "-T", "--", self._host, _in_shell(script)]
         pipe = subprocess.PIPE
-        try:
-            with open(stdin, "rb") as source, process.held():
+        name = shown(self._ssh[0])
+        with files.trouble_at(files.display(stdin)), open(stdin, "rb") as source, process.held():
+            try:
                 self._child = subprocess.Popen(  # noqa: S603 - the user names it
                     argv,
                     stdin=source,
@@ -250,8 +253,10 @@ class SshHost(LocalHost):
                     stderr=pipe,
                     preexec_fn=process.release,  # noqa: PLW1509 - this program has no threads
                 )
-        except OSError:
-            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
+            except (FileNotFoundError, PermissionError):
+                raise ToktoolsError(f"{name}: not found, or not executable", "name it with --ssh") from None
+            except OSError as error:
+                raise ToktoolsError(f"{name}: {files.reason(error)}") from None
         try:
             output, errors, status = self._collect(self._child, seconds, connects=connects)
         finally:
