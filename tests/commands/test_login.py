@@ -549,7 +549,7 @@ def sign_by(desk: Desk, signer: str, *more: str) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("script", ["exec sleep 300", "trap : TERM; sleep 9 & wait; sleep 9 & wait"])
 def test_a_signal_while_the_signer_works(desk: Desk, number: signal.Signals, script: str) -> None:
-    """It ends the signer, whatever that does about it, and the login, within two seconds."""
+    """It ends the signer, whatever that does about it, and the login."""
     desk.fake()
     with desk.start(*sign_by(desk, SIGNING.format(script)), start_new_session=True, env=desk.env) as child:
         wait_until(lambda: bool(desk.lines("signing")))

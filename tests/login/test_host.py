@@ -230,7 +230,7 @@ def test_what_the_host_needs(host: Host) -> None:
 @pytest.mark.parametrize("step", ["start()", "write_tokens(path)"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal(host: Host, step: str, number: signal.Signals) -> None:
-    """A signal ends it within two seconds, and the connection, and the CLI there, and no directory is left."""
+    """A signal ends it, and the connection, and the CLI there, and no directory is left."""
     host.fake(f"def {step}:\n    note('here', str(os.getpid()))\n    time.sleep(300)")
     with host.desk.start(*host.words(), "--", "x", start_new_session=True, env=host.desk.env) as child:
         wait_until(lambda: (host.home / "here").exists() and (host.home / "here").read_text().endswith("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
@@ -199,6 +200,26 @@ def test_another_exception_than_a_refusal_changes_nothing(path: Path, error: Bas
     assert path.read_bytes() == before
     assert users_in(path) == []
     assert names_in(path.parent) == [STATE]
+
+
+def test_a_file_that_is_removed_while_its_lock_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new one is made, and no descriptor is left."""
+    state = State(str(path))
+    wait = fcntl.flock
+    old = [path]
+
+    def wait_and_remove(fd: int, how: int) -> None:
+        wait(fd, how)
+        if old:
+            old.pop().unlink()
+
+    monkeypatch.setattr(fcntl, "flock", wait_and_remove)
+    before = os.listdir("/dev/fd")
+    with state.cluster(3) as cluster:
+        fill(cluster)
+    assert os.listdir("/dev/fd") == before
+    with state.cluster(3) as cluster:
+        assert cluster == full()
 
 
 def test_a_lockout_over_several_shells(desk: Shell) -> None:

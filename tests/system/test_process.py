@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
@@ -216,6 +216,23 @@ def test_signals_that_wait() -> None:
         own.release()
         assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*own.FATAL}
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_a_signal_as_they_begin_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mask is as before, though the call that sets it raises the exception of a signal."""
+    change = signal.pthread_sigmask
+    before = change(signal.SIG_BLOCK, ())
+
+    def interrupted(how: int, numbers: Iterable[int]) -> set[int]:
+        mask = change(how, numbers)
+        if how == signal.SIG_BLOCK and numbers:
+            raise own.Terminated(signal.SIGTERM)
+        return mask
+
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    with pytest.raises(own.Terminated), own.held():
+        pass
+    assert change(signal.SIG_SETMASK, before) == before
 
 
 @pytest.mark.parametrize(

@@ -423,6 +423,25 @@ def test_another_terminal_does_not_wait(desk: Desk, shell: Shell) -> None:
         os.close(other.line)
 
 
+def test_another_session_does_not_wait(desk: Desk, shell: Shell) -> None:
+    """A lock that another user may have taken keeps no prompt away."""
+    other = Desk(shell)
+    try:
+        script = 'until [ -e go ]; do sleep 0.05; done; "$1" -c "$2"'
+        asking = desk.start("sh", "-c", script, "sh", shell.bin / "python", program("prompt"))
+        lock = f"fcntl.lockf(os.open('/dev/tty', os.O_RDWR), fcntl.LOCK_EX, 1, {asking.pid})"
+        script = f"import fcntl, os, time; {lock}; print('locked', flush=True); time.sleep(300)"
+        desk.programs.append(other.start(shell.bin / "python", "-c", script))
+        other.wait_for(b"locked")
+        shell.write("go", b"")
+        desk.wait_for(QUESTION)
+        desk.type(ANSWER + b"\r")
+        assert desk.end_of(asking) == 0
+    finally:
+        os.close(other.screen)
+        os.close(other.line)
+
+
 # Waiting.
 
 
@@ -431,8 +450,11 @@ def test_waiting(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     """Descriptors that can be read or written are told, an end among them; on Linux those above 1,024 too."""
     monkeypatch.setattr(terminal.sys, "platform", platform)  # type: ignore[attr-defined] # it imports it for itself
     out, into = os.pipe()
-    if platform == "linux" and resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 1100:
+    if platform == "linux":
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
         high = fcntl.fcntl(out, fcntl.F_DUPFD, 1030)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         os.close(out)
         out = high
     assert terminal.wait([out], [into], 60) == ([], [into])

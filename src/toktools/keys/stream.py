@@ -78,15 +78,16 @@ def sign_apart(sign: Callable[[bytes], bytes], digest: bytes) -> bytes:
     """Return what *sign* makes of *digest* in another thread.
 
     Only the main thread gets the exception of a signal, so it never comes between the start of a command and the note
-    that it runs.
+    that it runs. The other thread has ended when this returns, but not if a signal comes.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(1)
+    signature = pool.submit(sign, digest)
     try:
-        return _result(pool.submit(sign, digest))
+        return _result(signature)
     finally:
-        pool.shutdown(wait=False)
+        pool.shutdown(wait=signature.done())
 
 
 def _sign_quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Generator[bytes]:

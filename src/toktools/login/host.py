@@ -98,18 +98,20 @@ class LocalHost:
 
     def clear(self) -> None:
         """Remove the directory, which only a login needs. More than once does no harm."""
-        directory, self._directory = self._directory, ""
-        if directory:
-            shutil.rmtree(directory, ignore_errors=True)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = ""  # only now: close() removes what a signal has left
 
     def close(self) -> None:
         """Leave nothing behind."""
         self.clear()
 
     def _put(self, name: str, content: bytes) -> None:
-        fd = os.open(self.local(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(content)
+        path = self.local(name)
+        with files.trouble_at(files.display(path)):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(fd, "wb") as file:
+                file.write(content)
 
 
 class SshHost(LocalHost):
@@ -202,24 +204,26 @@ class SshHost(LocalHost):
     def clear(self, seconds: float = _REMOVE_SECONDS) -> None:
         """Remove the directory there and here."""
         if self._is_there:
-            self._is_there = False
             try:
                 self._run(self._remove(), seconds=seconds)
             except ToktoolsError:
                 pass  # it was told already, or the host removes the directory by itself
+            self._is_there = False
         super().clear()
 
     def close(self) -> None:
         """Leave nothing behind, in a second, not even the connection."""
         self._stop()
         self.clear(_GRACE_SECONDS)
+        if not self._control:
+            return
         try:
             argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", "exit", "--", self._host]
             subprocess.run(argv, check=False, timeout=_GRACE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
         except (OSError, subprocess.TimeoutExpired):
             pass
-        if self._control:
-            shutil.rmtree(self._control, ignore_errors=True)
+        shutil.rmtree(self._control, ignore_errors=True)
+        self._control = ""
 
     def _remove(self) -> str:
         paths = " ".join(self.path(name) for name in (*TOKEN_FILES, NEW_KEY))
@@ -241,17 +245,20 @@ class SshHost(LocalHost):
         """Run a shell's commands there, and return their output. Raises ToktoolsError."""
         argv = [*self._command(connects=connects), "-T", "--", self._host, _in_shell(script)]
         pipe = subprocess.PIPE
-        try:
-            with open(stdin, "rb") as source, process.held():
+        name = shown(self._ssh[0])
+        with files.trouble_at(files.display(stdin)), open(stdin, "rb") as source, process.held():
+            try:
                 self._child = subprocess.Popen(  # noqa: S603 - the user names it
                     argv,
                     stdin=source,
                     stdout=pipe,
                     stderr=pipe,
-                    preexec_fn=process.release,  # noqa: PLW1509 - this program has no threads
+                    preexec_fn=process.release,  # noqa: PLW1509 - it takes no lock that a thread may hold
                 )
-        except OSError:
-            raise ToktoolsError(f"{shown(self._ssh[0])}: not found, or not executable", "name it with --ssh") from None
+            except (FileNotFoundError, PermissionError):
+                raise ToktoolsError(f"{name}: not found, or not executable", "name it with --ssh") from None
+            except OSError as error:
+                raise ToktoolsError(f"{name}: {files.reason(error)}") from None
         try:
             output, errors, status = self._collect(self._child, seconds, connects=connects)
         finally:
@@ -298,7 +305,7 @@ class SshHost(LocalHost):
 
     def _stop(self) -> None:
         """End the ssh that runs, if one does: by SIGTERM first, since it may have turned the terminal's echo off."""
-        child, self._child = self._child, None
+        child = self._child
         if child is None:
             return
         if child.poll() is None:
@@ -311,6 +318,7 @@ class SshHost(LocalHost):
         for stream in (child.stdout, child.stderr):
             if stream:
                 stream.close()
+        self._child = None
 
 
 def is_plain(path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -156,9 +156,8 @@ def started(
         else host.LocalHost(options.token_dir)
     )
     cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
-    cleanup = ExitStack()
-    for close in (*(signer.close for signer in signers), where.close, cli.close):
-        cleanup.callback(close)
+    # The signers are closed first, so that none of their threads works while the host starts a command.
+    closes = [*(signer.close for signer in signers), cli.close, where.close]
     with process.unwind_on_signals():
         try:
             where.open()
@@ -169,5 +168,15 @@ def started(
                 cli.leave()
                 raise
         finally:
-            with process.held():
-                cleanup.close()
+            try:
+                _close_all(closes)
+            except process.Terminated:  # begin again; a second signal ends this process at once
+                _close_all(closes)
+                raise
+
+
+def _close_all(closes: Sequence[Callable[[], None]]) -> None:
+    """Close all in this order, though one of them raises. To do it again does no harm."""
+    with ExitStack() as stack:
+        for close in reversed(closes):
+            stack.callback(close)

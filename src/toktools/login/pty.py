@@ -46,7 +46,7 @@ class Pty:
                     stdout=line,
                     stderr=line,
                     start_new_session=True,
-                    preexec_fn=_take_terminal,  # noqa: PLW1509 - this program has no threads
+                    preexec_fn=_take_terminal,  # noqa: PLW1509 - it takes no lock that a thread may hold
                 )
             finally:
                 os.close(line)
@@ -106,9 +106,9 @@ class Pty:
 
     def close(self) -> None:
         """End the program, if it has not ended, by SIGHUP, SIGTERM or at last SIGKILL."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
             if self._process is None or self._process.poll() is not None:
                 break

@@ -83,14 +83,20 @@ class State:
             os.close(fd)
 
     def _lock(self) -> int:
-        """Lock the state file. A file that was replaced while its lock was waited for is not the state."""
+        """Lock the state file. One that was replaced or removed while its lock was waited for is not the state."""
         with _fatal(), files.trouble_at(self.name):
             while True:
                 fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                if self._is_open_as(fd):
                     return fd
                 os.close(fd)
+
+    def _is_open_as(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def _load(self, content: bytes, hsms: int) -> Cluster:
         if not content:

@@ -81,9 +81,13 @@ def unwind_on_signals() -> Iterator[None]:
 
 @contextmanager
 def held(*more: int) -> Iterator[None]:
-    """Let fatal signals, and *more*, wait until the block is done; a child that is started in it calls release()."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*FATAL, *more))
+    """Let fatal signals, and *more*, wait until the block is done; a child that is started in it calls release().
+
+    It is for the main thread of a process that has no other threads at that time: one of these would get the signal.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*FATAL, *more))  # may raise Terminated once it has set the mask
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

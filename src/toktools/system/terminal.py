@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from errno import EINTR
 from math import ceil
-from time import monotonic
+from time import monotonic, sleep
 
 from toktools.system import process
 
@@ -24,6 +24,7 @@ _STDERR = 2
 _STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _HELD = (*process.FATAL, *_STOPS)
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CHARACTERS = 0, 1, 2, 3, 6
+_LOCK_SECONDS = 0.05
 _PROGRESS_AFTER_SECONDS = 2.0
 _PROGRESS_EVERY_SECONDS = 0.2
 GREEN, RED = 32, 31
@@ -49,8 +50,9 @@ def changed_modes(
             _wait_for_turn(fd)
             # Signals come in the block alone: between two lines here, they would leave the terminal changed. While
             # SIGTTOU is held, the modes can be put back from the background too.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
             try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
                 turn.take()
                 try:
                     if suspend is signal.SIG_DFL:  # else the parent ignores it
@@ -123,8 +125,8 @@ def _wait_for_turn(fd: int) -> None:
     """Wait until this process is in the foreground, and no other of its session has its turn at a terminal.
 
     The lock keeps two prompts of a pipeline apart. It is on one byte of /dev/tty, which is one file for all terminals.
+    Every user can lock that byte, so a lock that is not of this session is not waited for.
     """
-    import fcntl
     import termios
 
     while True:
@@ -134,10 +136,40 @@ def _wait_for_turn(fd: int) -> None:
         except termios.error as error:
             if error.args[0] != EINTR:
                 raise
+    while not _lock(fd) and _is_locked_by_session(fd):
+        sleep(_LOCK_SECONDS)
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock if no other process has it, and return whether that is so."""
+    import fcntl
+
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX, 1, os.getsid(0))
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getsid(0))
+    except (BlockingIOError, PermissionError):
+        return False
     except OSError:
         pass  # a system that has no locks for terminals
+    return True
+
+
+def _is_locked_by_session(fd: int) -> bool:
+    """Return whether another process of this session has the lock, or has just given it back."""
+    import fcntl
+    import struct
+
+    session = os.getsid(0)
+    try:
+        # struct flock, as Linux and the BSDs have it. If nobody has the lock any more, the process is still this one.
+        if sys.platform == "linux":
+            request = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, session, 1, os.getpid())
+            *_, holder = struct.unpack("hhqqi0q", fcntl.fcntl(fd, fcntl.F_GETLK, request))
+        else:
+            request = struct.pack("qqihhi0q", session, 1, os.getpid(), fcntl.F_WRLCK, os.SEEK_SET, 0)
+            _, _, holder, *_ = struct.unpack("qqihhi0q", fcntl.fcntl(fd, fcntl.F_GETLK, request))
+        return holder > 0 and os.getsid(holder) == session  # 0 is a process in another container
+    except OSError:
+        return False
 
 
 def _unlock(fd: int) -> None:
