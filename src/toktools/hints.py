@@ -11,7 +11,7 @@ import re
 from toktools import encoding
 from toktools.errors import ToktoolsError
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -7,7 +7,7 @@ from functools import partial
 from toktools.errors import ToktoolsError
 from toktools.system.prompt import Source
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
@@ -84,7 +84,7 @@ def cluster_id(text: str) -> str:
     return text
 
 
-def refuse_given(options: argparse.Namespace, reason: str, *flags: str) -> None:
+def refuse_flags(options: argparse.Namespace, reason: str, *flags: str) -> None:
     """Raise ToktoolsError for this reason if one of these options is there: it would have no effect."""
     for flag in flags:
         if flag in options.flags:

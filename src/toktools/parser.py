@@ -13,7 +13,7 @@ from itertools import takewhile
 from toktools import __version__
 from toktools.errors import ToktoolsError, shown
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
-from toktools.options import add_source_option, refuse_given
+from toktools.options import add_source_option, refuse_flags
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, change the key, and log in with it."""
     if options.deregister:
-        refuse_given(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
+        refuse_flags(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
     new = None if options.deregister else shared.open_signer(options, console)
     old = _old(options, console)
     if new and old and new.public_key == old.public_key:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def _old(options: argparse.Namespace, console: Console) -> Signer | None:
     if options.old_key is not None:
         return keys.open_signer(options.old_key, options.old_passin, console.warn)
-    refuse_given(options, "needs --old-key KEY", "--old-passin")
+    refuse_flags(options, "needs --old-key KEY", "--old-passin")
     if options.deregister:
         raise ToktoolsError("--deregister needs --old-key KEY to log in")
     return None

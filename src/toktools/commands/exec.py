@@ -8,7 +8,7 @@ from toktools.keys import stream
 from toktools.options import add_base64_option, add_jobs_option, add_verify_key_option
 from toktools.system import process
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option
 from toktools.system import files
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

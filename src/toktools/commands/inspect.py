@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toktools.system import files
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

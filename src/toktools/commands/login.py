@@ -7,11 +7,11 @@ from functools import partial
 
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
-from toktools.options import PRIVATE_KEY, refuse_given
+from toktools.options import PRIVATE_KEY, refuse_flags
 from toktools.system import files
 from toktools.system.prompt import Source
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.command and options.words:
         raise ToktoolsError("-c and COMMAND cannot be used together")
     if not lines:
-        refuse_given(options, "goes with a command for the CLI", "--new-password")
+        refuse_flags(options, "goes with a command for the CLI", "--new-password")
     if not lines and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
     from toktools.login import dialogues, pty
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if command is not None:
             dialogues.refuse_command(command)
     if options.no_mfa:
-        refuse_given(options, "cannot be used with --no-mfa", *shared.SIGNER_FLAGS)
+        refuse_flags(options, "cannot be used with --no-mfa", *shared.SIGNER_FLAGS)
     signer = None if options.no_mfa else shared.open_signer(options, console)
     if options.new_password:
         options.new_password.check("the command", "new password")

@@ -9,7 +9,7 @@ from toktools.options import add_tokens_option, add_verify_key_option
 from toktools.system import files
 from toktools.tokens import approvals
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence

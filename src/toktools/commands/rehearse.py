@@ -9,7 +9,7 @@ from toktools.options import cluster_id, number
 from toktools.parser import Parser
 from toktools.tokens.kinds import MAX_HSMS
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

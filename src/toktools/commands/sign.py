@@ -8,7 +8,7 @@ from toktools.keys import stream
 from toktools.options import add_jobs_option, add_key_option, add_source_option
 from toktools.system import files
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

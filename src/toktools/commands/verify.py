@@ -10,7 +10,7 @@ from toktools.system import files, terminal
 from toktools.system.terminal import GREEN, RED
 from toktools.tokens import approvals
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from importlib import import_module
 from toktools.errors import ToktoolsError
 from toktools.system.prompt import Source
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.signatures import PublicKey

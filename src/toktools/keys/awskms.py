@@ -18,7 +18,7 @@ from toktools.errors import ToktoolsError, shown
 from toktools.keys import DOCUMENTED_BITS
 from toktools.keys.signer import Signer
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

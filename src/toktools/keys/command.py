@@ -14,7 +14,7 @@ from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer, problem
 from toktools.system import files, process, terminal
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.signatures import PublicKey
 

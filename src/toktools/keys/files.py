@@ -23,7 +23,7 @@ from toktools.keys import DOCUMENTED_BITS, check_size
 from toktools.keys.signer import Signer
 from toktools.system import files
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar

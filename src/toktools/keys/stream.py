@@ -11,7 +11,7 @@ from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.system import files
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from queue import Queue

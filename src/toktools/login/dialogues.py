@@ -20,7 +20,7 @@ from toktools.system.atomic import write_atomically
 from toktools.system.prompt import Source
 from toktools.tokens import kinds, tokenfile
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.login.driver import Cli

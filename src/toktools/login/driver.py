@@ -14,7 +14,7 @@ from toktools.login.pty import Pty
 from toktools.login.screen import Screen
 from toktools.system import terminal
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.login.host import LocalHost
 

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 from toktools.errors import ToktoolsError, shown
 from toktools.system import files, process
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO
 

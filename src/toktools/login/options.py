@@ -14,12 +14,12 @@ from toktools.options import (
     add_source_option,
     add_verify_key_option,
     cluster_id,
-    refuse_given,
+    refuse_flags,
 )
 from toktools.system import process
 from toktools.tokens import approvals
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
@@ -126,11 +126,11 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
 def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.key is not None:
-        refuse_given(options, "goes with --signer, not with -k", "-p", "-b")
+        refuse_flags(options, "goes with --signer, not with -k", "-p", "-b")
         return keys.open_signer(options.key, options.passin, console.warn)
     if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
-    refuse_given(options, "cannot be used with --signer", "--passin")
+    refuse_flags(options, "cannot be used with --signer", "--passin")
     from toktools.keys.command import Command
 
     key = keys.read_public_key(options.verify_key, console.warn)

@@ -23,7 +23,7 @@ from toktools.signatures import Verifier
 from toktools.tokens import approval_data, approvals
 from toktools.tokens.approvals import is_user_name
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.rehearsal.keys import Key
     from toktools.tokens.tokenfile import TokenFile

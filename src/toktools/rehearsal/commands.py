@@ -27,7 +27,7 @@ from toktools.system import files
 from toktools.system.atomic import write_atomically
 from toktools.tokens import jsonfile, kinds, tokenfile
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -27,7 +27,7 @@ from toktools.rehearsal.cluster import (
 )
 from toktools.signatures import DIGEST_INFO
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 

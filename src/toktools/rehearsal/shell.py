@@ -17,7 +17,7 @@ from toktools.rehearsal.state import FatalError, State
 from toktools.system import files, prompt
 from toktools.tokens import approvals, jsonfile
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, NoReturn, TypeVar

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from toktools.system import process
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

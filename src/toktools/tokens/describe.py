@@ -9,7 +9,7 @@ from toktools.errors import ToktoolsError
 from toktools.tokens.approvals import shown_name
 from toktools.tokens.kinds import VERSION
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.tokens.approval_data import Record
     from toktools.tokens.tokenfile import TokenFile

@@ -12,7 +12,7 @@ from toktools.system import files
 from toktools.tokens import approvals, tokenfile
 from toktools.tokens.jsonfile import NotJsonError
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.tokens.tokenfile import Slot, TokenFile
 

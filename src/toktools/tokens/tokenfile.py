@@ -8,7 +8,7 @@ from toktools.system import files
 from toktools.tokens import approvals, jsonfile, kinds
 from toktools.tokens.approvals import Approval, shown_name
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -10,7 +10,7 @@ from toktools.errors import ToktoolsError
 from toktools.signatures import PublicKey, Verifier, verifies
 from toktools.tokens.approvals import is_user_name, shown_name
 
-TYPE_CHECKING = False  # importing typing for its own would take a tenth of the start-up time
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.tokens.tokenfile import Slot, TokenFile
 
