@@ -510,7 +510,7 @@ def test_nobody_knows_the_new_password(desk: Desk) -> None:
     """Without a source and a terminal, nothing is typed, and the option is named."""
     desk.fake(ASKS.format("PASSWORD,"))
     done = desk.login(commands=("one", "two"))
-    assert_refused(done, 2, "command 1: one: there is no terminal to ask for the new password\n", "--new-password")
+    assert_refused(done, 2, "command 1: one: there is no terminal to ask for the password\n", "--new-password")
     assert desk.lines("heard")[3:] == ["one"]
 
 
