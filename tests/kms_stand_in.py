@@ -1,13 +1,13 @@
 """AWS KMS at a port of this machine, by moto's server; it is run by the Python that has moto.
 
-With the name of a file as well, it ends when nobody has a lock on that any more.
+With the name of a directory as well, it ends when nobody has a lock on its file kms.users any more.
 """
 
 import fcntl
 import os
 import sys
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from moto.kms import responses, utils
 from moto.server import main
 
+signing = Lock()
 respond, hash_and_sign = responses.KmsResponse.sign, utils.RSAPrivateKey.sign
 
 
@@ -27,16 +28,20 @@ def sign_as_it_is(key: utils.RSAPrivateKey, message: bytes, _: str) -> bytes:
 def sign(request: responses.KmsResponse) -> str:
     """Answer a request. Whatever the type of the message, moto hashes it; a DIGEST is hashed already."""
     is_digest = request._get_param("MessageType") == "DIGEST"  # noqa: SLF001 - there is no other way
-    utils.RSAPrivateKey.sign = sign_as_it_is if is_digest else hash_and_sign
-    answer: str = respond(request)
+    with signing:
+        utils.RSAPrivateKey.sign = sign_as_it_is if is_digest else hash_and_sign
+        answer: str = respond(request)
     return answer
 
 
-def end_with(users: Path) -> None:
-    """End this process with those who use it."""
-    with users.open() as file:
+def end_with(directory: Path) -> None:
+    """End this process with those who use it; the next of them reads no port, though it may answer for a moment."""
+    with (directory / "kms.users").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        os._exit(0)
+        try:
+            (directory / "kms.port").write_text("")
+        finally:
+            os._exit(0)
 
 
 responses.KmsResponse.sign = sign

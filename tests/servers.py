@@ -44,7 +44,8 @@ def shared_kms(directory: Path) -> Iterator[str]:
         if not (port and answers(port)):
             port = free_port()
             null = subprocess.DEVNULL
-            server = subprocess.Popen([*words, str(port), users.name], stdout=null, stderr=null, start_new_session=True)
+            words += [str(port), str(directory)]
+            server = subprocess.Popen(words, stdout=null, stderr=null, start_new_session=True)
 
             def ready() -> bool:
                 assert server.poll() is None, "the stand-in for KMS has ended"
