@@ -170,7 +170,7 @@ def test_a_digest_does_not_wait(bench: Bench) -> None:
             assert select.select([tool.stdout], [], [], 20)[0], "no signature"
             assert tool.stdout.readline() == signed(digest)
         tool.stdin.close()
-        assert tool.wait(timeout=20) == 0
+        assert tool.wait(timeout=120) == 0
     body = f"if [ $line = 1 ]; then until [ -e second ]; do sleep 0.1; done; else touch second; fi; {SIGN}"
     with bench.started("-j", "2", *by_line(f"echo >>begun; {body}"), stdin=stream(DIGESTS[0])) as tool:
         wait_until((bench.shell.cwd / "begun").exists)
@@ -319,7 +319,7 @@ def test_a_signal_to_tok_exec_alone(bench: Bench, signer: str, number: signal.Si
         bench.pids(jobs)
         time.sleep(0.1)  # until it waits for what will not come
         tool.send_signal(number)
-        assert tool.wait(timeout=100) == -number
+        assert tool.wait(timeout=120) == -number
         assert not any(map(alive, bench.pids()))
         if signer == "with a child":
             for child in map(int, (bench.shell.cwd / "children").read_text().split()):
@@ -346,7 +346,7 @@ def test_a_signal_at_any_moment(bench: Bench, jobs: str) -> None:
             tool.stdin.flush()
             time.sleep(random.uniform(0.1, 0.6))
             tool.terminate()
-            assert tool.wait(timeout=20) == -signal.SIGTERM
+            assert tool.wait(timeout=120) == -signal.SIGTERM
             assert tool.stderr is not None
             assert tool.stderr.read() == b""
         assert not any(map(alive, bench.pids()))
@@ -363,9 +363,9 @@ def test_ctrl_c(bench: Bench, signer: str) -> None:
             bench.pids(2)
             time.sleep(0.1)
             os.write(screen, b"\x03")
-            assert tool.wait(timeout=20) == -signal.SIGINT
+            assert tool.wait(timeout=120) == -signal.SIGINT
             assert not any(map(alive, bench.pids()))
-            assert tool.communicate(timeout=20) == (b"", b"")
+            assert tool.communicate(timeout=120) == (b"", b"")
     finally:
         os.close(line)
         os.close(screen)
@@ -381,7 +381,7 @@ def test_a_reader_that_went_away(bench: Bench) -> None:
         tool.stdout.close()
         bench.pids(1)
         (bench.shell.cwd / "go").touch()
-        assert tool.wait(timeout=20) == -signal.SIGPIPE
+        assert tool.wait(timeout=120) == -signal.SIGPIPE
         assert tool.stderr is not None
         assert tool.stderr.read() == b""
         assert not any(map(alive, bench.pids()))

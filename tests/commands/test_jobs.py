@@ -86,7 +86,7 @@ def test_signals(shell: Shell, keys: Path, jobs: str, number: signal.Signals) ->
                 tool.stdout.close()
             else:
                 tool.send_signal(number)
-            assert tool.wait(timeout=20) == -number
+            assert tool.wait(timeout=120) == -number
             assert tool.stderr.read() == b""
         finally:
             tool.kill()

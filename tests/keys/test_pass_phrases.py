@@ -150,4 +150,4 @@ def test_a_signal_while_the_key_is_derived(shell: Shell, keys: Path, number: sig
     with subprocess.Popen(command, cwd=shell.cwd, env=shell.unmeasured, stderr=subprocess.PIPE) as process:
         time.sleep(1)
         process.send_signal(number)
-        assert (process.communicate(timeout=60)[1], process.returncode) == (b"", -number)
+        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", -number)
