@@ -54,7 +54,8 @@ mutants: $(VENV)/ready-to-mutate
 check: $(VENV)/ready-to-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
+	for system in linux darwin freebsd; do \
+	    $(VENV)/bin/mypy --platform $$system --cache-dir .mypy_cache/$$system || exit; done
 	$(VENV)/bin/lint-imports --no-logo
 
 completions: $(VENV)/ready-to-test

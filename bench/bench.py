@@ -21,12 +21,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from toktools.system.process import cores
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
 COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 MANY = 100  # tokens; from so many on, a run takes seconds, and signatures are made on all cores
 
 # The library alone, in so many processes, which sign and verify so many digests.

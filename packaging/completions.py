@@ -46,8 +46,8 @@ def made() -> dict[str, str]:
     for command in sorted(path.stem for path in (ROOT / "src/toktools/commands").glob("[a-z]*.py")):
         parser = cli.parser(command)
         for action in (*parser.options, *parser.operands):
-            if action.metavar in KINDS:
-                action.complete = KINDS[action.metavar]  # type: ignore[attr-defined] # for shtab
+            if kind := KINDS.get(str(action.metavar)):
+                action.complete = kind  # type: ignore[attr-defined] # for shtab
         for shell, path in PATHS.items():
             texts[path.format(parser.prog)] = shtab.complete(parser, shell).rstrip("\n") + "\n"
     return texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,9 +56,9 @@ class Command(Signer):
         """Start no more commands, and end those that run, first by TERM, then by KILL; their children are theirs."""
         with self._changed:
             self._closed = True
-            for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            for number in (signal.SIGTERM, signal.SIGKILL):
                 for child in self._running:
-                    end(child)
+                    child.send_signal(number)
                 self._changed.wait_for(lambda: not self._busy, _GRACE_SECONDS)
 
     def _sign(self, digest: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import os
 import re
 import warnings
 from contextlib import suppress
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_cer
 from toktools.errors import ToktoolsError
 from toktools.keys import DOCUMENTED_BITS, check_size
 from toktools.keys.signer import Signer
-from toktools.system import files
+from toktools.system import files, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,9 +68,7 @@ class KeyInMemory(Signer):
 
     def max_parallel(self, requested: int | None) -> int:
         """Return *requested*, or the number of cores on which this process may run."""
-        if requested is None and hasattr(os, "sched_getaffinity"):  # Linux
-            return len(os.sched_getaffinity(0))
-        return requested or os.cpu_count() or 1
+        return requested or process.cores()
 
     def _sign(self, digest: bytes) -> bytes:
         try:

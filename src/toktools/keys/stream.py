@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from queue import Queue
-    from typing import TypeVar
+    from typing import Optional, TypeVar
 
     from toktools.system.terminal import Progress
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Numbered = Sequence[tuple[int, bytes]]
     """Digests with the numbers of their lines."""
-    Signed = tuple[bytes, ToktoolsError | None]
+    Signed = tuple[bytes, Optional[ToktoolsError]]
     """The lines of signatures, and the error that stopped there."""
 
 MAX_LINE_BYTES = 4096
