@@ -33,20 +33,16 @@ def run(name: str) -> NoReturn:
     status = 2
     fatal = None
     try:
-        from toktools.system import process
-
-        process.restore_default_signals()
-
         import gc
 
-        from toktools.system import files
-
         gc.set_threshold(_NEW_OBJECTS)
+
+        from toktools.system import files, process
+
+        process.restore_default_signals()
         _fill_closed_descriptors()
-        if hasattr(_command(name), "SECRETS"):
-            process.hide_memory()
         try:
-            status = main(name, sys.argv[1:])
+            status = main(name, sys.argv[1:], process.hide_memory)
             files.close_stdout()
         except process.Terminated as terminated:
             fatal = terminated.number
@@ -61,14 +57,15 @@ def run(name: str) -> NoReturn:
     raise SystemExit(status)
 
 
-def main(name: str, argv: Sequence[str]) -> int:
+def main(name: str, argv: Sequence[str], hide_memory: Callable[[], None] = lambda: None) -> int:
     """Run tok-*name* in this process, which stays as it is, and return the exit status.
 
-    0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
+    0: done; 1: the answer is no; 2: usage or trouble, which standard error tells. *hide_memory* is called before a
+    command that may hold secrets runs.
     """
     console = Console(name)
     try:
-        status = _answer(console, argv)
+        status = _answer(console, argv, hide_memory)
     except Exception as error:  # noqa: BLE001 - an error of a library is no reason for a traceback
         return console.report(error)
     finally:
@@ -93,14 +90,17 @@ def _command(name: str) -> Any:  # noqa: ANN401 - a module
     return import_module(f"toktools.commands.{name}")
 
 
-def _answer(console: Console, argv: Sequence[str]) -> int:
+def _answer(console: Console, argv: Sequence[str], hide_memory: Callable[[], None]) -> int:
     from toktools.parser import Answer
     from toktools.system import files
 
     files.written.clear()
     try:
         options = parser(console.command).parse(argv)
-        status = _command(console.command).run(options, console)
+        command = _command(console.command)
+        if any(getattr(options, name) for name in getattr(command, "SECRETS", ())):
+            hide_memory()
+        status = command.run(options, console)
     except Answer as answer:
         files.write_stdout(str(answer).encode())
         status = 0
@@ -181,9 +181,11 @@ class Console:
 
     def progress(self, done: str) -> Progress | None:
         """Return a counter of what is done that the terminal shows, or None if there is no terminal."""
+        self.end_progress()
+        if not os.isatty(_STDERR):
+            return None
         from toktools.system import terminal
 
-        self.end_progress()
         self._progress = terminal.progress(self.name, done)
         return self._progress
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from toktools.errors import ToktoolsError
-from toktools.system.prompt import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def add_key_option(group: argparse._ActionsContainer, about: str = PRIVATE_KEY, 
 
 def add_source_option(group: argparse._ActionsContainer, flag: str, about: str) -> None:
     """Add an option for the place of a secret; without it, a person is asked."""
+    from toktools.system.prompt import Source
+
     group.add_argument(
         flag,
         metavar="SOURCE",

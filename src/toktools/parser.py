@@ -31,6 +31,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=80, max_help_position=28)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return [text] if len(text) <= width else super()._split_lines(text, width)  # which loads textwrap
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         names = ", ".join(action.option_strings)
         return f"{names} {action.metavar or ''}".strip()  # before Python 3.13: -k KEY, --key KEY

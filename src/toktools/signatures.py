@@ -1,7 +1,6 @@
 """Verify signatures, and say what is wrong with one."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
@@ -67,6 +66,8 @@ class Verifier:
 
     def _mistake(self, block: bytes, index: int) -> str:
         """Name what was signed instead, by the right key and with the right padding."""
+        from hashlib import sha256
+
         digest = self._digests[index]
         text = encoding.encode(digest)
         if (DIGEST_INFO + digest).startswith(block):

@@ -262,7 +262,7 @@ def test_what_fips_refuses(shell: Shell, directory: Path, name: str) -> None:
 
 def test_openssh_without_bcrypt(directory: Path, signature: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an encrypted key needs the package, and nobody is asked in vain."""
-    monkeypatch.setattr("toktools.keys.files.find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     source = Source()
     assert sign(directory / "plain.ssh", source, []) == signature
     with refused(directory / "locked.ssh", "an encrypted key in OpenSSH's format needs the package bcrypt"):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from toktools import encoding, keys
 from toktools.errors import ToktoolsError
-from toktools.keys import stream
 from toktools.options import add_base64_option, add_jobs_option, add_verify_key_option
-from toktools.system import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Sign SHA-256 digests with any command, run once for each digest."
 EXAMPLE = "tok-extract f.json | tok-exec -p mine.pub -- ./signer | tok-merge -i f.json"
-SECRETS = True  # -p takes a private key too
+SECRETS = ("verify_key",)  # a private key too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Sign what standard input has, and write it to standard output."""
+    from toktools import keys
+    from toktools.keys import stream
     from toktools.keys.command import Command
+    from toktools.system import process
 
     console.note_reading_from_terminal("digests")
     approval_data = _approval_data(options.approval_data)
@@ -75,6 +75,8 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
 
 def _measured(sign: Callable[[bytes], bytes], console: Console) -> Callable[[bytes], bytes]:
     """Warn once of each size that AWS does not document, since nobody verifies the signatures."""
+    from toktools import encoding
+
     sizes = {encoding.SIGNATURE_SIZES[0]}
 
     def sign_and_measure(digest: bytes) -> bytes:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option
-from toktools.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Write the digests, or the approval data, of the chosen tokens."""
+    from toktools import encoding
+    from toktools.system import files
     from toktools.tokens import tokenfile
 
     if "-" in (options.files or "-"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Log in to the CloudHSM CLI with a second factor, and go on from there."
 EXAMPLE = "tok-login -k officer1.key --username officer1 --role admin"
-SECRETS = True
+SECRETS = ("password",)
 
 _STDIN = "-"
 

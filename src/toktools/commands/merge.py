@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Put signatures into a CloudHSM token file, all of them or none."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
-SECRETS = True  # -p takes a private key too
+SECRETS = ("verify_key",)  # a private key too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from toktools.encoding import count
 from toktools.options import cluster_id, number
 from toktools.parser import Parser
 from toktools.tokens.kinds import MAX_HSMS
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Rehearse a login to CloudHSM, with a stand-in for its CLI."
 EXAMPLE = "tok-rehearse interactive"
-SECRETS = True
+SECRETS = ("command",)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -59,6 +58,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         later = parser.parse(words[1:])
         vars(options).update({name: text for name, text in vars(later).items() if text is not parser.get_default(name)})
 
+    from toktools.encoding import count
     from toktools.rehearsal.commands import parser as cli_parser
     from toktools.rehearsal.shell import ONLY_CLUSTER, Shell
     from toktools.rehearsal.state import State

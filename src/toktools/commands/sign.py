@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from toktools import encoding, keys
 from toktools.errors import ToktoolsError
-from toktools.keys import stream
 from toktools.options import add_jobs_option, add_key_option, add_source_option
-from toktools.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Sign SHA-256 digests with an RSA key, one signature a line for each digest."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
-SECRETS = True
+SECRETS = ("key",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Sign what standard input has, and write it to standard output."""
+    from toktools import keys
+    from toktools.keys import stream
+    from toktools.system import files
+
     if options.raw:
         files.refuse_terminal()
     signer = keys.open_signer(options.key, options.passin, console.warn)
@@ -44,7 +45,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _raw_digest() -> bytes:
+    from toktools import encoding
+    from toktools.keys.stream import MAX_LINE_BYTES
+    from toktools.system import files
+
     try:
-        return encoding.raw_digest(files.read(None, stream.MAX_LINE_BYTES).content)
+        return encoding.raw_digest(files.read(None, MAX_LINE_BYTES).content)
     except ToktoolsError as error:
         raise error.at(files.STDIN_NAME) from None

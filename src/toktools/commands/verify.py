@@ -6,8 +6,7 @@ from functools import cache, partial
 
 from toktools.errors import ToktoolsError
 from toktools.options import add_verify_key_option, number
-from toktools.system import files, terminal
-from toktools.system.terminal import GREEN, RED
+from toktools.system import files
 from toktools.tokens import approvals
 
 TYPE_CHECKING = False
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Check every signature in a CloudHSM token file."
 EXAMPLE = "tok-verify -p officer1.pub signed-tokens.json"
-SECRETS = True  # -p takes a private key too
+SECRETS = ("verify_key",)  # a private key too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +73,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _lines(name: str, results: Results, *, quiet: bool) -> Iterator[bytes]:
-    good, failed = terminal.coloured(files.STDOUT, "OK", GREEN), terminal.coloured(files.STDOUT, "FAILED", RED)
+    from toktools.system.terminal import GREEN, RED, coloured
+
+    good, failed = coloured(files.STDOUT, "OK", GREEN), coloured(files.STDOUT, "FAILED", RED)
     for slot, problem in results:
         if problem or not quiet:
             yield f"{name}: {slot}: {f'{failed}: {problem}' if problem else good}\n".encode()

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from importlib import import_module
 
 from toktools.errors import ToktoolsError
-from toktools.system.prompt import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.keys.signer import Signer
     from toktools.signatures import PublicKey
+    from toktools.system.prompt import Source
 
     Warn = Callable[[str], None]
 
@@ -57,6 +57,8 @@ def read_public_key(text: str, warn: Warn) -> PublicKey:
     A person is asked for the PIN if a token needs one. Raises ToktoolsError.
     """
     if _scheme(text):
+        from toktools.system.prompt import Source
+
         public_key = open_signer(text, Source.ask("pin-source=file:PATH in the URI"), warn).public_key
         assert public_key is not None  # noqa: S101 - only that of a command may be unknown
         return public_key

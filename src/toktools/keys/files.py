@@ -7,15 +7,12 @@ import re
 import warnings
 from contextlib import suppress
 from functools import partial
-from importlib.util import find_spec
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import MD5, SHA256, Hash
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
 from toktools.errors import ToktoolsError
 from toktools.keys import DOCUMENTED_BITS, check_size
@@ -160,13 +157,21 @@ def _load_private(content: bytes, name: str, ask: Callable[[], bytes]) -> object
             pass
         except _NOT_READ:
             return None
-    elif not find_spec("bcrypt"):
+    elif not _has_bcrypt():
         hint = "the extra toktools[ssh] installs it; see tok-sign(1)"
         raise ToktoolsError(f"{name}: an encrypted key in OpenSSH's format needs the package bcrypt", hint)
     return _decrypt(load, name, ask)
 
 
+def _has_bcrypt() -> bool:
+    from importlib.util import find_spec
+
+    return bool(find_spec("bcrypt"))
+
+
 def _load_pkcs12(content: bytes, name: str, ask: Callable[[], bytes]) -> object:
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of BER
         key, *_ = _decrypt(partial(load_key_and_certificates, content), name, ask)
@@ -198,6 +203,10 @@ def _load_public(content: bytes, name: str) -> object | None:
     with suppress(*_NOT_READ):
         return _call(serialization.load_der_public_key, der)
     _, der = _find(content, b"CERTIFICATE")
+    if not der:
+        return None
+    from cryptography import x509  # loading it takes half as long as a whole tok-sign
+
     with suppress(*_NOT_READ), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a serial number of 0, and the like
         certificate = _call(x509.load_der_x509_certificate, der)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from toktools.errors import ToktoolsError
-from toktools.system import files, terminal
+from toktools.system import files
 
 TERMINAL = "/dev/tty"
 """The terminal of this process, whatever its standard streams are."""
@@ -31,6 +31,8 @@ def ask(question: str, show: Callable[[bytes], object] | None = None) -> bytes:
     The line ends with its newline, or without one if Ctrl-D ended it. The question goes to the terminal, or to *show*.
     Text that was typed before it, or is there after the answer, is thrown away. Raises OSError.
     """
+    from toktools.system import terminal
+
     fd = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
     line = b""
 

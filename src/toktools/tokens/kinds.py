@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from toktools.errors import ToktoolsError, quoted
 
 VERSION = "2.0"
@@ -68,6 +66,8 @@ def _check_version(document: dict[str, object]) -> None:
         raise ToktoolsError('no member "version"')
     version = document["version"]
     if version != VERSION:
+        import json
+
         text = quoted(version) if isinstance(version, str) else json.dumps(version)
         raise ToktoolsError(f'unknown "version": {text}; toktools knows "{VERSION}"')
 
