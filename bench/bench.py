@@ -10,7 +10,6 @@ import re
 import select
 import shlex
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -283,18 +282,11 @@ class Bench:
 @contextmanager
 def kms_stand_in(moto: Path) -> Iterator[str]:
     """Yield the URL of a stand-in for AWS KMS."""
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        port = any_port.getsockname()[1]
-    words = (moto.resolve().with_name("python3"), ROOT / "tests" / "kms_stand_in.py", str(port))
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as server:
+    words = (moto.resolve().with_name("python3"), ROOT / "tests" / "kms_stand_in.py")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
-            for _ in range(200):
-                time.sleep(0.1)
-                with socket.socket() as caller:
-                    if not caller.connect_ex(("127.0.0.1", port)):
-                        break
-            yield f"http://127.0.0.1:{port}"
+            assert server.stdout
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
         finally:
             server.kill()
 

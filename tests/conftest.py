@@ -33,6 +33,7 @@ UNSIGNED = AWS_MFA / "unsigned-tokens.json"
 SIGNED = AWS_MFA / "signed-tokens.json"
 OFFICER1_PUB = AWS_MFA / "officer1.pub"
 PASS_PHRASE = "correct horse"
+PATIENCE_SECONDS = 300  # for what takes a second or two, on a machine with much to do
 
 
 # Python's modules, and files of the system with where systems have them; all else that tests need is a program.
@@ -88,7 +89,7 @@ def short_directory() -> Iterator[Path]:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for something that comes of itself: on a machine with much to do, after a while."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -163,7 +164,12 @@ class Shell:
         return subprocess.Popen(words, **options)
 
     def run(
-        self, *command: str | Path, stdin: bytes | int = b"", timeout: float = 120, own: bool = False, **more: Any
+        self,
+        *command: str | Path,
+        stdin: bytes | int = b"",
+        timeout: float = PATIENCE_SECONDS,
+        own: bool = False,
+        **more: Any,
     ) -> Done:
         """Run a command with its arguments: a filter in this process, unless it wants a process of its own."""
         words = [str(word) for word in command]

@@ -1,6 +1,6 @@
-"""AWS KMS at a port of this machine, by moto's server; it is run by the Python that has moto.
+"""AWS KMS at a port of this machine, which is its first line, by moto's server; the Python that has moto runs it.
 
-With the name of a directory as well, it ends when nobody has a lock on its file kms.users any more.
+With the name of a directory, it ends when nobody has a lock on its file kms.users any more.
 """
 
 import fcntl
@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from moto.kms import responses, utils
-from moto.server import main
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 signing = Lock()
 respond, hash_and_sign = responses.KmsResponse.sign, utils.RSAPrivateKey.sign
@@ -45,6 +46,9 @@ def end_with(directory: Path) -> None:
 
 
 responses.KmsResponse.sign = sign
-if len(sys.argv) > 2:
-    Thread(target=end_with, args=[Path(sys.argv[2])], daemon=True).start()
-main(["-H", "127.0.0.1", "-p", sys.argv[1]])
+if len(sys.argv) > 1:
+    Thread(target=end_with, args=[Path(sys.argv[1])], daemon=True).start()
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+sys.stdout.write(f"{server.port}\n")
+sys.stdout.flush()
+server.serve_forever()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
-from conftest import Done, Shell
+from conftest import PATIENCE_SECONDS, Done, Shell
 
 
 class Spawn(pexpect.spawn):  # type: ignore[type-arg] # of text
@@ -24,7 +24,7 @@ class Spawn(pexpect.spawn):  # type: ignore[type-arg] # of text
         self._shell = shell
         self._command = command
         program, *words = map(str, command)
-        super().__init__(program, words, 120, cwd=shell.cwd, env=shell.env, encoding="utf-8")
+        super().__init__(program, words, PATIENCE_SECONDS, cwd=shell.cwd, env=shell.env, encoding="utf-8")
 
     def _spawnpty(self, _args: object, **_: object) -> ptyprocess.PtyProcess:
         screen, line = pty.openpty()
@@ -50,13 +50,13 @@ class Terminal:
     def wait_for(self, text: bytes) -> None:
         """Wait until a text is on the screen."""
         while text not in self.shown:
-            assert select.select([self._screen], [], [], 120)[0], self.shown
+            assert select.select([self._screen], [], [], PATIENCE_SECONDS)[0], self.shown
             self.shown += os.read(self._screen, 1024)
 
     def type(self, keys: bytes) -> None:
         """Type once there is a prompt and nobody sees it."""
         self.wait_for(b"Enter ")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.echoes():
             assert time.monotonic() < deadline, "the echo stays on"
             time.sleep(0.002)
@@ -68,7 +68,7 @@ class Terminal:
 
     def end(self) -> Done:
         """Wait for the command's end, and keep what else the screen shows."""
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
         while select.select([self._screen], [], [], 0)[0]:
             self.shown += os.read(self._screen, 1024)
         return Done(self.process.returncode, out, err.decode())

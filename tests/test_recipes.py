@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from rehearsing import PASSWORD, enrol
-from servers import answers, configure_sshd, shared_kms
+from servers import configure_ssh, shared_kms, ssh_agent
 from test_manual import commands_in
 
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
@@ -83,28 +82,6 @@ def token(desk: Desk) -> Iterator[str]:
     yield "officer1.pub"
 
 
-@contextmanager
-def server(desk: Desk, command: list[str], ready: Callable[[], bool]) -> Iterator[None]:
-    """Run a server until the block is done."""
-    log = (desk.shell.cwd / "server.log").open("wb")
-    process = subprocess.Popen(
-        command, cwd=desk.shell.cwd, env=desk.env, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        for _ in range(600):
-            if ready():
-                break
-            assert process.poll() is None, desk.shell.read("server.log").decode()
-            time.sleep(0.05)
-        else:
-            pytest.fail("the server does not answer")
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        log.close()
-
-
 def kms(desk: Desk) -> Iterator[str]:
     """A moto server on this machine, with a key of its own."""
     with shared_kms(desk.shared) as url:
@@ -142,8 +119,10 @@ def tpm(desk: Desk) -> Iterator[str]:
         sockets = [f"type=unixio,path={directory}/{name}" for name in ("tpm", "tpm.ctrl")]
         flags = ["--tpm2", "--tpmstate", f"dir={directory}", "--flags", "not-need-init,startup-clear"]
         command = ["swtpm", "socket", *flags, "--server", sockets[0], "--ctrl", sockets[1]]
+        # It returns when the sockets are there.
+        subprocess.run([*command, "--daemon", "--pid", f"file={directory}/pid"], check=True, timeout=120)
         desk.env["TPM2TOOLS_TCTI"] = f"swtpm:path={directory}/tpm"
-        with server(desk, command, (directory / "tpm.ctrl").exists):
+        try:
             desk.sh("""
                 tpm2_createprimary -Q -C o -c primary.ctx && tpm2_flushcontext -t
                 tpm2_create -Q -C primary.ctx -G rsa2048:rsassa-sha256 -u tpm.public -r tpm.private
@@ -151,6 +130,8 @@ def tpm(desk: Desk) -> Iterator[str]:
                 tpm2_load -Q -C primary.ctx -u tpm.public -r tpm.private -c key.ctx && tpm2_flushcontext -t
             """)
             yield "tpm.pub"
+        finally:
+            os.kill(int((directory / "pid").read_text()), signal.SIGTERM)
 
 
 def kms_alone(desk: Desk) -> Iterator[str]:
@@ -213,21 +194,19 @@ def vault(desk: Desk) -> Iterator[str]:
 def agent(desk: Desk) -> Iterator[str]:
     """An ssh-agent with the officer's key, and the public key as OpenSSH writes it."""
     desk.sh("chmod 600 officer1.key && ssh-keygen -y -f officer1.key > officer1.pub")
-    with short_directory() as directory:
-        desk.env["SSH_AUTH_SOCK"] = str(directory / "agent")
-        with server(desk, ["ssh-agent", "-D", "-a", desk.env["SSH_AUTH_SOCK"]], (directory / "agent").exists):
-            desk.sh("ssh-add -q officer1.key")
-            yield "officer1.pub"
+    with ssh_agent() as desk.env["SSH_AUTH_SOCK"]:
+        desk.sh("ssh-add -q officer1.key")
+        yield "officer1.pub"
 
 
 def signing_host(desk: Desk) -> Iterator[str]:
-    """An ssh server on this machine, where the directory of the test is the home."""
+    """A host where the directory of the test is the home."""
     cwd = desk.shell.cwd
-    at_home = f'cd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
-    port, arguments = configure_sshd(cwd, "signer signer1 signer2", at_home)
+    configure_ssh(
+        cwd, "signer signer1 signer2", f'cd {cwd} && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
+    )
     desk.wrap("ssh", f'exec {need("ssh")} -F {cwd}/ssh_config "$@"')
-    with server(desk, [need("sshd"), *arguments], lambda: answers(port)):
-        yield "officer1.pub"
+    yield "officer1.pub"
 
 
 def forwarded(desk: Desk) -> Iterator[str]:

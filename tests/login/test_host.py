@@ -8,18 +8,15 @@ import re
 import shutil
 import signal
 import stat
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_desk import USER, Desk, answers, assert_refused, desk, seat
 from conftest import ROOT, Done, alive, need, only_if, wait_until
 from rehearsing import PASSWORD
-from servers import answers as answers_at
-from servers import configure_sshd
+from servers import configure_ssh, ssh_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["desk"]  # a fixture
@@ -94,21 +91,17 @@ def gives_terminals() -> bool:
 
 
 @pytest.fixture
-def host(desk: Desk) -> Iterator[Host]:
+def host(desk: Desk) -> Host:
     """An sshd whose users are at home in a directory of their own, where the CLI is."""
-    need("ssh", "ssh-keygen")
+    need("ssh", "ssh-keygen", "sshd")
     only_if(os.geteuid() == 0 or gives_terminals(), "only root's sshd can give terminals: /dev/pts has no group")
-    sshd = need("sshd")
     home = desk.cwd / "home"
     home.mkdir()
-    port, arguments = configure_sshd(desk.cwd, "hsm", "")
+    configure_ssh(desk.cwd, "hsm", "")
     there = Host(desk, home)
     shutil.move(desk.cwd / "state.json", home / "state.json")
     shutil.move(desk.cwd / "cli", home / "cli")
-    with subprocess.Popen([sshd, *arguments], stderr=subprocess.DEVNULL) as server:
-        wait_until(lambda: answers_at(port))
-        yield there
-        server.terminate()
+    return there
 
 
 def test_the_cli_on_a_host(host: Host) -> None:
@@ -189,19 +182,15 @@ def test_a_hostile_cat(host: Host, cat: str, said: str) -> None:
 
 def test_nothing_of_ours_is_lent(host: Host) -> None:
     """The agent is not forwarded, whatever ssh_config says; with ssh -A it is."""
-    agent = need("ssh-agent")
-    socket = host.desk.cwd / "agent"
     config = host.desk.cwd / "ssh_config"
     config.write_text("ForwardAgent yes\n" + config.read_text())
     host.behaves('echo "<$SSH_AUTH_SOCK>" >>' + f"{host.home}/lent")
-    with subprocess.Popen([agent, "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as running:
-        wait_until(socket.exists)
-        env = {**host.desk.env, "SSH_AUTH_SOCK": str(socket)}
+    with ssh_agent() as socket:
+        env = {**host.desk.env, "SSH_AUTH_SOCK": socket}
         for ssh, is_lent in (("ssh", False), ("ssh -A", True)):
             host.desk.run(*host.words(ssh=ssh), "--", "user list", env=env, start_new_session=True).check(0)
             lent = {*(host.home / "lent").read_text().splitlines()} - {"<>"}
             assert bool(lent) == is_lent
-        running.terminate()
 
 
 @pytest.mark.parametrize("step", ["start()", "ask_password()", "write_tokens(path)", "answer(path)", "run(line)"])
