@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import cast
 
@@ -11,7 +12,7 @@ from conftest import OFFICER1_PUB, SIGNED, rsa_key
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256, SHA384, SHA512
 
 from toktools import signatures
 from toktools.errors import ToktoolsError
@@ -83,8 +84,14 @@ def test_published_signatures() -> None:
         ),
         (lambda: sign_block(OFFICER, TEXT), "the base64 text was signed, not the digest"),
         (lambda: sign_block(OFFICER, b"anything"), "no SHA-256 DigestInfo was signed"),
-        (lambda: OFFICER.sign(DIGESTS[0], PKCS1v15(), SHA512()), "no SHA-256 DigestInfo was signed"),
-        (lambda: OFFICER.sign(bytes(20), PKCS1v15(), Prehashed(SHA1())), "no SHA-256 DigestInfo was signed"),
+        *(
+            (partial(OFFICER.sign, DIGESTS[0], PKCS1v15(), algorithm), f"made with {name}, not SHA-256")
+            for name, algorithm in (("MD5", MD5()), ("SHA-1", SHA1()), ("SHA-384", SHA384()), ("SHA-512", SHA512()))
+        ),
+        (
+            lambda: KeyInMemory(OFFICER).sign(DIGESTS[0])[::-1],
+            "its bytes are in reverse order, as Windows CryptoAPI writes them",
+        ),
         (
             lambda: sign_block(OFFICER, DIGEST_INFO + DIGESTS[0][:-1]),
             "the signer stopped reading too early: it signed 50 bytes of 51",
@@ -99,6 +106,10 @@ def test_published_signatures() -> None:
         ),
         (
             lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.DIGEST_LENGTH), Prehashed(SHA256())),
+            "made with PSS padding, not PKCS#1 v1.5",
+        ),
+        (
+            lambda: OFFICER.sign(DIGESTS[0], PSS(MGF1(SHA256()), PSS.MAX_LENGTH), SHA256()),
             "made with PSS padding, not PKCS#1 v1.5",
         ),
         (lambda: KeyInMemory(STRANGER).sign(DIGESTS[0]), "not made by the given key"),
@@ -165,9 +176,9 @@ class BrokenKey:
 @pytest.mark.parametrize(
     ("signature", "said"),
     [
-        (bytes(256), "the signature that it made does not verify"),
-        (KeyInMemory(OFFICER).sign(DIGESTS[1]), "the signature that it made does not verify"),
-        (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the signature that it made does not verify"),
+        (bytes(256), "the key's own signature does not verify: not made by the given key"),
+        (KeyInMemory(OFFICER).sign(DIGESTS[1]), "the key's own signature does not verify: the signature of another"),
+        (KeyInMemory(STRANGER).sign(DIGESTS[0]), "the key's own signature does not verify: not made by the given key"),
         (b"", "the key cannot sign: broken, or refused by the library"),
     ],
     ids=["zeros", "of another digest", "of another key", "none"],  # else each worker has names of its own

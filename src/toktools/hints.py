@@ -25,10 +25,10 @@ _KEY, _FILE, _RECORD = "K", "F", "R"
 _FILES, _NOT_KEY, _ANY = _KEY + _FILE, _FILE + _RECORD, _KEY + _FILE + _RECORD
 
 
-def not_key(name: str, content: bytes, reason: str) -> ToktoolsError:
+def not_key(name: str, content: bytes, needed: str) -> ToktoolsError:
     """Return the error for a file without a key that can be read, and say what it is instead if that is known."""
     kind, hint = _identify(content, _KEY)
-    return ToktoolsError(f"{name}: {reason}: {kind}" if kind else f"{name}: {reason}", hint)
+    return ToktoolsError(f"{name}: not a {needed} but {kind}" if kind else f"{name}: no {needed} can be read", hint)
 
 
 def not_token_file(content: bytes) -> ToktoolsError | None:

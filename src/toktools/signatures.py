@@ -13,6 +13,14 @@ from toktools.errors import ToktoolsError
 
 DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """The bytes before a SHA-256 digest in the signed block (RFC 8017 section 9.2, note 1)."""
+_OTHER_HASHES = {
+    bytes.fromhex("3020300c06082a864886f70d020505000410"): "MD5",
+    bytes.fromhex("3021300906052b0e03021a05000414"): "SHA-1",
+    bytes.fromhex("302d300d06096086480165030402040500041c"): "SHA-224",
+    bytes.fromhex("3041300d060960864801650304020205000430"): "SHA-384",
+    bytes.fromhex("3051300d060960864801650304020305000440"): "SHA-512",
+}
+"""The same of other hashes; some signers sign SHA-1 or SHA-512 whatever they are asked for."""
 
 PublicKey = RSAPublicKey
 """An RSA public key, for modules that do not import the library."""
@@ -55,13 +63,12 @@ class Verifier:
         if any(verifies(key, digest, signature) for key in self._keys):
             return ""
         for key in self._keys:
-            try:
-                block = key.recover_data_from_signature(signature, _PADDING, None)
-            except InvalidSignature:
-                if _is_pss(key, digest, signature):
-                    return "made with PSS padding, not PKCS#1 v1.5"
-            else:
+            if block := _recover(key, signature):
                 return self._mistake(block, index)
+            if _recover(key, signature[::-1]):
+                return "its bytes are in reverse order, as Windows CryptoAPI writes them"
+            if _is_pss(key, digest, signature):
+                return "made with PSS padding, not PKCS#1 v1.5"
         return "not made by the given key" if len(self._keys) == 1 else "not made by any of the given keys"
 
     def _mistake(self, block: bytes, index: int) -> str:
@@ -76,6 +83,9 @@ class Verifier:
             return "no DigestInfo was signed, only the bare digest (openssl needs -pkeyopt digest:sha256)"
         if block in {text, text + b"\n"}:
             return "the base64 text was signed, not the digest"
+        for prefix, name in _OTHER_HASHES.items():
+            if block.startswith(prefix):
+                return f"made with {name}, not SHA-256"
         if not block.startswith(DIGEST_INFO):
             return "no SHA-256 DigestInfo was signed"
         signed = block[len(DIGEST_INFO) :]
@@ -83,6 +93,12 @@ class Verifier:
             return "the digest was hashed once more before it was signed"
         if signed in {sha256(text).digest(), sha256(text + b"\n").digest()}:
             return "the base64 text of the digest was hashed and signed, not the digest"
+        return self._other(signed, index)
+
+    def _other(self, signed: bytes, index: int) -> str:
+        """Say which other digest was signed."""
+        from hashlib import sha256
+
         for number, other in enumerate(self._digests, start=1):
             if signed in {other, sha256(other).digest()}:
                 more = "" if signed == other else ", and the digest was hashed once more"
@@ -92,9 +108,19 @@ class Verifier:
         return "the signed DigestInfo is not that of a SHA-256 digest"
 
 
-def _is_pss(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
+def _recover(key: RSAPublicKey, signature: bytes) -> bytes:
+    """Return the block that was signed, or nothing if this key has not signed it with PKCS#1 v1.5 padding."""
     try:
-        key.verify(signature, digest, PSS(MGF1(SHA256()), PSS.AUTO), _FINISHED)
+        return key.recover_data_from_signature(signature, _PADDING, None)
     except InvalidSignature:
-        return False
-    return True
+        return b""
+
+
+def _is_pss(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
+    for algorithm in (_FINISHED, SHA256()):  # the digest itself, or hashed once more
+        try:
+            key.verify(signature, digest, PSS(MGF1(SHA256()), PSS.AUTO), algorithm)
+        except InvalidSignature:
+            continue
+        return True
+    return False

@@ -30,6 +30,12 @@ tail -n 1 digests >last
 refuses "base64 text, not raw bytes" tok-sign -r -k "$KEYS/pkcs8.pem" <last
 refuses "standard input: 0 bytes" tok-sign -r -k "$KEYS/pkcs8.pem" </dev/null
 
+# --public-key: that of the key, without a digest.
+openssl rsa -in "$KEYS/pkcs8.pem" -pubout -out public.pem 2>/dev/null
+tok-sign -k "$KEYS/pkcs8.pem" --public-key </dev/null | same public.pem
+refuses "-r cannot be used with --public-key" tok-sign -k "$KEYS/pkcs8.pem" --public-key -r
+refuses "-j cannot be used with --public-key" tok-sign -k "$KEYS/pkcs8.pem" --public-key -j 2
+
 # Encrypted keys; the pass phrase from the environment, a file or a descriptor.
 echo "correct horse" >phrase
 export PHRASE="correct horse" WRONG="wrong horse"
@@ -53,14 +59,14 @@ while read -r key text; do
     case $key in */*) ;; *) key=$KEYS/$key ;; esac
     refuses "$key: $text" tok-sign -k "$key" <digests
 done <<EOF
-spki.pem a public key, but the private key is needed
-spki.der a public key, but the private key is needed
-cert.pem a public key, but the private key is needed
+spki.pem not a private key but a public key
+spki.der not a private key but a public key
+cert.pem not a private key but a public key
 ec.pem the key is
 ed25519.pem the key is Ed25519
 rsa1024.pem the key is RSA-1024
 ./empty.pem an empty file
-./nonsense.pem no private key that can be read
+./nonsense.pem no private key can be read
 ./missing.pem no such file or directory
 ./. is a directory
 EOF

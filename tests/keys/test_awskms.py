@@ -226,7 +226,7 @@ def test_without_boto3(shell: Shell) -> None:
     done = sign(shell, "awskms:///k", environment={"PYTHONPATH": str(shell.cwd)})
     assert done.err == (
         "tok-sign: a key in AWS KMS needs the package boto3\n"
-        "tok-sign: hint: the extra toktools[kms] installs it; see tok-sign(1)\n"
+        "tok-sign: hint: pip install 'toktools[kms]', pipx inject toktools boto3, or the bundle's install.sh\n"
     )
     assert done.status == 2
 

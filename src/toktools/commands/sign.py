@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toktools.errors import ToktoolsError
-from toktools.options import add_jobs_option, add_key_option, add_source_option
+from toktools.options import add_jobs_option, add_key_option, add_source_option, refuse_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-r", "--raw", action="store_true", help="sign one digest of 32 raw bytes, and write the signature raw"
     )
+    parser.add_argument("--public-key", action="store_true", help="write the public key of KEY in PEM; sign nothing")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Sign what standard input has, and write it to standard output."""
+    """Sign what standard input has, and write it to standard output; or write the public key."""
+    if options.public_key:
+        refuse_flags(options, "cannot be used with --public-key", "-r", "-j")
     from toktools import keys
     from toktools.keys import stream
     from toktools.system import files
@@ -35,6 +38,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.raw:
         files.refuse_terminal()
     signer = keys.open_signer(options.key, options.passin, console.warn)
+    if options.public_key:
+        from toktools.keys.files import pem
+
+        files.write_stdout(pem(signer.public_key).encode())  # type: ignore[arg-type] # it is known, but for a command
+        return 0
     console.note_reading_from_terminal("32 raw bytes" if options.raw else "digests")
     if options.raw:
         files.write_stdout(signer.sign(_raw_digest()))

@@ -10,6 +10,8 @@ from toktools.errors import ToktoolsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from toktools.keys.signer import Signer
     from toktools.signatures import PublicKey
     from toktools.system.prompt import Source
@@ -40,11 +42,7 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
     from toktools.errors import shown
 
     module, where, package, extra = _SCHEMES[scheme]
-    try:
-        opener = import_module(module)
-    except ImportError:
-        hint = f"the extra toktools[{extra}] installs it; see tok-sign(1)"
-        raise ToktoolsError(f"a key {where} needs the package {package}", hint) from None
+    opener = import_extra(module, f"a key {where}", package, extra)
     signer: Signer = opener.open_signer(key, source, warn)
     if signer.public_key is not None:
         check_size(shown(key.partition("?")[0]), signer.public_key, warn)
@@ -72,6 +70,15 @@ def _scheme(key: str) -> str:
     scheme, colon, _ = key.partition(":")
     scheme = scheme.lower()  # RFC 3986 section 3.1
     return scheme if colon and scheme in _SCHEMES else ""
+
+
+def import_extra(module: str, what: str, package: str, extra: str) -> Any:  # noqa: ANN401 - a module
+    """Import a module that needs the package of an extra. Raises ToktoolsError, which says how to install it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        hint = f"pip install 'toktools[{extra}]', pipx inject toktools {package}, or the bundle's install.sh"
+        raise ToktoolsError(f"{what} needs the package {package}", hint) from None
 
 
 def check_size(name: str, key: PublicKey, warn: Warn) -> None:

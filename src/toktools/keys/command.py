@@ -12,7 +12,7 @@ from threading import Condition
 
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
-from toktools.keys.signer import Signer, problem
+from toktools.keys.signer import Signer
 from toktools.system import files, process, terminal
 
 TYPE_CHECKING = False
@@ -130,8 +130,8 @@ class Command(Signer):
             raise error.at("its output is not a signature") from None
         return signature
 
-    def _unverified(self, public_key: PublicKey, digest: bytes, signature: bytes) -> ToktoolsError:
-        return ToktoolsError(f"{self._name}: {problem(public_key, digest, signature)}", status=1)
+    def _wrong_signature(self, problem: str) -> ToktoolsError:
+        return ToktoolsError(f"{self._name}: {problem}", status=1)
 
 
 def _communicate(child: subprocess.Popen[bytes], content: bytes) -> tuple[bytes, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toktools import encoding
 from toktools.errors import ToktoolsError
 
 TYPE_CHECKING = False
@@ -17,10 +18,6 @@ class Signer:
 
     def __init__(self, public_key: PublicKey | None = None) -> None:
         self.public_key = public_key
-        if public_key is not None:
-            from toktools.signatures import verifies
-
-            self._verifies = verifies
 
     def sign(self, digest: bytes) -> bytes:
         """Sign a finished SHA-256 digest of 32 bytes as it is: RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.1).
@@ -29,8 +26,12 @@ class Signer:
         -pkeyopt digest:sha256. If the public key is known, the signature is verified. Raises ToktoolsError.
         """
         signature = self._sign(digest)
-        if self.public_key is not None and not self._verifies(self.public_key, digest, signature):
-            raise self._unverified(self.public_key, digest, signature)
+        if self.public_key is not None:
+            from toktools.signatures import Verifier, verifies
+
+            if not verifies(self.public_key, digest, signature):
+                problem = Verifier([self.public_key], [digest]).problem(0, encoding.encode(signature).decode())
+                raise self._wrong_signature(problem)
         return signature
 
     def max_parallel(self, requested: int | None) -> int:
@@ -43,14 +44,6 @@ class Signer:
     def _sign(self, digest: bytes) -> bytes:
         raise NotImplementedError
 
-    def _unverified(self, _public_key: PublicKey, _digest: bytes, _signature: bytes) -> ToktoolsError:
-        """Return the error for a wrong signature, which could reveal the key, so it is not shown."""
-        return ToktoolsError("a broken key: the signature that it made does not verify")
-
-
-def problem(public_key: PublicKey, digest: bytes, signature: bytes) -> str:
-    """Return what is wrong with the signature of *digest*, in the words of tok-verify(1)."""
-    from toktools.encoding import encode
-    from toktools.signatures import Verifier
-
-    return Verifier([public_key], [digest]).problem(0, encode(signature).decode())
+    def _wrong_signature(self, problem: str) -> ToktoolsError:
+        """Return the error for a signature that does not verify; it could reveal the key, so it is not shown."""
+        return ToktoolsError(f"the key's own signature does not verify: {problem}")
