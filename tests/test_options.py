@@ -204,7 +204,7 @@ def test_a_filter_has_no_operand() -> None:
     [
         ("sign", ["--kye", "officer1.key"], "did you mean --key?"),
         ("sign", ["--verion"], "did you mean --version?"),
-        ("sign", ["-version"], "did you mean --version?"),
+        ("merge", ["-version"], "did you mean --version?"),
         ("merge", ["--verify_key", "officer1.pub"], "did you mean --verify-key?"),
         ("login", ["--pass", "env:VAR"], "did you mean --passin or --password?"),
         ("verify", ["--ver", "officer1.pub"], "did you mean --verify-key or --version?"),

@@ -51,7 +51,7 @@ function _shtab_tok_enroll_using
 end
 
 set -g _shtab_tok_enroll_commands 
-set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-key --old-passin --passin --password --role --signer --ssh --timeout --token-dir --username --verify-key -H -k -p
+set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-key --old-passin --passin --password --record --role --signer --ssh --timeout --token-dir --username --verify-key -H -k -p
 
 complete -c tok-enroll -e
 complete -c tok-enroll -f
@@ -74,5 +74,7 @@ complete -c tok-enroll -n _shtab_tok_enroll_using -l ssh -x -d 'run this in plac
 complete -c tok-enroll -n _shtab_tok_enroll_using -l token-dir -x -d 'parent directory of token files, not TMPDIR or /tmp'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l cluster-id -x -d 'the cluster, if several are configured'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l timeout -x -d 'how long each step may take; the default is 60'
+complete -c tok-enroll -n _shtab_tok_enroll_using -s v -l verbose -d 'show each step, with the seconds since the start'
+complete -c tok-enroll -n _shtab_tok_enroll_using -l record -xka "(__fish_complete_path (commandline -ct))" -d 'record the dialogue in this new file, an asciicast, without secrets'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s h -l help -d 'show this help'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s V -l version -d 'show the version'

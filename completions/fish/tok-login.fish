@@ -51,7 +51,7 @@ function _shtab_tok_login_using
 end
 
 set -g _shtab_tok_login_commands 
-set -g _shtab_tok_login_opts_with_value --cli --cluster-id --command --host --key --new-password --passin --password --role --signer --ssh --timeout --token-dir --username --verify-key -H -c -k -p
+set -g _shtab_tok_login_opts_with_value --cli --cluster-id --command --host --key --new-password --passin --password --record --role --signer --ssh --timeout --token-dir --username --verify-key -H -c -k -p
 
 complete -c tok-login -e
 complete -c tok-login -f
@@ -71,6 +71,9 @@ complete -c tok-login -n _shtab_tok_login_using -l ssh -x -d 'run this in place 
 complete -c tok-login -n _shtab_tok_login_using -l token-dir -x -d 'parent directory of token files, not TMPDIR or /tmp'
 complete -c tok-login -n _shtab_tok_login_using -l cluster-id -x -d 'the cluster, if several are configured'
 complete -c tok-login -n _shtab_tok_login_using -l timeout -x -d 'how long each step may take; the default is 60'
+complete -c tok-login -n _shtab_tok_login_using -s v -l verbose -d 'show each step, with the seconds since the start'
+complete -c tok-login -n _shtab_tok_login_using -l record -xka "(__fish_complete_path (commandline -ct))" -d 'record the dialogue in this new file, an asciicast, without secrets'
+complete -c tok-login -n _shtab_tok_login_using -l record-session -d 'record also what you do at the CLI'"'"'s prompt'
 complete -c tok-login -n _shtab_tok_login_using -s c -l command -x -d 'run this command; -: run the commands on standard input'
 complete -c tok-login -n _shtab_tok_login_using -l new-password -xka "(printf '%s\n' env: file: fd:)" -d 'a command'"'"'s new password: env:VAR, file:PATH or fd:N'
 complete -c tok-login -n _shtab_tok_login_using -s h -l help -d 'show this help'

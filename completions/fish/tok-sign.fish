@@ -61,5 +61,6 @@ complete -c tok-sign -n _shtab_tok_sign_using -l passin -xka "(printf '%s\n' env
 complete -c tok-sign -n _shtab_tok_sign_using -s j -l jobs -x -d 'sign with up to N threads at once'
 complete -c tok-sign -n _shtab_tok_sign_using -s r -l raw -d 'sign one digest of 32 raw bytes, and write the signature raw'
 complete -c tok-sign -n _shtab_tok_sign_using -l public-key -d 'write the public key of KEY in PEM; sign nothing'
+complete -c tok-sign -n _shtab_tok_sign_using -s v -l verbose -d 'show each step, with the seconds since the start'
 complete -c tok-sign -n _shtab_tok_sign_using -s h -l help -d 'show this help'
 complete -c tok-sign -n _shtab_tok_sign_using -s V -l version -d 'show the version'

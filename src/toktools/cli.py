@@ -92,7 +92,7 @@ def _command(name: str) -> Any:  # noqa: ANN401 - a module
 
 def _answer(console: Console, argv: Sequence[str], hide_memory: Callable[[], None]) -> int:
     from toktools.parser import Answer
-    from toktools.system import files
+    from toktools.system import events, files
 
     files.written.clear()
     try:
@@ -100,6 +100,7 @@ def _answer(console: Console, argv: Sequence[str], hide_memory: Callable[[], Non
         command = _command(console.command)
         if any(getattr(options, name) for name in getattr(command, "SECRETS", ())):
             hide_memory()
+        events.show(console.say if getattr(options, "verbose", False) else None)
         status = command.run(options, console)
     except Answer as answer:
         files.write_stdout(str(answer).encode())

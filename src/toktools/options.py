@@ -59,6 +59,11 @@ def add_jobs_option(group: argparse._ActionsContainer, about: str) -> None:
     group.add_argument("-j", "--jobs", metavar="N", type=partial(number, "-j", high=_MAX_JOBS), help=about)
 
 
+def add_verbose_option(group: argparse._ActionsContainer) -> None:
+    """Add -v, of commands that talk to another program, a token or AWS KMS."""
+    group.add_argument("-v", "--verbose", action="store_true", help="show each step, with the seconds since the start")
+
+
 def add_tokens_option(group: argparse._ActionsContainer) -> None:
     """Add -n."""
     group.add_argument(

@@ -54,6 +54,7 @@ def test_a_signal_while_all_is_closed(tmp_path: Path) -> None:
         host=None,
         token_dir=str(files),
         timeout=60.0,
+        record=None,
     )
     signer = Interrupted()
     console: Any = Namespace(say=print, warn=print)

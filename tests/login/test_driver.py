@@ -70,7 +70,8 @@ def test_the_deadline(start: Callable[..., driver.Cli], script: str, said: str) 
     error = refused(lambda: start(script).expect(prompts.PASSWORD))
     assert error.message.startswith(f"/bin/sh: {said}")
     assert error.status == 2
-    assert error.hint == ("name the CLI with --cli" if "127" in said else "")
+    hint = '-v shows each step; to report it, see "If your CLI is not understood" in README.md'
+    assert error.hint == ("name the CLI with --cli" if "127" in said else hint)
 
 
 @pytest.mark.parametrize("mark", ["", "(ins)", "+", "@ "])

@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
-from cli_desk import EDITOR, SWITCHES, Desk, Seat, answers, desk, seat
+from cli_desk import EDITOR, SWITCHES, Desk, Seat, answers, assert_refused, desk, seat
 from conftest import ROOT, need, wait_until
 from rehearsing import PASSWORD
 
@@ -166,7 +166,7 @@ def test_an_unknown_question(desk: Desk) -> None:
     """A question that is not known is shown after three seconds, and ends it."""
     desk.fake('def ask_password():\n    show("Enter \\x1b[1mPIN\\x1b[0m: ")\n    hear()')
     done = desk.login()
-    assert (done.status, done.err) == (2, "tok-login: ./cli: it asks an unknown question; it shows: Enter PIN:\n")
+    assert_refused(done, 2, "it asks an unknown question; it shows: Enter PIN:\n", "If your CLI")
     assert desk.heard() == 0
 
 

@@ -198,7 +198,7 @@ def test_the_connection_is_lost(host: Host, step: str) -> None:
     """Wherever the connection ends, that is said in a line, and the host removes the directory by itself."""
     host.fake(LOSE.format(step))
     done = host.run(*host.words(), "--", "x").check(2, "the connection to hsm was lost")
-    assert done.err.count("\n") == 1
+    assert done.err.count("\n") == 1 + done.err.count("tok-login: hint: -v shows each step\n")
 
 
 def test_the_connection_is_lost_while_it_connects(host: Host) -> None:
@@ -312,7 +312,7 @@ def test_an_unknown_host_key(host: Host) -> None:
     """What ssh does not trust is not used; what ssh says is shown."""
     host.desk.write("known_hosts", b"")
     done = host.login().check(2, "tok-login: hsm: Host key verification failed.\n")
-    assert done.err.endswith("tok-login: hsm: ssh failed\n")
+    assert done.err.endswith("tok-login: hsm: ssh failed\ntok-login: hint: -v shows each step\n")
     assert not (host.home / "pid").exists()
 
 

@@ -90,7 +90,7 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
         yield
     except ToktoolsError as error:
         if error.status == 1:
-            raise ToktoolsError(f"{error.message}; {refused}", error.hint or hint, 1) from None
+            raise ToktoolsError(f"{error.message}; {refused}", hint or error.hint, 1) from None
         raise error.also(otherwise or refused) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toktools.errors import ToktoolsError
-from toktools.options import add_base64_option, add_jobs_option, add_verify_key_option
+from toktools.options import add_base64_option, add_jobs_option, add_verbose_option, add_verify_key_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="feed the command the approval data from this token file, not the digest",
     )
     add_jobs_option(parser, "run up to N commands at once")
+    add_verbose_option(parser)
     parser.add_argument(
         "command", metavar="COMMAND", help="the signer; {} in an argument becomes the name of a file with its input"
     )

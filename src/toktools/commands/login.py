@@ -34,6 +34,7 @@ def add_arguments(parser: Parser) -> None:
         "log in a user who has no second factor",
     )
     shared.add_login_options(parser)
+    parser.add_argument("--record-session", action="store_true", help="record also what you do at the CLI's prompt")
     parser.add_argument(
         "-c",
         "--command",
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise ToktoolsError("-c and COMMAND cannot be used together")
     if not lines:
         refuse_flags(options, "goes with a command for the CLI", "--new-password")
+    if lines or options.record is None:
+        refuse_flags(options, "goes with --record, and without a command for the CLI", "--record-session")
     if not lines and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
     from toktools.login import dialogues, pty
@@ -83,6 +86,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if not lines:
             pty.discard_typed_ahead()
             console.say(f"logged in as {options.username} ({options.role})")
-            return cli.hand_over()
+            return cli.hand_over(record=options.record_session)
         commands.run(cli, lines)
     return 0

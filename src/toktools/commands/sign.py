@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toktools.errors import ToktoolsError
-from toktools.options import add_jobs_option, add_key_option, add_source_option, refuse_flags
+from toktools.options import add_jobs_option, add_key_option, add_source_option, add_verbose_option, refuse_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r", "--raw", action="store_true", help="sign one digest of 32 raw bytes, and write the signature raw"
     )
     parser.add_argument("--public-key", action="store_true", help="write the public key of KEY in PEM; sign nothing")
+    add_verbose_option(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

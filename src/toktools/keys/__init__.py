@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from toktools.errors import ToktoolsError
+from toktools.system.events import event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
     module, where, package, extra = _SCHEMES[scheme]
     opener = import_extra(module, f"a key {where}", package, extra)
     signer: Signer = opener.open_signer(key, source, warn)
+    event(f"key {where} opened")
     if signer.public_key is not None:
         check_size(shown(key.partition("?")[0]), signer.public_key, warn)
     return signer

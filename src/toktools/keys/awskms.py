@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from toktools.errors import ToktoolsError, shown
 from toktools.keys import DOCUMENTED_BITS
 from toktools.keys.signer import Signer
+from toktools.system.events import event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def open_signer(uri: str, _source: Source, _warn: Callable[[str], None]) -> Sign
     name = f"awskms:///{shown(key)}"
     with _kms_errors(name):
         client = _client(key, query)
+        event(f"asking KMS at {client.meta.endpoint_url} for the public key")
         answer = client.get_public_key(KeyId=key)
     usage = str(answer.get("KeyUsage"))
     public = _public(answer.get("PublicKey", b""))

@@ -14,6 +14,7 @@ from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.system import files, process, terminal
+from toktools.system.events import event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class Command(Signer):
             self._busy += 1
         try:
             with self._arguments(content) as argv, self._started(argv) as child:
-                return self._decode(*_communicate(child, content))
+                output, status = _communicate(child, content)
+                event(f"{argv[0]} ended, pid {child.pid}: {process.exit_text(status)}, {len(output)} bytes of output")
+                return self._decode(output, status)
         except ToktoolsError as error:
             raise error.at(self._name) from None
         finally:
@@ -102,6 +105,7 @@ class Command(Signer):
                 hint = "no shell runs it: give each word separately, or run sh -c '...'" if " " in argv[0] else ""
                 raise ToktoolsError("cannot be run: no such file or directory", hint) from None
             self._running.add(child)
+            event(f"{argv[0]} started, pid {child.pid}")
         try:
             with child:
                 try:

@@ -18,6 +18,7 @@ from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.signatures import DIGEST_INFO
 from toktools.system import prompt
+from toktools.system.events import event
 from toktools.system.prompt import Source
 
 _PATH = (
@@ -74,6 +75,7 @@ def open_signer(uri: str, source: Source, warn: Callable[[str], None]) -> Signer
         token = _token(wanted)
         name = f"token {shown(token.label)}"
         pin = _pin(token, name, _pin_source(wanted, source, warn), warn)
+        event(f"opening {name}" + (", with a PIN" if pin else ""))
         try:
             session = token.open(user_pin=pin)
         except pkcs11.UserAlreadyLoggedIn:  # for another key there; a login is good for all sessions
@@ -120,6 +122,7 @@ def _token(wanted: dict[str, bytes]) -> Token:
         library = pkcs11.lib(module)
         atexit.register(_finalize, library.finalize)
         slots = library.get_slots(token_present=True)
+        event(f"module {module} loaded; slots with a token: {len(slots)}")
     except pkcs11.PKCS11Error as error:
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
     values = {

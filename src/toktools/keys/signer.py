@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
+from toktools.system.events import event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Signer:
             if not verifies(self.public_key, digest, signature):
                 problem = Verifier([self.public_key], [digest]).problem(0, encoding.encode(signature).decode())
                 raise self._wrong_signature(problem)
+        event("digest signed")
         return signature
 
     def max_parallel(self, requested: int | None) -> int:

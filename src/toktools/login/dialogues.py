@@ -15,7 +15,7 @@ from toktools.errors import ToktoolsError
 from toktools.keys import stream
 from toktools.login.driver import MAX_LINE, refuse_controls
 from toktools.login.host import NEW_KEY
-from toktools.system import files
+from toktools.system import events, files
 from toktools.system.atomic import write_atomically
 from toktools.system.prompt import Source
 from toktools.tokens import kinds, tokenfile
@@ -61,6 +61,7 @@ class User:
         return self._password
 
 
+@events.hinted()
 def log_in(cli: Cli, user: User, host: LocalHost, tokens: str, signer: Signer | None) -> None:
     """Log in with a second factor, for which the CLI writes the file *tokens*; or, with no signer, without.
 
@@ -139,8 +140,10 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
             tokens.put(index, stream.sign_apart(signer.sign, digest))
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
+    events.event(f"digests signed: {len(digests)}")
     write_atomically({host.local(name): tokens.dump()}, seen=source)
     host.send(name)
+    events.event(f"token file handed back: {host.path(name)}")
 
 
 def _token_file(cli: Cli, host: LocalHost, name: str) -> tuple[files.Snapshot, tokenfile.TokenFile]:
@@ -149,10 +152,13 @@ def _token_file(cli: Cli, host: LocalHost, name: str) -> tuple[files.Snapshot, t
         try:
             host.fetch(name)
             files.refuse_irregular(host.local(name))
-            return tokenfile.read(host.local(name))
+            found = tokenfile.read(host.local(name))
         except ToktoolsError:
             if time.monotonic() > deadline:
                 raise
+        else:
+            events.event(f"token file fetched: {host.path(name)}")
+            return found
         cli.watch(_LOOK_SECONDS)
 
 

@@ -10,16 +10,20 @@ from math import inf
 
 from toktools import prompts
 from toktools.errors import ToktoolsError, shown
+from toktools.login.masks import masked
 from toktools.login.pty import Pty
 from toktools.login.screen import Screen
 from toktools.system import terminal
+from toktools.system.events import HINT, event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.login.host import LocalHost
+    from toktools.login.recording import Recording
 
 MAX_LINE = 900  # bytes of a line that, after a prompt, still fits a row
-_SIZE = (24, 1000)  # rows and columns while nobody watches: a line that is typed must not be wrapped
+SIZE = (24, 1000)  # rows and columns while nobody watches: a line that is typed must not be wrapped
+_REPORT = f'{HINT}; to report it, see "If your CLI is not understood" in README.md'
 _MAX_OUTPUT = 1 << 22  # bytes that the CLI writes after a line is typed
 _MAX_SCREEN = 3 << 24  # bytes that the screen keeps of it
 _MAX_SHOWN = 300  # characters of the screen in a message
@@ -59,22 +63,22 @@ class Cli:
         self._say = say
         self._seconds = seconds
         self._host = host
-        self._pty = Pty(*_SIZE)
-        self._screen = Screen(*_SIZE)
+        self._pty = Pty(*SIZE)
+        self._screen = Screen(*SIZE)
         self._mark = (-1, 0)  # row and column where the last line was typed
         self._typed = ""
         self._typed_at = ""  # the prompt there
         self._told = 0  # the first row that *say* did not get
-        self._secrets: dict[str, str] = {}  # each with the name that messages have for it
         self._has_person = True  # at the terminal, until the contrary is known
         self._size = 0
         self._last_output = 0.0
         self._set_ready_prompt("")
 
-    def start(self, argv: Sequence[str]) -> None:
+    def start(self, argv: Sequence[str], recording: Recording | None = None) -> None:
         """Start the CLI. Raises ToktoolsError."""
+        self._pty.recording = recording
         try:
-            self._pty.start(argv)
+            event(f"CLI started: {' '.join(argv)}, pid {self._pty.start(argv)}")
         except (OSError, ValueError):
             raise ToktoolsError(f"{self.name}: not found, or not executable", "name the CLI with --cli") from None
 
@@ -105,17 +109,16 @@ class Cli:
         asked = _HIDDEN if new_password else set()
         while (question := self._wait(*asked)) != prompts.READY:
             if not new_password or question not in asked:
-                wrong = self._unexpected("a response in JSON was expected", self._everything())
-                wrong.hint = "--new-password SOURCE answers it" if question in _HIDDEN and not new_password else ""
-                raise wrong
+                raise self._unexpected("a response in JSON was expected", self._everything())
             asked = asked - {question}
             self._tell(self._lines(self._told))
-            self.type_secret(new_password(question), "the new password")
+            self.type_secret(new_password(question))
         responses, other_lines = _responses(self._lines(self._mark[0]))
         if len(responses) != 1:
             raise self._unexpected("a response in JSON was expected", self._lines(self._mark[0]))
         self._told = self._screen.row
         self._tell(other_lines)
+        event(f"response: {len(responses[0])} characters")
         return responses[0]
 
     def accept(self, response: str) -> None:
@@ -124,17 +127,16 @@ class Cli:
         if parsed["error_code"]:
             raise ToktoolsError(f"{self.name}: refused: {self._brief(str(parsed.get('data', response)))}", status=1)
 
-    def type(self, line: bytes, secret: str = "") -> None:
+    def type(self, line: bytes) -> None:
         """Type a line and the Enter key, and forget what was shown before.
 
-        Messages have a secret's name in its place. Raises ToktoolsError for a line that is too long.
+        Raises ToktoolsError for a line that is too long.
         """
         if len(line) > MAX_LINE:
             raise ToktoolsError(f"a line of more than {MAX_LINE} bytes for the CLI; nothing typed")
         self._typed_at = self._prompt()
         self._typed = line.decode(errors="replace")
-        if secret:
-            self._secrets.setdefault(self._typed, secret)
+        event(f"typed: {masked(self._typed) or 'Enter'}")
         self._screen.forget()
         self._mark = (self._screen.row, self._screen.column)
         self._told = self._screen.row + 1
@@ -143,14 +145,16 @@ class Cli:
             raise ToktoolsError(f"{self.name}: it has not read what was typed in {self._seconds:g} seconds")
         self._last_output = time.monotonic()
 
-    def type_secret(self, secret: bytes, name: str = "the password") -> None:
+    def type_secret(self, secret: bytes) -> None:
         """Type a secret, once the echo is off. Raises ToktoolsError if it stays on."""
         deadline = time.monotonic() + _ECHO_SECONDS
         while self._pty.mode()[1]:
             if time.monotonic() > deadline:
                 raise ToktoolsError(f"{self.name}: it asks for a password but would show it; nothing typed")
             self.watch(_PROMPT_SECONDS)
-        self.type(secret, name)
+        if self._pty.recording:
+            self._pty.recording.hide()
+        self.type(secret)
 
     def watch(self, seconds: float) -> None:
         """Show the next output, if some comes within *seconds*. Raises ToktoolsError if the CLI has ended."""
@@ -166,13 +170,19 @@ class Cli:
         while fd not in terminal.wait([fd, self._pty.fileno()], [], _POLL_SECONDS)[0]:
             self.watch(0)
 
-    def hand_over(self) -> int:
+    def hand_over(self, *, record: bool = False) -> int:
         """Connect the CLI to the user's terminal until it ends, and return its exit status.
 
-        Raises ToktoolsError if a signal has ended it, or the connection is lost.
+        Unless *record* is true, the recording ends before that. Raises ToktoolsError if a signal has ended the CLI, or
+        the connection is lost.
         """
+        if self._pty.recording and not record:
+            self._pty.recording.close()
+            self._pty.recording = None
+        event("the terminal is handed over")
         self._pty.hand_over()
         status = self._pty.wait(_END_SECONDS)
+        event(f"CLI ended: {self._host.exit_text(status)}")
         if status < 0:  # the exit status that a shell gives
             raise ToktoolsError(f"{self.name}: {self._host.exit_text(status)}", status=128 - status)
         if self._host.is_lost(status):
@@ -188,6 +198,7 @@ class Cli:
                 self.watch(deadline - time.monotonic())
         except EndedError:
             status = self._pty.wait(_END_SECONDS)
+            event(f"CLI ended: {self._host.exit_text(status)}")
             if status:
                 raise ToktoolsError(f"{self.name}: {self._host.exit_text(status)}") from None
             return
@@ -225,6 +236,7 @@ class Cli:
             else:
                 due = self._last_output + self._question_seconds()
             if now >= due and prompt:
+                event(f"seen: {prompt!r}" + (", with other output behind it" if is_covered else ""))
                 return prompt
             if now >= due and self._is_persons():
                 self._let_person_answer()
@@ -260,6 +272,7 @@ class Cli:
             return self._prompt() == prompts.READY
 
         lines = [*self._screen.lines(self._told)[:-1], self._screen.line()]
+        event("the terminal is connected until the first prompt")
         self._has_person = self._pty.connect("\n".join(map(shown, lines)).encode(), until)
         if self._has_person:
             self._told = self._screen.row
@@ -343,41 +356,28 @@ class Cli:
 
     def _tell(self, lines: Sequence[str]) -> None:
         for line in "\n".join(lines).strip().splitlines():
-            self._say(shown(self._masked(line)))
+            self._say(shown(masked(line)))
 
     def _ended(self) -> EndedError:
         status = self._pty.wait(_END_SECONDS)
+        event(f"CLI ended: {self._host.exit_text(status)}")
         error = self._unexpected(f"it ended ({self._host.exit_text(status)})", self._everything())
         return EndedError(error.message, self._host.exit_hint(status))
 
     def _unexpected(self, what: str, lines: Sequence[str]) -> ToktoolsError:
         text = " / ".join(line.strip() for line in lines if line.strip())
-        return ToktoolsError(f"{self.name}: {what}; it shows: {self._brief(text) or 'nothing'}")
+        return ToktoolsError(f"{self.name}: {what}; it shows: {self._brief(text) or 'nothing'}", _REPORT)
 
     def _brief(self, text: str) -> str:
-        text = self._masked(text)
+        text = masked(text)
         # The last words most often say why.
         return shown(text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 3]} ... {text[-_MAX_SHOWN:]}")
-
-    def _masked(self, text: str) -> str:
-        for secret, name in self._secrets.items():
-            for spelling in _spellings(secret):
-                text = text.replace(spelling, f"({name})")
-        return text
 
 
 def refuse_controls(secret: bytes, what: str) -> None:
     """Raise ToktoolsError, about *what*, if a secret has a control character: a terminal acts on it."""
     if any(byte < ord(" ") or byte == _DELETE for byte in secret):
         raise ToktoolsError(f"{what} has a control character, which cannot be typed")
-
-
-def _spellings(secret: str) -> list[str]:
-    """Return a secret as it is, and as JSON, Python or Rust would quote it, the longest first."""
-    quoted = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    quoted |= {repr(secret)[1:-1], ascii(secret)[1:-1], shown(secret)}
-    quoted |= {text.replace("'", "\\'") for text in quoted} | {text.replace('"', '\\"') for text in quoted}
-    return sorted(quoted - {""}, key=len, reverse=True)
 
 
 def _responses(lines: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -17,6 +17,7 @@ from tempfile import mkdtemp
 
 from toktools.errors import ToktoolsError, shown
 from toktools.system import files, process
+from toktools.system.events import event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class SshHost(LocalHost):
                 f"{self._name}: a command did not arrive there as it was sent",
                 "--ssh must pass the host and the command on to ssh as they are",
             )
+        event(f"connection opened: {self._host}")
 
     def argv(self, cli: Sequence[str]) -> list[str]:
         """Return the command that starts the CLI there. Raises ToktoolsError if a login shell might misread it."""
@@ -255,6 +257,7 @@ class SshHost(LocalHost):
                     stderr=pipe,
                     preexec_fn=process.release,  # noqa: PLW1509 - it takes no lock that a thread may hold
                 )
+                event(f"{'connecting' if connects else 'command'} on {self._host}: {script}")
             except (FileNotFoundError, PermissionError):
                 raise ToktoolsError(f"{name}: not found, or not executable", "name it with --ssh") from None
             except OSError as error:
@@ -263,6 +266,7 @@ class SshHost(LocalHost):
             output, errors, status = self._collect(self._child, seconds, connects=connects)
         finally:
             self._stop()
+        event(f"command ended: {process.exit_text(status)}, {len(output)} bytes of output")
         if status == _LOST:
             what = "ssh failed" if connects else f"the connection to {self._name} was lost"
             raise ToktoolsError(f"{self._name}: {what}" if connects else what)

@@ -12,11 +12,12 @@ from toktools.options import (
     add_base64_option,
     add_key_option,
     add_source_option,
+    add_verbose_option,
     add_verify_key_option,
     cluster_id,
     refuse_flags,
 )
-from toktools.system import process
+from toktools.system import events, process
 from toktools.tokens import approvals
 
 TYPE_CHECKING = False
@@ -121,6 +122,10 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         help="how long each step may take; the default is 60",
     )
+    add_verbose_option(parser)
+    parser.add_argument(
+        "--record", metavar="FILE", help="record the dialogue in this new file, an asciicast, without secrets"
+    )
 
 
 def open_signer(options: argparse.Namespace, console: Console) -> Signer:
@@ -156,12 +161,19 @@ def started(
         else host.LocalHost(options.token_dir)
     )
     cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
+    recording = None
+    if options.record is not None:
+        from toktools.login.recording import Recording
+
+        recording = Recording(options.record, *driver.SIZE, console)
     # The signers are closed first, so that none of their threads works while the host starts a command.
     closes = [*(signer.close for signer in signers), cli.close, where.close]
+    closes += [recording.close] if recording else []
     with process.unwind_on_signals():
         try:
-            where.open()
-            cli.start(where.argv([*options.cli, "interactive", *cluster]))
+            with events.hinted():
+                where.open()
+                cli.start(where.argv([*options.cli, "interactive", *cluster]), recording)
             try:
                 yield cli, user, where
             except ToktoolsError:

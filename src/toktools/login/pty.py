@@ -17,6 +17,10 @@ from toktools.errors import ToktoolsError
 from toktools.system import files, process, terminal
 from toktools.system.prompt import TERMINAL
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from toktools.login.recording import Recording
+
 _CHUNK = 1 << 16
 _POLL_SECONDS = 0.5  # another process may hold the terminal open after the program's end
 _GRACE_SECONDS = 0.3  # between SIGHUP, SIGTERM and SIGKILL
@@ -29,12 +33,13 @@ class Pty:
     """A pseudo-terminal with a program in it, once start() has been called."""
 
     def __init__(self, rows: int, columns: int) -> None:
+        self.recording: Recording | None = None
         self._size = rows, columns
         self._fd = -1
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, argv: Sequence[str]) -> None:
-        """Start the program. Raises OSError or ValueError if that is not possible."""
+    def start(self, argv: Sequence[str]) -> int:
+        """Start the program, and return its process ID. Raises OSError or ValueError if that is not possible."""
         with process.held():
             self._fd, line = os.openpty()
             try:
@@ -50,6 +55,7 @@ class Pty:
                 )
             finally:
                 os.close(line)
+        return self._process.pid
 
     def fileno(self) -> int:
         """Return the descriptor of our end."""
@@ -61,18 +67,21 @@ class Pty:
             gone = self.has_ended() and not terminal.wait([self._fd], [], 0)[0]
             return None if gone else b""
         try:
-            return os.read(self._fd, _CHUNK) or None
+            output = os.read(self._fd, _CHUNK)
         except BlockingIOError:
             return b""
         except OSError:  # nobody has the other end open any more
             return None
+        if self.recording:
+            self.recording.output(output)
+        return output or None
 
     def write(self, keys: bytes, seconds: float = 0.0) -> bool:
         """Type *keys*, and return whether there was room for all of them within *seconds*."""
         deadline = time.monotonic() + seconds
         while keys:
             try:
-                keys = keys[os.write(self._fd, keys) :]
+                keys = keys[self._type(keys) :]
             except BlockingIOError:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -128,6 +137,8 @@ class Pty:
         def fit(*_: object) -> None:
             columns, rows = os.get_terminal_size(files.STDIN)
             self._resize(rows, columns)
+            if self.recording:
+                self.recording.resize(rows, columns)
 
         before = signal.signal(signal.SIGWINCH, fit)
         try:
@@ -166,6 +177,15 @@ class Pty:
             os.close(fd)
         return True
 
+    def _type(self, keys: bytes) -> int:
+        """Type as many of the keys as there is room for, and return their number. Raises OSError."""
+        count = os.write(self._fd, keys)
+        if self.recording:
+            if self.mode() == (True, False):
+                self.recording.hide()
+            self.recording.input(keys[:count])
+        return count
+
     def _resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -196,7 +216,7 @@ class Pty:
                 break
             if writable:
                 try:
-                    typed = typed[os.write(self._fd, typed) :]
+                    typed = typed[self._type(typed) :]
                 except BlockingIOError:
                     pass
                 except OSError:  # nobody has the other end open any more

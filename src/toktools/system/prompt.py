@@ -21,6 +21,9 @@ _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
+known: dict[bytes, str] = {}
+"""Every secret that was fetched, and what it is: what shows a program's output masks them."""
+
 _taken: dict[str, bytes] = {}
 """The values of variables that options have named, and have taken out of the environment."""
 
@@ -132,6 +135,8 @@ class Source:
             raise ToktoolsError(f"{name}: the {what} is empty")
         if len(secret) > MAX_BYTES:
             raise ToktoolsError(f"{name}: the {what} is longer than {MAX_BYTES} bytes")
+        if secret:
+            known.setdefault(secret, what)
         return secret
 
     def warn_of_exposure(self, warn: Callable[[str], None]) -> None:

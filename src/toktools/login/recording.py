@@ -1,0 +1,114 @@
+"""A recording of what a program shows and is typed, as asciinema's asciicast v2, without secrets."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import time
+
+from toktools import __version__
+from toktools.errors import ToktoolsError
+from toktools.login import masks
+from toktools.system import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from toktools.cli import Console
+
+_MAX_LINE = 512  # bytes of a line in which a question for a secret is looked for
+_SECRET_QUESTION = re.compile(rb'(?i)^[^"{]*(?:pass ?(?:word|phrase|code)|\bpin\b)[^":?]{0,100}[:?]')
+
+
+class Recording:
+    """A new file, of which each line is written at once. The secrets that are known are masked.
+
+    Between a question for a secret, and in any case hide(), and the end of the line, only lengths are kept.
+    Raises ToktoolsError if the file is there already; if it cannot be written later, a warning says so.
+    """
+
+    def __init__(self, path: str, rows: int, columns: int, console: Console) -> None:
+        self._name = files.display(path)
+        self._console = console
+        with files.trouble_at(self._name):
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._started = time.monotonic()
+        self._kept_back = b""
+        self._line = b""
+        self._is_hidden = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        size = {"width": columns, "height": rows}
+        title = f"{console.name} (toktools) {__version__}"
+        self._write({"version": 2, **size, "timestamp": int(time.time()), "title": title})
+
+    def hide(self) -> None:
+        """Keep only lengths until the end of the line: a secret is typed now."""
+        self._is_hidden = True
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Record the terminal's new size."""
+        self._event("r", f"{columns}x{rows}")
+
+    def input(self, keys: bytes) -> None:
+        """Record what is typed."""
+        text = masks.mask(keys)
+        if self._is_hidden and text == keys:
+            text = _lengths(keys)
+        self._event("i", text.decode(errors="replace"))
+
+    def output(self, output: bytes) -> None:
+        """Record what the program shows."""
+        output = self._kept_back + output
+        length = masks.safe_length(output)
+        self._kept_back = output[length:]
+        self._show(masks.mask(output[:length]))
+
+    def close(self) -> None:
+        """End the recording, with what was kept back; more than once does no harm."""
+        if self._fd >= 0:
+            self._show(_lengths(self._kept_back))
+            self._kept_back = b""
+            os.close(self._fd)
+            self._fd = -1
+
+    def _show(self, output: bytes) -> None:
+        shown = b""
+        for piece in re.findall(rb"[^\n]*\n|[^\n]+", output):
+            shown += self._shown(piece)
+            if piece.endswith(b"\n"):
+                self._line, self._is_hidden = b"", False
+        self._event("o", self._decoder.decode(shown))
+
+    def _shown(self, piece: bytes) -> bytes:
+        """Return what is kept of a line, or of a piece of one."""
+        if self._is_hidden:
+            return _lengths(piece)
+        start = len(self._line)
+        line = self._line + piece
+        self._line = line[-_MAX_LINE:]
+        question = _SECRET_QUESTION.match(line)
+        if not question:
+            return piece
+        self._is_hidden = True
+        end = max(0, question.end() - start)
+        return piece[:end] + _lengths(piece[end:])
+
+    def _event(self, kind: str, text: str) -> None:
+        if text:
+            self._write([round(time.monotonic() - self._started, 6), kind, text])
+
+    def _write(self, line: object) -> None:
+        if self._fd < 0:
+            return
+        try:
+            files.write(self._fd, json.dumps(line).encode() + b"\n")
+        except (OSError, ToktoolsError):
+            self._console.warn(f"{self._name}: the recording cannot be written, and ends here")
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _lengths(text: bytes) -> bytes:
+    """Return text with a length in place of what is no line end."""
+    return re.sub(rb"[^\r\n]+", lambda found: f"({len(found[0])} bytes)".encode(), text)
