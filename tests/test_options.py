@@ -193,10 +193,33 @@ def test_target_of_a_login() -> None:
     assert (options.cluster_id, options.timeout) == ("cluster-1a", 99999)
 
 
-def test_a_filter_has_no_operand() -> None:
-    """A file after a filter's options is answered with how it is read."""
-    error = refused("sign", *SIGN, "digests")
-    assert (error.message, error.hint) == ("too many operands", "it reads standard input: tok-sign ... < FILE")
+@pytest.mark.parametrize("argv", [[*SIGN, "hunter2"], ["hunter2"]])
+def test_a_filter_has_no_operand(argv: list[str]) -> None:
+    """A file after a filter's options, or in place of them, is answered with the whole pipeline."""
+    error = refused("sign", *argv)
+    assert error.message == "tok-sign takes no file names"
+    assert error.hint == "for example: tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("\u2013k", "en dash (U+2013)"),
+        ("\u2014key=hunter2", "em dash (U+2014)"),
+        ("-\u2011key", "non-breaking hyphen (U+2011)"),
+        ("\u2212k", "minus sign (U+2212)"),
+        ("-k\u00a0hunter2", "no-break space (U+00A0)"),
+        ("--key\u00a0hunter2", "no-break space (U+00A0)"),
+        ("\u200b-k", "zero width space (U+200B)"),
+    ],
+)
+def test_an_option_from_a_page(word: str, name: str) -> None:
+    """A hyphen or a blank that a page has changed is named; behind -- and in an argument all characters may be."""
+    error = refused("sign", word, "hunter2")
+    assert error.message == f"an option is written with {name}"
+    assert "hunter2" not in error.hint
+    assert cli.parser("sign").parse(["-k", word]).key == word
+    assert cli.parser("extract").parse(["--", word]).files == [word]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +250,7 @@ def test_a_flag_may_be_given_again() -> None:
 def test_no_argument_is_repeated(command: str) -> None:
     """A word in the wrong place is not shown: it may be a pass phrase that was meant for another option."""
     parser = cli.parser(command)
-    flags = [flag for action in parser.options for flag in action.option_strings]
+    flags = [flag for action in parser.options for flag in action.flags]
     lines = [["hunter2"], ["hunter2"] * 3, ["-hunter2"], ["-Vhunter2"], ["--passin:hunter2"], ["--pass=hunter2"]]
     lines += [[flag, "hunter2"] for flag in flags]
     lines += [[f"{flag}{end}hunter2"] for flag in flags for end in ("", "=", ":", " ", "=-", "x=")]
@@ -258,10 +281,10 @@ def test_answers_need_nothing_else(command: str, flag: str) -> None:
 def test_every_letter_has_a_word(command: str) -> None:
     """Each option has one long form, and a letter at most, and both mean the same; no other option has them."""
     options = cli.parser(command).options
-    flags = [flag for action in options for flag in action.option_strings]
+    flags = [flag for action in options for flag in action.flags]
     assert len(set(flags)) == len(flags)
     for action in options:
-        *letters, word = action.option_strings
+        *letters, word = action.flags
         assert word == f"--{action.dest.replace('_', '-')}"
         assert [len(letter) for letter in letters] in ([], [2])
 
@@ -270,9 +293,9 @@ def test_every_letter_has_a_word(command: str) -> None:
 def test_help(command: str) -> None:
     """Help has the usage, the purpose and the example, in 80 columns."""
     parser = cli.parser(command)
-    lines = parser.format_help().splitlines()
+    lines = parser.argparse().format_help().splitlines()
     assert lines[0].startswith(f"usage: tok-{command} ")
-    assert parser.description in lines
+    assert parser.purpose in lines
     assert lines[-2] == "example:"
     assert all(len(line) <= 80 and line.isascii() for line in lines)
 
@@ -283,7 +306,7 @@ def test_given_twice(command: str) -> None:
     several = {("verify", "-p"), ("merge", "-p"), ("login", "-c")}
     valid = {"-n": "1", "-j": "1", "-u": "a", "-R": "admin", "--role": "admin", "--need": "1", "--timeout": "1"}
     for option in cli.parser(command).options:
-        flag = option.option_strings[0]
-        if option.nargs != 0 and (command, flag) not in several:
+        flag = option.flags[0]
+        if not option.is_switch and (command, flag) not in several:
             words = [flag, valid.get(flag, "file:x")] * 2
             assert refused(command, *words).message == f"{flag} is given twice"

@@ -534,7 +534,7 @@ def test_malformed_pin(variables: dict[str, str], desk: Shell) -> None:
         (("quit",), "unrecognized subcommand"),
         (("login", "--username", "a"), "login: the following arguments are required: --role"),
         (("login", "--username", "a", "--role", "admin"), "login: it works only in interactive mode"),
-        (("interactive", PASSWORD), "too many operands"),
+        (("interactive", PASSWORD), "tok-rehearse interactive takes no file names"),
         (("cluster", "activate"), "it ended before all questions were answered"),
     ],
 )

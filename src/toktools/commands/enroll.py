@@ -12,17 +12,16 @@ from toktools.options import add_source_option, refuse_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
     from toktools.cli import Console
     from toktools.keys.signer import Signer
+    from toktools.parser import Options, Parser
 
 PURPOSE = "Register, replace or remove the key of a second factor, and prove it by a login."
 EXAMPLE = "tok-enroll -k officer1.key --username officer1 --role admin"
 SECRETS = ("password",)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options."""
     shared.add_signer_options(
         parser,
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_login_options(parser)
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Log in, change the key, and log in with it."""
     if options.deregister:
         refuse_flags(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _old(options: argparse.Namespace, console: Console) -> Signer | None:
+def _old(options: Options, console: Console) -> Signer | None:
     if options.old_key is not None:
         return keys.open_signer(options.old_key, options.old_passin, console.warn)
     refuse_flags(options, "needs --old-key KEY", "--old-passin")
@@ -94,13 +93,13 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
         raise error.also(otherwise or refused) from None
 
 
-def _hint_of_login(options: argparse.Namespace) -> str:
+def _hint_of_login(options: Options) -> str:
     if options.old_key:
         return "check the password, and that --old-key is the registered key; a user who has none needs no --old-key"
     return "check the password; if the user has a second factor, give its key with --old-key"
 
 
-def _hint_of_change(options: argparse.Namespace) -> str:
+def _hint_of_change(options: Options) -> str:
     return (
         ""
         if options.change_quorum

@@ -11,10 +11,10 @@ from toktools.tokens import approvals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
     from toktools.cli import Console
+    from toktools.parser import Options, Parser
     from toktools.tokens.tokenfile import Slot, TokenFile
 
 PURPOSE = "Put signatures into a CloudHSM token file, all of them or none."
@@ -22,7 +22,7 @@ EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
 SECRETS = ("verify_key",)  # a private key too
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options and operands."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-i", "--in-place", action="store_true", help="change FILE in place")
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Write the token file with the signatures in it."""
     from toktools.tokens import merge, tokenfile
 
@@ -98,7 +98,7 @@ def _checker(
     return verify.checker(tokens, keys)
 
 
-def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> list[int]:
+def _fill(tokens: TokenFile, options: Options, chosen: Sequence[int], console: Console) -> list[int]:
     """Put all signatures into their slots, and return the indices of the slots. Raises ToktoolsError."""
     from toktools.tokens import merge
 
@@ -110,7 +110,7 @@ def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int],
     return merge.put(tokens, chosen, signatures)
 
 
-def _refuse_what_does_not_fit(tokens: TokenFile, options: argparse.Namespace) -> None:
+def _refuse_what_does_not_fit(tokens: TokenFile, options: Options) -> None:
     """Refuse options that are for another kind of token file than this."""
     if tokens.kind.has_approvals:
         if not (options.user or options.approvals):

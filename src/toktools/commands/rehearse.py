@@ -10,9 +10,8 @@ from toktools.tokens.kinds import MAX_HSMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
     from toktools.cli import Console
+    from toktools.parser import Options
 
 PURPOSE = "Rehearse a login to CloudHSM, with a stand-in for its CLI."
 EXAMPLE = "tok-rehearse interactive"
@@ -47,7 +46,7 @@ def _add_options(parser: Parser) -> None:
     )
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Run a command of the CLI, or take commands."""
     words = [options.command, *options.arguments]
     interactive = words[0] == "interactive"
@@ -55,8 +54,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         parser = Parser("tok-rehearse interactive", PURPOSE, EXAMPLE)
         _add_options(parser)
         parser.add_help_options()
-        later = parser.parse(words[1:])
-        vars(options).update({name: text for name, text in vars(later).items() if text is not parser.get_default(name)})
+        later = vars(parser.parse(words[1:]))
+        vars(options).update({each.dest: later[each.dest] for each in parser.options if later[each.dest]})
 
     from toktools.encoding import count
     from toktools.rehearsal.commands import parser as cli_parser
