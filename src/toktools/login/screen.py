@@ -105,14 +105,18 @@ class Screen:
 
         The rows that continue the one before the first are left out: they are its own.
         """
-        found: list[list[str]] = []
+        while first <= self.row and self._goes_on[first]:
+            first += 1
+        found: list[str] = []
+        line: list[str] = []
         for number in range(first, self.row + 1):
-            text = self._text(number) if number < self.row else "".join(self._cells()[: self._column])
-            if not self._goes_on[number]:
-                found.append([text])
-            elif found:
-                found[-1].append(text)
-        return ["".join(texts).rstrip(" ") for texts in found]
+            if line and not self._goes_on[number]:
+                found.append("".join(line).rstrip(" "))
+                line.clear()
+            line.append(self._text(number) if number < self.row else "".join(self._cells()[: self._column]))
+        if line:
+            found.append("".join(line).rstrip(" "))
+        return found
 
     def forget(self) -> None:
         """Forget what is above the cursor's row, which becomes number 0 where it is at the window's top."""
@@ -322,7 +326,7 @@ class Screen:
             end = min(column + count, len(cells))
             cells[column:end] = " " * (end - column)
         elif self._column:
-            self._put(cells[self._column - 1] * count)
+            self._put_cells(cells[self._column - 1 : self._column] * count)
 
     def _clear(self, what: int) -> None:
         at = self.row - self._top
