@@ -1,16 +1,11 @@
-"""Canonical base64, and the sizes of digests and signatures."""
+"""Canonical base64, and what is said of sizes."""
 
 import base64
-import random
 
 import pytest
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
-
-DIGEST = bytes(range(32))
-SIGNATURE = bytes(range(256))
-TEXT = base64.b64encode(SIGNATURE)
 
 
 @pytest.mark.parametrize(
@@ -32,134 +27,20 @@ def test_both_ways(plain: bytes, text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (b"", "empty"),
-        (b"QQ==\n", "white space"),
-        (b" QQ==", "white space"),
-        (b"QQ\r\n==", "white space"),
-        (b"-_8=", "not base64"),
-        (b"QQ==\0", "not base64"),
-        (b"\xff\xfe", "text in UTF-16"),
-        (b"\xef\xbb\xbfQQ==", "a byte-order mark before the text"),
-        (b"QR==", "not canonical"),
-        (b"Zm9=", "not canonical"),
-        (b"QQ", "not canonical"),
-        (b"QQ===", "not"),
-        (b"QQ==QQ==", "not"),
-        (b"====", "not"),
-        (b"A", "not canonical"),
-    ],
+    "text",
+    [b"", b"QQ==\n", b" QQ==", b"-_8=", b"QQ==\0", b"QR==", b"Zm9=", b"QQ", b"QQ===", b"QQ==QQ==", b"====", b"A"],
 )
-def test_refused_base64(text: bytes, said: str) -> None:
-    """What is not canonical base64 is refused, and the message says what kind of wrong it is."""
-    with pytest.raises(ToktoolsError, match=said):
+def test_refused_base64(text: bytes) -> None:
+    """What is not canonical base64 is refused."""
+    with pytest.raises(ToktoolsError, match=r"^not canonical base64$"):
         encoding.decode(text)
 
 
 def test_stricter_than_the_library() -> None:
     """The ending QR== is refused, though the strict decoder of the standard library takes it."""
     assert base64.b64decode(b"QR==", validate=True) == b"A"
-    with pytest.raises(ToktoolsError, match="not canonical") as raised:
+    with pytest.raises(ToktoolsError):
         encoding.decode(b"QR==")
-    assert raised.value.hint == "it is cut short, or its padding or last character is wrong (RFC 4648)"
-
-
-@pytest.mark.parametrize("size", [1, 20, 31, 33, 48, 64])
-def test_digests(size: int) -> None:
-    """32 bytes are taken, whatever they are; another number is refused, and told."""
-    for byte in b"\0\t\r\n \xff":
-        assert encoding.digest(base64.b64encode(bytes([byte]) * 32)) == bytes([byte]) * 32
-    assert encoding.digest(base64.b64encode(DIGEST)) == DIGEST
-    with pytest.raises(ToktoolsError, match=f"^{encoding.size(size)}, but a SHA-256 digest has 32$"):
-        encoding.digest(base64.b64encode(bytes(size)))
-    with pytest.raises(ToktoolsError, match=f"^{encoding.size(size)}, but a SHA-256 digest has 32$"):
-        encoding.raw_digest(bytes(size))
-
-
-@pytest.mark.parametrize("size", [1, 32, 128, 255, 257, 264, 2048])
-def test_sizes_of_signatures(size: int) -> None:
-    """Those of RSA-2048, 3072 and 4096 are taken; 257 bytes are one and a newline."""
-    for right in (256, 384, 512):
-        assert (
-            encoding.signature(base64.b64encode(bytes(right))) == encoding.raw_signature(bytes(right)) == bytes(right)
-        )
-    for decode, content in ((encoding.signature, base64.b64encode(bytes(size))), (encoding.raw_signature, bytes(size))):
-        with pytest.raises(ToktoolsError, match=f"^wrong size: {encoding.size(size)}, but an RSA-2048 signature has"):
-            decode(content)
-
-
-@pytest.mark.parametrize(("width", "hinted"), [(60, False), (64, True), (76, True), (80, False)])
-def test_wrapped_signature(width: int, hinted: bool) -> None:  # noqa: FBT001
-    """The first line of a base64 that openssl (64) or base64 (76) wrapped is refused with a hint at -w0."""
-    with pytest.raises(ToktoolsError) as raised:
-        encoding.signature(TEXT[:width])
-    assert ("-w0" in raised.value.hint) == hinted
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        SIGNATURE,
-        TEXT,
-        b" \t" + TEXT + b"\r\n\n",
-        base64.encodebytes(SIGNATURE),
-        base64.encodebytes(SIGNATURE).replace(b"\n", b"\r\n"),
-        b"\n\t ".join(TEXT[at : at + 64] for at in range(0, 344, 64)),
-    ],
-)
-def test_signature_file(content: bytes) -> None:
-    """A signature's own file holds it raw, or as base64 with white space around and inside it, as tools wrap it."""
-    assert encoding.signature_file(content) == [SIGNATURE]
-
-
-def test_several_lines_in_a_file() -> None:
-    """A file may hold what tok-sign wrote: a signature a line, also with the line ends of another system."""
-    lines = TEXT, base64.b64encode(SIGNATURE[::-1])
-    for content in (b"\n".join(lines) + b"\n", b"\r\n".join(lines) + b"\r\n", b"\n".join(lines) + b"\n\n\n"):
-        assert encoding.signature_file(content) == [SIGNATURE, SIGNATURE[::-1]]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "empty"),
-        (b"\n", "empty"),
-        (SIGNATURE + b"\n", "wrong size: 257 bytes"),
-        (DIGEST, "wrong size: 32 bytes"),
-        (TEXT + b"\n" + TEXT[:-1] + b"\n", "^line 2: not canonical"),
-        (TEXT + b"\n\n" + TEXT + b"\n", "^line 2: empty"),
-        (TEXT + b"\n" + base64.b64encode(DIGEST) + b"\n", "^line 2: wrong size: 32 bytes"),
-        (2 * base64.encodebytes(SIGNATURE), "^several in one line"),
-        (2 * TEXT, "^several in one line"),
-        (TEXT[:-1], "not canonical"),
-        (b"\xef\xbb\xbf" + TEXT, "a byte-order mark"),
-    ],
-)
-def test_refused_signature_file(content: bytes, said: str) -> None:
-    """A signature's own file with anything else in it is refused."""
-    with pytest.raises(ToktoolsError, match=said):
-        encoding.signature_file(content)
-
-
-@pytest.mark.parametrize("text", [DIGEST.hex().encode(), encoding.line(DIGEST), 3 * encoding.line(DIGEST)])
-def test_text_for_a_raw_digest(text: bytes) -> None:
-    """A text is no raw digest, though it may have 32 bytes."""
-    with pytest.raises(ToktoolsError, match=r"^hexadecimal digits, not raw bytes$|^base64 text, not raw bytes$"):
-        encoding.raw_digest(text)
-    with pytest.raises(ToktoolsError, match=r"^hexadecimal digits, not raw bytes$"):
-        encoding.raw_digest(DIGEST.hex().encode()[:32])
-
-
-def test_random_bytes_are_no_text() -> None:
-    """Raw signatures and digests are taken for what they are, whatever bytes they begin with."""
-    generator = random.Random(1)
-    marks = (b"", b"\xef\xbb\xbf", b"\xff\xfe", b"0x", b"data:", b"{", b'"', b"vault:v1:", b"-----BEGIN ", b">")
-    for start in marks * 100:
-        signature = start + generator.randbytes(256 - len(start))
-        assert encoding.signature_file(signature) == [signature]
-        assert encoding.signature(base64.b64encode(signature)) == signature
-        assert encoding.digest(base64.b64encode(signature[:32])) == encoding.raw_digest(signature[:32])
 
 
 def test_what_is_said_of_sizes() -> None:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from toktools import encoding
+from toktools import encoding, records
 from toktools.errors import ToktoolsError
 
 DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
@@ -54,7 +54,7 @@ class Verifier:
         if not text:
             return "unsigned"
         try:
-            signature = encoding.decode_bytes(text.encode())
+            signature = records.decode(text.encode())
         except ToktoolsError as error:
             return error.message
         if len(signature) not in self._sizes:

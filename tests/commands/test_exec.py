@@ -236,7 +236,10 @@ def test_a_bad_line(bench: Bench, second: bytes, said: str, jobs: str) -> None:
     ("words", "said"),
     [
         (["-p", "missing.pub", "--", *by_line(SIGN)], "missing.pub: no such file or directory"),
-        (["-p", "f.json", "--", *by_line(SIGN)], "f.json: no public key"),
+        (
+            ["-p", "f.json", "--", *by_line(SIGN)],
+            "f.json: not a public key but a token file",
+        ),
         (["--approval-data", "-", "--", *by_line(SIGN)], "--approval-data: standard input has the digests"),
         (["--"], "COMMAND is missing"),
     ],

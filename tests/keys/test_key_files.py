@@ -105,7 +105,7 @@ NO_PRIVATE_KEYS = {
     **dict.fromkeys(["garbage", "cut.der", "iv.pem", "odd.p12"], "no private key can be read"),
     "csr.pem": "not a private key but a certificate request",
     "f.json": "not a private key but a token file",
-    "rfc4716.pub": "not a private key but a public key in the format of RFC 4716",
+    "rfc4716.pub": "not a private key but a public key of RFC 4716",
     "cut.pem": "not a private key but PEM without its BEGIN or END line",
     "no-key.p12": "holds no private key",
     "ec.p12": "the key is EC, but",

@@ -36,6 +36,11 @@ def as_the_cli(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
+def rewritten(text: bytes) -> bytes:
+    """Return the text of a value that was read, as it is written again."""
+    return b"".join(jsonfile.dump(jsonfile.loads(text), b"\n" if text.endswith(b"\n") else b""))
+
+
 def nested(depth: int, value: object) -> object:
     for level in range(depth):
         value = [value] if level % 2 else {"x": value}
@@ -51,7 +56,7 @@ def test_the_layout_of_the_cli_comes_back(value: object, is_cut: bool) -> None: 
     for size in (0, 1 << 20):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jsonfile, "SMALL_SIZE", size)
-            assert jsonfile.dumps(jsonfile.loads(text), like=text) == text
+            assert rewritten(text) == text
 
 
 @some
@@ -59,9 +64,8 @@ def test_the_layout_of_the_cli_comes_back(value: object, is_cut: bool) -> None: 
 def test_any_other_layout_becomes_that_one(value: object, indent: Any, is_ascii: bool) -> None:  # noqa: FBT001
     """Members, their order and their values stay."""
     text = json.dumps({"x": value}, indent=indent, ensure_ascii=is_ascii).encode() + b"\r\n"
-    read = jsonfile.loads(text)
-    assert json.dumps(read) == json.dumps({"x": value})
-    assert jsonfile.dumps(read, like=text) == as_the_cli({"x": value})
+    assert json.dumps(jsonfile.loads(text)) == json.dumps({"x": value})
+    assert rewritten(text) == as_the_cli({"x": value})
 
 
 @pytest.mark.usefixtures("library")
@@ -71,7 +75,7 @@ def test_moderate_nesting(levels: int) -> None:
     inners: list[object] = ["x", [], {}]
     for inner in inners:
         text = as_the_cli(nested(levels, inner))
-        assert jsonfile.dumps(jsonfile.loads(text), like=text) == text
+        assert rewritten(text) == text
 
 
 @pytest.mark.parametrize(
@@ -119,14 +123,14 @@ def test_not_json(text: bytes, said: str) -> None:
     with pytest.raises(ToktoolsError) as caught:
         jsonfile.loads(text)
     assert caught.value.message.startswith(said)
-    assert isinstance(caught.value, jsonfile.NotJsonError) == bool(text.strip())
+    assert isinstance(caught.value, jsonfile.NotJsonError)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (r'["\ud800"]', r"a lone surrogate, such as \ud8..."),
-        (r'{"\uDfFf x": 1}', r"a lone surrogate, such as \uDf..."),
+        (r'["\ud800"]', r"a lone surrogate, \ud800"),
+        (r'{"\uDfFf x": 1}', r"a lone surrogate, \udfff"),
         ("[1e400]", "the number 1e400 cannot be written with the same value"),
         ("[-1E999999999999999999999]", "the number -1E999999999999999999999 cannot"),
         ("[1e-400]", "the number 1e-400 cannot"),
@@ -152,9 +156,9 @@ def test_what_would_not_come_back(text: str, said: str) -> None:
 @pytest.mark.parametrize("number", ["0", "-0", "-0.0", "1.10", "1E5", "20000000000000000000", "18446744073709551615"])
 def test_numbers_keep_their_value(number: str) -> None:
     """However a number is spelled, it is written with the same value, and after that with the same spelling."""
-    written = jsonfile.dumps(jsonfile.loads(f"[{number}]".encode()), like=f"[{number}]".encode())
+    written = rewritten(f"[{number}]".encode())
     assert json.loads(written) == [float(number) if "." in number or "E" in number else int(number)]
-    assert jsonfile.dumps(jsonfile.loads(written), like=written) == written
+    assert rewritten(written) == written
 
 
 @pytest.mark.parametrize("element", ["1", '""', "[]"])
@@ -162,15 +166,6 @@ def test_whatever_orjson_is_there(element: str) -> None:
     """A compact list in an indented file is read, which orjson 3.11.9 to 3.13.0 have no memory for."""
     text = '{\n  "a": {\n    "b": [' + ",".join([element] * 100_000) + "]\n  }\n}\n"
     assert len(jsonfile.loads(text.encode())["a"]["b"]) == 100_000  # type: ignore[index]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_powershell(encoding: str) -> None:
-    """A byte-order mark or UTF-16, which PowerShell writes, is refused with a hint."""
-    with pytest.raises(ToktoolsError, match="but plain UTF-8 is needed") as caught:
-        jsonfile.loads('{"x": 1}'.encode(encoding))
-    assert caught.value.message.startswith("a byte-order mark" if encoding == "utf-8-sig" else "UTF-16")
-    assert "PowerShell" in caught.value.hint
 
 
 @pytest.mark.parametrize("extra", ['"x": 1, "x": 1', '"x":1', '"x": [1e400]', '"x": "', '"x": "\\ud800"'])

@@ -188,7 +188,10 @@ def test_nobody_signs_blind(data: str) -> None:
 def test_the_largest_file(tmp_path: Path) -> None:
     """Sixteen mebibytes are read, and no more."""
     path = tmp_path / "f"
-    for size, said in ((1 << 24, "UTF-16, but plain UTF-8 is needed"), ((1 << 24) + 1, "larger than 16777216 bytes")):
+    for size, said in (
+        (1 << 24, "not a token file but text with NUL bytes"),
+        ((1 << 24) + 1, "larger than 16777216 bytes"),
+    ):
         with path.open("wb") as file:
             file.write(b" ")
             file.truncate(size)

@@ -53,11 +53,11 @@ def run(options: Options, console: Console) -> int:
 
 
 def _raw_digest() -> bytes:
-    from toktools import encoding
+    from toktools import records
     from toktools.keys.stream import MAX_LINE_BYTES
     from toktools.system import files
 
     try:
-        return encoding.raw_digest(files.read(None, MAX_LINE_BYTES).content)
+        return records.raw_digest(files.read(None, MAX_LINE_BYTES).content)
     except ToktoolsError as error:
         raise error.at(files.STDIN_NAME) from None

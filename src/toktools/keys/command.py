@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from threading import Condition
 
-from toktools import encoding
+from toktools import encoding, records
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.signer import Signer
 from toktools.system import files, process, terminal
@@ -125,7 +125,7 @@ class Command(Signer):
             raise ToktoolsError("no output")
         is_text = encoding.is_text(output)
         try:
-            signature = encoding.wrapped_signature(output) if is_text else encoding.raw_signature(output)
+            signature = records.wrapped_signature(output) if is_text else records.raw_signature(output)
             if is_text and not self._base64:
                 raise ToktoolsError("base64 text", "use -b for base64")
             if self._base64 and not is_text:

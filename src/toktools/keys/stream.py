@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 
-from toktools import encoding
+from toktools import encoding, records
 from toktools.errors import ToktoolsError
 from toktools.system import files
 
@@ -41,12 +41,12 @@ def read_digests(fd: int = files.STDIN) -> Iterator[list[tuple[int, bytes]]]:
 
     ToktoolsError names a wrong line, after the digests before it.
     """
-    return _records(fd, encoding.digest)
+    return _records(fd, records.digest)
 
 
 def read_signatures(fd: int = files.STDIN) -> Iterator[bytes]:
     """Yield the signatures of a stream. ToktoolsError names a wrong line."""
-    return (signature for batch in _records(fd, encoding.signature) for _, signature in batch)
+    return (signature for batch in _records(fd, records.signature) for _, signature in batch)
 
 
 def sign_stream(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toktools import encoding
+from toktools import encoding, records
 from toktools.errors import ToktoolsError
 from toktools.tokens.approvals import shown_name
 from toktools.tokens.kinds import VERSION
@@ -107,7 +107,7 @@ def _records(tokens: TokenFile, index: int) -> tuple[list[Record], list[str]]:
 
 def _size(text: str) -> int | None:
     try:
-        return len(encoding.decode_bytes(text.encode()))
+        return len(records.decode(text.encode()))
     except ToktoolsError:
         return None
 

@@ -1,14 +1,14 @@
 """JSON of token files: read strictly, and written in the layout of the CloudHSM CLI.
 
-The standard json reads and writes small files, since loading orjson takes longer than that. It also sees members that
-occur twice. Of large files only those that equal their own dump are taken, which have no such members.
+The standard json reads small files, since loading orjson takes longer than that; it also sees members that occur twice.
+Of large files orjson reads those that equal its own dump, which have no such members.
 """
 
 from __future__ import annotations
 
 import json
-import re
 
+from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 
 TYPE_CHECKING = False
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 SMALL_SIZE = 1 << 20
 MAX_DEPTH = 100
 _INTEGERS = range(-(1 << 63), 1 << 64)
+"""The integers of orjson."""
 _MAX_SHOWN = 40
-_NUMBER = re.compile(rb"[\[:,]\s*-?[0-9]")
-_SURROGATE = re.compile(r"\\u[dD][89A-Fa-f]")
 
 
 class NotJsonError(ToktoolsError):
@@ -31,28 +30,30 @@ def loads(text: bytes) -> object:
     """Return the value of a JSON text (RFC 8259).
 
     Raises NotJsonError; or ToktoolsError if a member occurs twice in an object, if a number or a string would not come
-    out of dumps() as the same value, or if objects and lists are nested too deeply.
+    out of dump() as the same value, or if objects and lists are nested too deeply.
     """
-    if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:2]:
-        kind = "a byte-order mark" if text.startswith(b"\xef") else "UTF-16"
-        hint = (
-            "PowerShell redirection (>) causes this; use the file that the CloudHSM CLI wrote, or convert it to UTF-8"
-        )
-        raise NotJsonError(f"{kind}, but plain UTF-8 is needed", hint)
     if not text.strip():
-        raise ToktoolsError("an empty file, not JSON")
-    return _read_small(text) if len(text) <= SMALL_SIZE else _read_large(text)
+        raise NotJsonError("an empty file, not JSON")
+    try:
+        value = _read_small(text) if len(text) <= SMALL_SIZE else _read_large(text)
+        is_deep = _depth(value) > MAX_DEPTH
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise ToktoolsError(f"nested too deeply for a token file: more than {MAX_DEPTH} levels")
+    return value
 
 
-def dumps(value: object, *, like: bytes) -> bytes:
-    """Return *value* as the CloudHSM CLI writes it, with a last line feed unless *like*, its old text, has none."""
-    is_cut = like.endswith(b"}")
-    # The two libraries write fractions differently, and the CLI writes no numbers.
-    if len(like) <= SMALL_SIZE and not _NUMBER.search(like):
-        return (json.dumps(value, indent=2, ensure_ascii=False) + ("" if is_cut else "\n")).encode()
-    import orjson
+def dump(value: object, end: bytes = b"\n") -> Iterator[bytes]:
+    """Yield *value*, in which bytes stand for their base64, in pieces as the CloudHSM CLI writes it."""
+    if _has_fraction(value):  # which json writes in another way, as 1e+16
+        import orjson
 
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | (0 if is_cut else orjson.OPT_APPEND_NEWLINE))
+        yield orjson.dumps(value, _base64, orjson.OPT_INDENT_2)
+    else:
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False, default=_base64).iterencode(value):
+            yield piece.encode()
+    yield end
 
 
 def dump_ascii(value: object) -> bytes:
@@ -69,96 +70,82 @@ def iterate_ascii(value: object, indent: int | None) -> Iterator[bytes]:
 
 def _read_small(text: bytes) -> object:
     try:
-        content = text.decode()
         value = json.loads(
-            content,
+            text.decode(),
             object_pairs_hook=_members,
-            parse_int=_integer,
-            parse_float=_fraction,
+            parse_int=_number,
+            parse_float=_number,
             parse_constant=_constant,
         )
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise NotJsonError(f"not JSON: line {line}: not UTF-8") from None
+    except UnicodeEncodeError as error:
+        surrogate = error.object[error.start].encode("unicode_escape").decode()
+        raise ToktoolsError(f"not Unicode: a lone surrogate, {surrogate}") from None
     except json.JSONDecodeError as error:
         reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at").removesuffix(" starting")
         raise NotJsonError(f"not JSON: line {error.lineno}, column {error.colno}: {reason}") from None
-    except RecursionError:
-        raise _too_deep() from None
-    _check_depth(value)
-    escape = _SURROGATE.search(content)
-    if escape:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ToktoolsError(f"not Unicode: a lone surrogate, such as {escape[0]}...") from None
     return value
 
 
 def _read_large(text: bytes) -> object:
     import orjson
 
+    option = orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if text.endswith(b"\n") else 0)
     try:
         value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
-    _check_depth(value)
-    if dumps(value, like=text) != text:
-        raise NotJsonError(
-            f"larger than {SMALL_SIZE} bytes, and not JSON in the layout of the CloudHSM CLI",
-            "jq . FILE writes that layout",
-        )
-    return value
+        if orjson.dumps(value, option=option) == text:
+            return value
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass
+    message = f"larger than {SMALL_SIZE} bytes, and not JSON in the layout of the CloudHSM CLI"
+    raise NotJsonError(message, "jq . FILE writes that layout")
 
 
-def _check_depth(value: object) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        containers = [one for one in level if isinstance(one, (dict, list))]
-        if not containers:
-            return
-        level = [one for container in containers for one in _values(container)]
-    raise _too_deep()
+def _children(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _values(container: dict[str, object] | list[object]) -> Iterable[object]:
-    return container.values() if isinstance(container, dict) else container
+def _depth(value: object) -> int:
+    return 1 + max(map(_depth, _children(value)), default=0) if isinstance(value, (dict, list)) else 0
 
 
-def _too_deep() -> ToktoolsError:
-    return ToktoolsError(f"nested too deeply for a token file: more than {MAX_DEPTH} levels")
+def _has_fraction(value: object) -> bool:
+    return isinstance(value, float) or any(map(_has_fraction, _children(value)))
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names: set[str] = set()
-        for name, _ in pairs:
-            if name in names:
-                raise ToktoolsError(f'the member "{shown(name)}" occurs twice in one object')
-            names.add(name)
+        from collections import Counter
+
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ToktoolsError(f'the member "{shown(twice)}" occurs twice in one object')
     return members
 
 
-def _integer(text: str) -> int | float:
-    number = int(text) if len(text) <= len(str(_INTEGERS[0])) else None
-    # Others would be written as fractions.
-    return number if number is not None and number in _INTEGERS else _fraction(text)
-
-
-def _fraction(text: str) -> float:
+def _number(text: str) -> int | float:
+    """Return a number that comes out of both libraries with the same value."""
     from decimal import Decimal
 
+    if text.lstrip("-").isdigit() and len(text) <= _MAX_SHOWN and int(text) in _INTEGERS:
+        return int(text)
     number = float(text)
     try:
-        is_same = Decimal(text) == Decimal(repr(number))
+        if Decimal(text) == Decimal(repr(number)):
+            return number
     except ArithmeticError:  # an exponent that no library takes
-        is_same = False
-    if not is_same:
-        short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        raise ToktoolsError(f"the number {short} cannot be written with the same value")
-    return number
+        pass
+    short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    raise ToktoolsError(f"the number {short} cannot be written with the same value")
 
 
 def _constant(text: str) -> object:
     raise NotJsonError(f"not JSON: {text} is not a number")
+
+
+def _base64(content: object) -> str:
+    assert isinstance(content, bytes)  # noqa: S101 - the rest is what loads() returned
+    return encoding.encode(content).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from toktools import encoding
+from toktools import encoding, records
 from toktools.errors import ToktoolsError
 from toktools.keys import stream
 from toktools.system import files
@@ -102,7 +102,7 @@ def check(
 def _from_file(path: str) -> list[bytes]:
     file = files.read(path, tokenfile.MAX_SIZE)
     try:
-        return encoding.signature_file(file.content)
+        return records.signature_file(file.content)
     except ToktoolsError as error:
         raise error.at(file.name) from None
 
@@ -118,7 +118,7 @@ def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
         approval.check()
         approver = f"approver {approval.username}"
         try:
-            encoding.signature(approval.signature.encode())
+            records.signature(approval.signature.encode())
         except ToktoolsError as error:
             raise error.at(approver) from None
         old = tokens.approval_by(approval.user, approval.role)

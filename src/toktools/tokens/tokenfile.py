@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toktools import encoding
+from toktools import encoding, records
 from toktools.errors import ToktoolsError
 from toktools.system import files
 from toktools.tokens import approvals, jsonfile, kinds
@@ -36,10 +36,11 @@ class TokenFile:
 
     def __init__(self, text: bytes, document: dict[str, object]) -> None:
         self.kind, self._tokens = kinds.recognize(document)
-        self.digests = self._decode(self.kind.digest, encoding.digest)
+        self.digests = self._decode(self.kind.digest, records.digest)
         self.approvals = approvals.read_list(document.get("signatures")) if self.kind.has_approvals else []
         self._approval_data = self._decode("approval_data", encoding.decode) if self.kind.has_approval_data else []
-        self._text = text
+        self._is_cut = text.endswith(b"}")
+        """Whether the last line has no end."""
         self._document = document
 
     @property
@@ -114,7 +115,7 @@ class TokenFile:
 
     def dump(self) -> bytes:
         """Return the file as the CloudHSM CLI writes it, with all members in their order."""
-        return jsonfile.dumps(self._document, like=self._text)
+        return b"".join(jsonfile.dump(self._document, b"" if self._is_cut else b"\n"))
 
     def _decode(self, member: str, decode: Callable[[bytes], bytes]) -> list[bytes]:
         decoded = []
@@ -156,12 +157,11 @@ def parse(text: bytes) -> TokenFile:
     try:
         document = jsonfile.loads(text)
     except jsonfile.NotJsonError as error:
-        if error.hint:
-            raise
         from toktools import hints
 
-        found = hints.not_token_file(text)
-        raise (jsonfile.NotJsonError(found.message, found.hint) if found else error) from None
+        if found := hints.not_token_file(text):
+            error.message, error.hint = found.message, found.hint
+        raise
     if not isinstance(document, dict):
         raise ToktoolsError("not a token file: not a JSON object")
     return TokenFile(text, document)
