@@ -30,8 +30,8 @@ HEAVY = {
     "toktools.system.terminal",
     "typing",
 }
-KEYS = {"cryptography", "ctypes", "dataclasses", "inspect", "typing"}
-"""What the library loads to read a key in PEM, and what hides the memory."""
+KEYS = {"cryptography", "dataclasses", "inspect", "typing"}
+"""What the library loads to read a key in PEM."""
 RUNS: dict[str, set[str]] = {
     "login --help": {"argparse"},
     "enroll --version": set(),

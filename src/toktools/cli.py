@@ -40,9 +40,10 @@ def run(name: str) -> NoReturn:
         from toktools.system import files, process
 
         process.restore_default_signals()
+        process.forbid_core_dumps()
         _fill_closed_descriptors()
         try:
-            status = main(name, sys.argv[1:], process.hide_memory)
+            status = main(name, sys.argv[1:])
             files.close_stdout()
         except process.Terminated as terminated:
             fatal = terminated.number
@@ -57,15 +58,14 @@ def run(name: str) -> NoReturn:
     raise SystemExit(status)
 
 
-def main(name: str, argv: Sequence[str], hide_memory: Callable[[], None] = lambda: None) -> int:
+def main(name: str, argv: Sequence[str]) -> int:
     """Run tok-*name* in this process, which stays as it is, and return the exit status.
 
-    0: done; 1: the answer is no; 2: usage or trouble, which standard error tells. *hide_memory* is called before a
-    command that may hold secrets runs.
+    0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
     """
     console = Console(name)
     try:
-        status = _answer(console, argv, hide_memory)
+        status = _answer(console, argv)
     except Exception as error:  # noqa: BLE001 - an error of a library is no reason for a traceback
         return console.report(error)
     finally:
@@ -90,18 +90,18 @@ def _command(name: str) -> Any:  # noqa: ANN401 - a module
     return import_module(f"toktools.commands.{name}")
 
 
-def _answer(console: Console, argv: Sequence[str], hide_memory: Callable[[], None]) -> int:
+def _answer(console: Console, argv: Sequence[str]) -> int:
     from toktools.parser import Answer
-    from toktools.system import events, files
+    from toktools.system import files
 
     files.written.clear()
     try:
         options = parser(console.command).parse(argv)
-        command = _command(console.command)
-        if any(getattr(options, name) for name in getattr(command, "SECRETS", ())):
-            hide_memory()
-        events.show(console.say if getattr(options, "verbose", False) else None)
-        status = command.run(options, console)
+        if hasattr(options, "verbose"):
+            from toktools.system import events
+
+            events.show(console.say if options.verbose else None)
+        status = _command(console.command).run(options, console)
     except Answer as answer:
         files.write_stdout(str(answer).encode())
         status = 0

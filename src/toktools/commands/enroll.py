@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Register, replace or remove the key of a second factor, and prove it by a login."
 EXAMPLE = "tok-enroll -k officer1.key --username officer1 --role admin"
-SECRETS = ("password",)
 
 
 def add_arguments(parser: Parser) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Sign SHA-256 digests with any command, run once for each digest."
 EXAMPLE = "tok-extract f.json | tok-exec -p mine.pub -- ./signer | tok-merge -i f.json"
-SECRETS = ("verify_key",)  # a private key too
 
 
 def add_arguments(parser: Parser) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Log in to the CloudHSM CLI with a second factor, and go on from there."
 EXAMPLE = "tok-login -k officer1.key --username officer1 --role admin"
-SECRETS = ("password",)
 
 _STDIN = "-"
 

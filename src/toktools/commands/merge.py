@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Put signatures into a CloudHSM token file, all of them or none."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
-SECRETS = ("verify_key",)  # a private key too
 
 
 def add_arguments(parser: Parser) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Rehearse a login to CloudHSM, with a stand-in for its CLI."
 EXAMPLE = "tok-rehearse interactive"
-SECRETS = ("command",)
 
 
 def add_arguments(parser: Parser) -> None:

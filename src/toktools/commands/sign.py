@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Sign SHA-256 digests with an RSA key, one signature a line for each digest."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
-SECRETS = ("key",)
 
 
 def add_arguments(parser: Parser) -> None:

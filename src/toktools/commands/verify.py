@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "Check every signature in a CloudHSM token file."
 EXAMPLE = "tok-verify -p officer1.pub signed-tokens.json"
-SECRETS = ("verify_key",)  # a private key too
 
 
 def add_arguments(parser: Parser) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FATAL = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """The signals that a person, a shell or a supervisor ends a process with."""
 
-_PR_SET_DUMPABLE = 4  # prctl(2)
+_COREDUMP_FILTER = "/proc/self/coredump_filter"  # core(5)
 
 
 class Terminated(BaseException):
@@ -112,20 +112,23 @@ def end_by_signal(number: int) -> NoReturn:
     os._exit(128 + number)  # the first process of a container does not end by a signal of its own
 
 
-def hide_memory() -> None:
-    """Leave no core dump of this process; on Linux, let none of the user's others read its memory.
+def forbid_core_dumps() -> None:
+    """Leave no core dump of this process, which may hold a secret.
 
-    Children can raise their limit again. It does not count where core dumps go to a program (core(5), "Piping core
-    dumps to a program"); there only prctl(2) helps.
+    Children can raise their limit again. It does not count where core dumps go to a program, so on Linux the filter
+    keeps the memory out of them.
     """
-    import ctypes
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    except (AttributeError, OSError):
-        pass  # another system than Linux
+        fd = os.open(_COREDUMP_FILTER, os.O_WRONLY)
+    except OSError:
+        return  # another system than Linux
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
 
 
 def cores() -> int:
