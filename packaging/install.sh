@@ -45,6 +45,8 @@ done
 
 # A script's first line names its Python, and neither a blank nor a relative path works there.
 case $prefix in
+    '') die "the prefix is empty" ;;
+    '~'*) die "the shell did not replace the ~ of the prefix; write \$HOME" ;;
     *[[:space:]]*) die "the prefix must not have a blank in it, since scripts name their Python" ;;
     /*) ;;
     *) prefix=$PWD/$prefix ;;
@@ -53,13 +55,23 @@ case $destdir in '' | /*) ;; *) destdir=$PWD/$destdir ;; esac
 root=$destdir${prefix%/}
 home=$root/lib/toktools
 
+case $extras in
+    all) extras=kms,pkcs11,ssh ;;
+    none) extras='' ;;
+esac
+printf '%s\n' "${extras:-ssh}" | grep -Eqx '(kms|pkcs11|ssh)(,(kms|pkcs11|ssh))*' ||
+    die "the extras are kms, pkcs11 and ssh, with a comma between two, or none: not $extras"
+
+is_ours() {
+    case $(readlink "$1") in /*) false ;; ../*lib/toktools/*) ;; *) false ;; esac # ours are relative
+}
+
 # The links of a version go before the next one's come: one that no longer has a target would stay for good.
 remove_links() {
     for directory in bin share/man/man1 share/man/man5 share/man/man7 \
         share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d; do
         for link in "$root/$directory"/*; do
-            [ -L "$link" ] || continue
-            case $(readlink "$link") in /*) ;; ../*lib/toktools/*) rm -f "$link" ;; esac # ours are relative
+            if is_ours "$link"; then rm -f "$link"; fi
         done
     done
 }
@@ -91,17 +103,18 @@ else
     set --
     source=$here/..
 fi
-case $extras in
-    all) source="$source[kms,pkcs11,ssh]" ;;
-    none) ;;
-    *) source="$source[$extras]" ;;
-esac
+[ -z "$extras" ] || source="$source[$extras]"
+for directory in "$root/bin" "$root/lib" "$root/share"; do
+    while [ ! -d "$directory" ]; do directory=$(dirname -- "$directory"); done
+    [ -w "$directory" ] || die "$directory cannot be written: install as root, or with another prefix, such as \$HOME/.local"
+done
 
 # A version is made beside the one that is there, and takes its place when it is whole.
 mkdir -p "$root/lib"
 new=$(mktemp -d "$root/lib/.toktools-XXXXXX")
 # Wherever it ends, the version that was there, or the new one, is.
-trap 'rm -rf "$new"; [ -d "$home" ] || [ ! -d "$new.old" ] || mv "$new.old" "$home"' EXIT
+trap 'rm -rf "$new"; [ -d "$home" ] || [ ! -d "$new.old" ] || mv "$new.old" "$home"
+    rmdir "$root/lib" "$root" 2> /dev/null || :' EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -111,10 +124,15 @@ if ! said=$("$new/bin/python" -I -m pip install -q --no-compile --disable-pip-ve
     missing=$(printf '%s\n' "$said" | sed -n 's/^ERROR: No matching distribution found for \([A-Za-z0-9._-]*\).*/\1/p')
     [ $# -eq 0 ] || [ -z "$missing" ] || die "the bundle has no wheel of $missing for $("$python" -V) on this system"
     printf '%s\n' "$said" >&2
-    exit 1
+    exit 2
 fi
 [ -z "$said" ] || printf '%s\n' "$said" >&2
 "$new/bin/python" -I -m pip uninstall -q -y --disable-pip-version-check pip setuptools 2> /dev/null || : # no one needs them there
+for file in "$new"/bin/tok-*; do
+    link=$root/bin/${file##*/}
+    [ ! -e "$link" ] || is_ours "$link" ||
+        die "$link is of another installation, which must go first (pipx uninstall toktools, uv tool uninstall toktools)"
+done
 # Scripts name the directory that they were made in.
 to=$(printf '%s\n' "$prefix/lib/toktools" | sed 's/[&|\\]/\\&/g')
 from=$(printf '%s\n' "$new" | sed 's/[][|\\.*^$]/\\&/g')
@@ -137,3 +155,8 @@ for file in bin/tok-* share/man/man[1-9]/* share/bash-completion/completions/* s
     up=$(printf '%s\n' "${file%/*}" | sed 's|[^/][^/]*|..|g')
     ln -sf "$up/lib/toktools/$file" "$directory/"
 done
+
+[ -z "$destdir" ] || exit 0
+echo "toktools is in $prefix: its commands in bin, its pages and completions in share."
+case :$PATH: in *:"$prefix/bin":*) ;; *) echo "In ~/.profile:  PATH=\"$prefix/bin:\$PATH\"" ;; esac
+case $prefix in /usr | /usr/local) ;; *) echo "For zsh, in ~/.zshrc before compinit:  fpath=($prefix/share/zsh/site-functions \$fpath)" ;; esac

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need
+from conftest import ROOT, need, only_if
 
 COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())
 PAGES = sorted(path.name for path in (ROOT / "man").iterdir())
@@ -121,16 +121,9 @@ class Bundle:
 
     def install(self, *words: str, umask: int = 0o022, status: int = 0) -> str:
         """Run install.sh for this Python, with no extras, but for what words say; return what it says."""
+        usual = [f"--prefix={self.prefix}", f"--python={sys.executable}", "--extras=none"]
         done = subprocess.run(
-            [
-                self.directory / "install.sh",
-                "--prefix",
-                self.prefix,
-                "--python",
-                sys.executable,
-                "--extras=none",
-                *words,
-            ],
+            [self.directory / "install.sh", *usual, *words],
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -138,8 +131,8 @@ class Bundle:
             env={**os.environ, "PIP_NO_INDEX": "1"},
             preexec_fn=lambda: os.umask(umask),
         )
-        assert done.returncode == status, done
-        return done.stderr
+        assert (done.returncode, bool(done.stderr)) == (status, status > 0), done
+        return done.stdout + done.stderr
 
     def version(self, prefix: Path) -> str:
         return subprocess.run([prefix / "bin" / "tok-sign", "--version"], stdout=-1, text=True, check=True).stdout
@@ -170,7 +163,7 @@ def check_modes(prefix: Path) -> None:
 
 def test_destdir_and_uninstall(bundle: Bundle) -> None:
     """With DESTDIR it is put there and runs at its prefix, of which nothing is made yet; what came goes again."""
-    bundle.install("--destdir", str(bundle.home / "image"), umask=0o000)
+    assert bundle.install("--destdir", str(bundle.home / "image"), umask=0o000) == ""
     assert not bundle.prefix.exists()
     image = bundle.home / "image" / bundle.prefix.relative_to("/")
     found = links(image)
@@ -205,7 +198,13 @@ def test_upgrade(bundle: Bundle) -> None:
         (directory / "elsewhere").symlink_to("/bin/sh")
     (bundle.prefix / "bin" / "tok-gone").symlink_to("../lib/toktools/bin/tok-gone")
     (mans / "tok-gone.1").symlink_to("../../../lib/toktools/share/man/man1/tok-gone.1")
-    bundle.install(umask=0o077)
+    said = bundle.install(umask=0o077)
+    for text in (
+        f"toktools is in {bundle.prefix}",
+        f'PATH="{bundle.prefix}/bin:$PATH"',
+        f"fpath=({bundle.prefix}/share/",
+    ):
+        assert text in said
     assert "tok-sign (toktools)" in bundle.version(bundle.prefix)
     assert {f"bin/{command}" for command in COMMANDS} <= links(bundle.prefix)
     check_modes(home)
@@ -239,12 +238,35 @@ def test_damaged_bundle(bundle: Bundle) -> None:
     assert not bundle.prefix.exists()
 
 
+def test_another_installation_stays(bundle: Bundle) -> None:
+    """Commands that pipx, uv or pip have put there are not replaced."""
+    command = bundle.prefix / "bin" / "tok-sign"
+    command.parent.mkdir(parents=True)
+    command.symlink_to(shutil.copy("/bin/sh", bundle.home / "tok-sign"))
+    said = bundle.install(status=2)
+    assert said.startswith(f"install.sh: {command} is of another installation, which must go first (pipx uninstall ")
+    assert [path for path in bundle.prefix.rglob("*") if not path.is_dir()] == [command]
+    assert command.readlink() == bundle.home / "tok-sign"
+
+
+def test_a_prefix_that_cannot_be_written(bundle: Bundle) -> None:
+    """That is said before anything is made."""
+    only_if(os.geteuid(), "root may write everywhere")
+    bundle.prefix.mkdir(mode=0o555)
+    assert f"install.sh: {bundle.prefix} cannot be written: install as root" in bundle.install(status=2)
+    assert list(bundle.prefix.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--bogus"], "--bogus is not known"),
         (["--prefix"], "--prefix needs an argument"),
         (["--prefix=/a b"], "must not have a blank"),
+        (["--prefix="], "the prefix is empty"),
+        (["--prefix=~/.local"], "the shell did not replace the ~"),
+        (["--extras=kms,foo"], "the extras are kms, pkcs11 and ssh, with a comma between two, or none: not kms,foo"),
+        (["--extras=kms, ssh"], "not kms, ssh"),
         (["--python", "/nowhere/python3"], "is no Python 3.9 or later with venv"),
     ],
 )

@@ -203,6 +203,15 @@ def test_make_signs_once(workshop: Workshop) -> None:
     assert (status, "is up to date" in said) == (0, True), said
 
 
+def test_make_says_what_it_makes(workshop: Workshop) -> None:
+    """Without a target it says what there is; without the name of the approver it says that this is missing."""
+    shell = workshop.shell
+    shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / "admin.token")
+    assert b"APPROVER=admin2 ROLE=admin admin.approved.token\n" in shell.run("make", env=workshop.env).check(0).out
+    shell.run("make", "admin.approved.token", env=workshop.env).check(2, "APPROVER=... is missing")
+    assert not (shell.cwd / "admin.approved.token").exists()
+
+
 @pytest.mark.parametrize("old", [None, b"an old good target\n"], ids=["no target", "old target"])
 @pytest.mark.parametrize("key", ["missing.pem", "login.json"])
 def test_make_with_a_broken_key(workshop: Workshop, key: str, old: bytes | None) -> None:
