@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import pwd
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import need, short_directory
+from conftest import need, only_if, short_directory
 
 
 @contextmanager
@@ -53,6 +54,15 @@ def ssh_agent() -> Iterator[str]:
                 yield socket
             finally:
                 agent.terminate()
+
+
+def need_terminals() -> None:
+    """Skip the test if a new terminal has not the group that sshd wants, which only root could set."""
+    ours, line = os.openpty()
+    gives = os.geteuid() == 0 or os.fstat(line).st_gid == grp.getgrnam("tty").gr_gid
+    os.close(ours)
+    os.close(line)
+    only_if(gives, "only root's sshd can give terminals: /dev/pts has no group")
 
 
 def configure_ssh(cwd: Path, names: str, at_home: str) -> None:

@@ -18,14 +18,14 @@ from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 import pytest
-from conftest import ROOT, Shell, need, short_directory
+from conftest import PASS_PHRASE, ROOT, Done, Shell, need, short_directory
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, AsymmetricPadding, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from rehearsing import PASSWORD, enrol
-from servers import configure_ssh, shared_kms, ssh_agent
+from servers import configure_ssh, need_terminals, shared_kms, ssh_agent
 from test_manual import commands_in
 
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, Session
@@ -62,6 +62,18 @@ Signer = Callable[[Desk], Iterator[str]]
 
 def nothing(_desk: Desk) -> Iterator[str]:
     """Nothing is to be prepared, and the key is the officer's."""
+    yield "officer1.pub"
+
+
+def approver(_desk: Desk) -> Iterator[str]:
+    """The same, and the key is the approver's."""
+    yield "admin2.pub"
+
+
+def password_manager(desk: Desk) -> Iterator[str]:
+    """A pass that has the officer's key, and no other."""
+    desk.wrap("pass", '[ "$*" = "show cloudhsm/officer1" ] && cat hidden.key')
+    (desk.shell.cwd / "officer1.key").rename(desk.shell.cwd / "hidden.key")
     yield "officer1.pub"
 
 
@@ -192,11 +204,12 @@ def vault(desk: Desk) -> Iterator[str]:
 
 
 def agent(desk: Desk) -> Iterator[str]:
-    """An ssh-agent with the officer's key, and the public key as OpenSSH writes it."""
-    desk.sh("chmod 600 officer1.key && ssh-keygen -y -f officer1.key > officer1.pub")
+    """An ssh-agent with the approver's key, the public key as OpenSSH writes it, and the client."""
+    shutil.copy(ROOT / "examples" / "agent-sign.py", desk.shell.cwd)
+    desk.sh("chmod 600 admin2.key && ssh-keygen -y -f admin2.key > admin2.pub")
     with ssh_agent() as desk.env["SSH_AUTH_SOCK"]:
-        desk.sh("ssh-add -q officer1.key")
-        yield "officer1.pub"
+        desk.sh("ssh-add -q admin2.key")
+        yield "admin2.pub"
 
 
 def signing_host(desk: Desk) -> Iterator[str]:
@@ -234,7 +247,8 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "AWS KMS, without the AWS CLI": (("boto3", "moto_server"), kms_alone),
     "gpg-agent": (("awk", "gpg", "gpg-agent", "gpg-connect-agent", "gpgconf", "xxd"), gpg),
     "HashiCorp Vault": (("curl", "jq"), vault),
-    "Signers that always hash: openssl dgst": (("openssl",), nothing),
+    "A key from a password manager": ((), password_manager),
+    "Signers that always hash: openssl dgst": (("openssl",), approver),
     "Signers that always hash: ssh-agent": (("ssh-agent", "ssh-add", "ssh-keygen"), agent),
     "A TPM": (("swtpm", "libtss2-tcti-swtpm.so.0", "tpm2_sign", "tpm2_readpublic"), tpm),
     "Several machines": (("parallel", *HOST), signing_host),
@@ -243,17 +257,24 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "A token here, the work on a host": ((*CARD, *HOST, "p11-kit", "p11-kit-client.so"), forwarded),
 }
 QUORUM = "A quorum token, from its making to its use"
-# Run elsewhere: by the test of the example, and by a test of its own.
-ELSEWHERE = {"A rule for make", QUORUM}
+CLUSTERS = "Many clusters"
+# Run elsewhere: by the test of the example, and by tests of their own.
+ELSEWHERE = {"A rule for make", QUORUM, CLUSTERS}
 
 
 @pytest.fixture
 def desk(shell: Shell, keys: Path, shared: Path) -> Desk:
-    """The officer's key pair and the unsigned file."""
+    """The key pairs of the officer and an approver, the unsigned file, and a quorum token."""
     (shell.cwd / "f.json").rename(shell.cwd / "unsigned-tokens.json")
     shutil.copy(ROOT / "examples" / "aws-quorum" / "user-management.token", shell.cwd / "admin.token")
-    shutil.copy(keys / "pkcs8.pem", shell.cwd / "officer1.key")
-    shutil.copy(keys / "spki.pem", shell.cwd / "officer1.pub")
+    names = (
+        ("pkcs8.pem", "officer1.key"),
+        ("spki.pem", "officer1.pub"),
+        ("other.pem", "admin2.key"),
+        ("other.pub", "admin2.pub"),
+    )
+    for source, name in names:
+        shutil.copy(keys / source, shell.cwd / name)
     return Desk(shell, shared)
 
 
@@ -289,32 +310,62 @@ def state(desk: Desk) -> Path:
     return state
 
 
-def test_a_quorum_in_one_session(desk: Desk, keys: Path, state: Path) -> None:
-    """A quorum token is generated, approved and used by commands that come one by one, and alice is gone."""
+def test_a_quorum_in_one_session(desk: Desk, state: Path) -> None:
+    """A quorum token is generated, approved and used by commands that come one by one, and alice is gone.
+
+    Refused at the end, or at the start where nothing needs an approval, the recipe ends, and can be run again.
+    """
+    ((command, printed),) = commands_in(RECIPES[QUORUM])
+
+    def run() -> Done:
+        return desk.shell.sh(f"set -o pipefail\n{command}", shell="bash", env=desk.env)
+
+    run().check(1, "nothing needs an approval")
+    assert not (desk.shell.cwd / "admin.token").exists()
+    shutil.copy(desk.shell.cwd / "officer1.key", desk.shell.cwd / "admin3.key")
     with State(str(state)).cluster(3) as cluster:
         session = Session()
         cluster.login(session, ("admin", ADMIN), PASSWORD)
-        for name, key in (("admin2", "pkcs8"), ("admin3", "other")):
-            shutil.copy(keys / f"{key}.pem", desk.shell.cwd / f"{name}.key")
+        for name in ("admin2", "admin3"):
             cluster.create(session, (name, ADMIN), PASSWORD)
             cluster.users[name, ADMIN].public_key = desk.sh(f"openssl pkey -in {name}.key -pubout").decode()
             cluster.users[name, ADMIN].quorum = True
+        cluster.values["user"] = 2
+    refused = run().check(1)
+    assert refused.out == b"0\n1\n"
+    (desk.shell.cwd / "admin.token").unlink()
+    with State(str(state)).cluster(3) as cluster:
+        cluster.values["user"] = 1
         cluster.create(session, ("alice", CRYPTO_USER), PASSWORD)
         cluster.values["user"] = 2
-    ((command, printed),) = commands_in(RECIPES[QUORUM])
-    assert desk.sh(command).decode() == printed
+    assert run().check(0).out.decode() == printed
     with State(str(state)).cluster(3) as cluster:
         assert ("alice", CRYPTO_USER) not in cluster.users
         assert ("admin2", ADMIN) in cluster.users
 
 
-@pytest.mark.usefixtures("state")
-def test_a_quorum_that_nothing_needs(desk: Desk) -> None:
-    """Where the CLI refuses to make the token, the recipe ends."""
-    ((command, _),) = commands_in(RECIPES[QUORUM])
-    done = desk.shell.sh(f"set -o pipefail\n{command}", shell="bash", env=desk.env)
-    assert (done.status != 0, "nothing needs an approval" in done.err) == (True, True)
-    assert not (desk.shell.cwd / "admin.token").exists()
+def test_many_clusters(desk: Desk, enrolled: Path) -> None:
+    """The officer has the new key in each cluster but the one whose CLI is missing, which is reported."""
+    need("parallel", "openssl", *HOST)
+    need_terminals()
+    cwd = desk.shell.cwd
+    for name in ("hsm1", "hsm2", "hsm3"):
+        (cwd / name).mkdir()
+        shutil.copy(enrolled, cwd / name / "state.json")
+    (cwd / "hsm2" / "state.json").unlink()
+    desk.sh(f"openssl rsa -in admin2.key -aes256 -passout pass:'{PASS_PHRASE}' -out new.key")
+    desk.shell.write("passphrase", f"{PASS_PHRASE}\n".encode())
+    desk.shell.write("password", f"{PASSWORD}\n".encode())
+    at_home = f'cd {cwd}/"$NAME" && PATH={desk.env["PATH"]} && eval "$SSH_ORIGINAL_COMMAND"\n'
+    configure_ssh(cwd, "hsm1 hsm2 hsm3", at_home)
+    desk.wrap("ssh", f'exec {need("ssh")} -F {cwd}/ssh_config "$@"')
+    desk.wrap("tok-enroll", f"exec {desk.shell.bin}/tok-enroll --cli 'tok-rehearse --state state.json' \"$@\"")
+    ((command, printed),) = commands_in(RECIPES[CLUSTERS])
+    assert desk.shell.sh(command, shell="bash", env=desk.env).check(1).out.decode() == printed
+    for name in ("hsm1", "hsm3"):
+        with State(str(cwd / name / "state.json")).cluster(3) as cluster:
+            assert cluster.users["officer1", ADMIN].public_key == desk.shell.read("admin2.pub").decode()
+    assert b"tok-enroll: " in desk.shell.read("hsm2.log")
 
 
 def test_several_machines_keep_the_order(desk: Desk) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grp
-import os
 import re
 import shutil
 import signal
@@ -12,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_desk import USER, Desk, answers, assert_refused, desk, seat
-from conftest import ROOT, Done, alive, need, only_if, wait_until
+from conftest import ROOT, Done, alive, need, wait_until
 from rehearsing import PASSWORD
-from servers import configure_ssh, ssh_agent
+from servers import configure_ssh, need_terminals, ssh_agent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,21 +78,11 @@ def {}:
 """A step of the CLI there: the connection is lost, and no other can be made."""
 
 
-def gives_terminals() -> bool:
-    """Say whether a new terminal has the group that sshd wants it to have, and that only root could set."""
-    ours, line = os.openpty()
-    try:
-        return os.fstat(line).st_gid == grp.getgrnam("tty").gr_gid
-    finally:
-        os.close(ours)
-        os.close(line)
-
-
 @pytest.fixture
 def host(desk: Desk) -> Host:
     """An sshd whose users are at home in a directory of their own, where the CLI is."""
     need("ssh", "ssh-keygen", "sshd")
-    only_if(os.geteuid() == 0 or gives_terminals(), "only root's sshd can give terminals: /dev/pts has no group")
+    need_terminals()
     home = desk.cwd / "home"
     home.mkdir()
     configure_ssh(desk.cwd, "hsm", "")
