@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pexpect
 import picture
 import pytest
-from conftest import PASS_PHRASE, ROOT, SIGNED, UNSIGNED, Shell, need, only_if
+from conftest import PASS_PHRASE, PATIENCE_SECONDS, ROOT, SIGNED, UNSIGNED, Shell, need, only_if
 from rehearsing import PASSWORD
 
 from toktools import cli
@@ -222,6 +223,34 @@ def test_readme_demo_runs(shell: Shell) -> None:
     assert out.count(": OK\n") == 3 + 3 + 2
     assert out.endswith("aws-cloudhsm > quit\n")
     assert "broken.json: token 1: FAILED" in out
+
+
+def test_readme_makes_a_user_and_logs_in(shell: Shell) -> None:
+    """The commands under "Try it", copied one after the other, end at the CLI's prompt after a login."""
+    need("openssl")
+    (shell.cwd / ".venv").symlink_to(shell.bin.parent)
+    (commands,) = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    prompt, aws = "ready: ", "aws-cloudhsm > "
+    environment = {
+        **shell.env,
+        "PS1": prompt,
+        "TMPDIR": str(shell.cwd),
+        "VIRTUAL_ENV_DISABLE_PROMPT": "1",
+        "TERM": "dumb",
+    }
+    with pexpect.spawn("sh", cwd=shell.cwd, env=environment, timeout=PATIENCE_SECONDS, encoding="utf-8") as terminal:
+        for command in commands.splitlines():
+            terminal.expect_exact(prompt)
+            terminal.sendline(command)
+        terminal.expect_exact("Enter password for admin: ")
+        terminal.sendline(PASSWORD)
+        terminal.expect_exact(aws)
+        terminal.sendline("user list")
+        terminal.expect_exact('"mfa": [')
+        terminal.expect_exact("token")
+        terminal.expect_exact(aws)
+        terminal.sendline("quit")
+        terminal.expect_exact(prompt)
 
 
 def test_readme_install_runs(shell: Shell, keys: Path) -> None:

@@ -36,10 +36,11 @@ def test_one_helper_decides_what_is_there() -> None:
 
 
 def test_versions_agree(shell: Shell) -> None:
-    """The changelog's newest release is the version that the commands and the RPM package tell."""
+    """The changelog's newest release is the version that the commands, the pages and the RPM package tell."""
     newest = re.search(r"^## \[(\d.*?)\] - (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     spec = (ROOT / "packaging/rpm/toktools.spec").read_text()
     assert re.findall(r"^Version: *(.*)", spec, re.MULTILINE) == [newest[1]]
     assert f"* {date.fromisoformat(newest[2]):%a %b %d %Y} " in spec
+    assert {page.name for page in PAGES if f"\n.Os toktools {newest[1]}\n" not in page.read_text()} == set()
     assert shell.run("tok-sign", "--version").out.decode() == f"tok-sign (toktools) {newest[1]}\n"
