@@ -105,9 +105,11 @@ class Selection:
     def _range(part: str) -> tuple[int, int | None]:
         first, dash, last = part.partition("-")
         digits = first + last
-        # int() would take signs, underscores, other scripts' digits and any length.
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+        # int() would take signs, underscores and other scripts' digits.
+        if not (digits.isascii() and digits.isdigit()):
             raise ToktoolsError("-n: expected a list of tokens, such as 2 or 1,3-5 or 2-")
+        if max(len(first), len(last)) > _MAX_DIGITS:
+            raise ToktoolsError(f"-n: a number has at most {_MAX_DIGITS} digits; no file has so many tokens")
         low = int(first or "1")
         high = (int(last) if last else None) if dash else low
         if not low or (high is not None and high < low):

@@ -314,7 +314,7 @@ def test_another_directory_for_the_token_file(desk: Desk) -> None:
     [
         (b"\n", "officer1: the password is empty\n"),
         (b"for\x7fpractice\n", "the password has a control character, which cannot be typed\n"),
-        (b"x" * 2000, "officer1: the password is longer than 1024 bytes\n"),
+        (b"x" * 2000, "officer1: the password is longer than 1023 bytes\n"),
         (b"x" * 6, "a CloudHSM password has 7 to 32 characters; nothing typed\n"),
         (b"x" * 33, "a CloudHSM password has 7 to 32 characters; nothing typed\n"),
     ],

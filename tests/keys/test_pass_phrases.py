@@ -67,7 +67,7 @@ def test_a_source_that_cannot_be_used(shell: Shell, keys: Path, source: str, sai
         (PASS_PHRASE + " ", "wrong pass phrase"),
         ("", "the pass phrase is empty"),
         ("\r\n", "the pass phrase is empty"),
-        ("s3cret" * 200, "the pass phrase is longer than 1024 bytes"),
+        ("s3cret" * 200, "the pass phrase is longer than 1023 bytes"),
     ],
 )
 def test_a_wrong_pass_phrase(shell: Shell, keys: Path, phrase: str, said: str) -> None:

@@ -338,7 +338,7 @@ def test_a_module_that_is_none(desk: Desk, content: bytes | None) -> None:
         (WRONG, "wrong PIN"),
         (f"{PIN} ", "wrong PIN"),
         ("", "the PIN is empty"),
-        ("7291" * 300, "the PIN is longer than 1024 bytes"),
+        ("7291" * 300, "the PIN is longer than 1023 bytes"),
         ("7291\udcff", "wrong PIN: not UTF-8"),
     ],
 )

@@ -403,10 +403,10 @@ def test_two_at_the_same_moment(shell: Shell) -> None:
         ("ln -s /dev/null x", "-o /dev/null f.json", "tok-merge: /dev/null: not a regular file"),
         ("mkdir x", "-o missing/x f.json", "tok-merge: missing/x: no such file or directory"),
         ("mkdir x", "-o f.json/x f.json", "tok-merge: f.json/x: not a directory"),
-        ("mkdir x", "-o new.json/ f.json", "tok-merge: new.json/: not a regular file"),
-        ("mkdir x", "-o new.json/. f.json", "tok-merge: new.json/.: not a regular file"),
+        ("mkdir x", "-o '' f.json", "tok-merge: '': an empty name"),
+        ("mkdir x", "-o new.json/ f.json", "tok-merge: new.json/: no such directory"),
+        ("mkdir x", "-o new.json/. f.json", "tok-merge: new.json/.: no such directory"),
         ("mkdir x", "-o /dev/stdout f.json", "tok-merge: /dev/stdout: "),
-        ("mkdir x", "-o '' f.json", "tok-merge: "),
         ("mkdir x", "-i -", "tok-merge: -i: standard input cannot be changed in place"),
     ],
 )

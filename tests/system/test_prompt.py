@@ -64,8 +64,8 @@ def test_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"secret\nmore", b"secret"),
         (b"secret\r\nmore\n", b"secret"),
         (b" a\r b \n", b" a\r b "),
-        (b"x" * 1024 + b"\n", b"x" * 1024),
-        (b"x" * 1024 + b"\r\n", b"x" * 1024),
+        (b"x" * 1023 + b"\n", b"x" * 1023),
+        (b"x" * 1023 + b"\r\n", b"x" * 1023),
     ],
 )
 def test_the_first_line_of_a_file(tmp_path: Path, content: bytes, secret: bytes) -> None:
@@ -80,8 +80,8 @@ def test_the_first_line_of_a_file(tmp_path: Path, content: bytes, secret: bytes)
     [
         *((content, "k: the pass phrase is empty") for content in (b"", b"\n", b"\r\n", b"\nsecret")),
         *(
-            (content, "k: the pass phrase is longer than 1024 bytes")
-            for content in (b"x" * 1025, b"x" * 1025 + b"\n", b"x" * 9999)
+            (content, "k: the pass phrase is longer than 1023 bytes")
+            for content in (b"x" * 1024, b"x" * 1024 + b"\n", b"x" * 9999)
         ),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_descriptor(tmp_path: Path) -> None:
         Source.parse("--passin", f"fd:{fd}").check("k", "pass phrase")
         assert [fetched(f"fd:{fd}") for _ in range(3)] == [b"no", longest, b"two"]
         before = os.lseek(fd, 0, os.SEEK_CUR)
-        assert refused(f"fd:{fd}")[0] == "k: the pass phrase is longer than 1024 bytes"
+        assert refused(f"fd:{fd}")[0] == "k: the pass phrase is longer than 1023 bytes"
         assert os.lseek(fd, 0, os.SEEK_CUR) == before + len(longest) + len("\r\n")
     finally:
         os.close(fd)

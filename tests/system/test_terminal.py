@@ -196,7 +196,7 @@ def test_the_pass_phrase_that_is_too_long(desk: Desk, keys: Path) -> None:
         time.sleep(0.02)
     desk.type(b"\r")
     assert desk.end_of(asking) == 2
-    assert b"pbes2.pem: the pass phrase is longer than 1024 bytes\r\n" in desk.shown
+    assert b"pbes2.pem: the pass phrase is longer than 1023 bytes\r\n" in desk.shown
     assert not select.select([desk.line], [], [], 0)[0]
     assert b"xxx" not in desk.shown
     assert desk.modes() == before

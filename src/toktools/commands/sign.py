@@ -56,7 +56,8 @@ def _raw_digest() -> bytes:
     from toktools.keys.stream import MAX_LINE_BYTES
     from toktools.system import files
 
+    content = files.read(None, MAX_LINE_BYTES).content
     try:
-        return records.raw_digest(files.read(None, MAX_LINE_BYTES).content)
+        return records.raw_digest(content)
     except ToktoolsError as error:
         raise error.at(files.STDIN_NAME) from None

@@ -105,7 +105,7 @@ class _Staged:
                 # A file system without modes would refuse to set even the one that is there.
                 if self._status and stat.S_IMODE(os.fstat(fd).st_mode) != stat.S_IMODE(self._status.st_mode):
                     os.fchmod(fd, stat.S_IMODE(self._status.st_mode))
-                os.fsync(fd)
+                files.sync(fd)
             finally:
                 os.close(fd)
 

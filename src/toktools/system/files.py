@@ -141,12 +141,11 @@ def refuse_irregular(path: str) -> None:
 def not_regular(path: str) -> ToktoolsError:
     """Return the error that a file to write is a directory, a device or the like."""
     try:
-        is_stdout = _is_open_as(STDOUT, os.stat(path))
+        status = os.stat(path)
     except OSError:
-        is_stdout = False
-    return ToktoolsError(
-        f"{display(path)}: not a regular file", "leave out -o to write to standard output" if is_stdout else ""
-    )
+        return ToktoolsError(f"{display(path)}: {'no such directory' if path else 'an empty name'}")
+    hint = "leave out -o to write to standard output" if _is_open_as(STDOUT, status) else ""
+    return ToktoolsError(f"{display(path)}: not a regular file", hint)
 
 
 def refuse_terminal() -> None:
@@ -194,6 +193,20 @@ def _is_open_as(fd: int, status: os.stat_result) -> bool:
         return os.path.samestat(status, os.fstat(fd))
     except OSError:
         return False
+
+
+def sync(fd: int) -> None:
+    """Wait until what was written is on the disk; on macOS, fsync(2) alone leaves it in the drive's cache."""
+    import fcntl
+
+    if full := getattr(fcntl, "F_FULLFSYNC", 0):
+        try:
+            fcntl.fcntl(fd, full)
+        except OSError:
+            pass  # a file system that has no such thing
+        else:
+            return
+    os.fsync(fd)
 
 
 def write(fd: int, content: bytes) -> None:

@@ -13,10 +13,10 @@ from toktools.system import files
 
 TERMINAL = "/dev/tty"
 """The terminal of this process, whatever its standard streams are."""
-MAX_BYTES = 1024
-"""Of the longest pass phrase; OpenSSL's own limit."""
+MAX_BYTES = 1023
+"""Of the longest pass phrase: OpenSSL's own limit, and that of a line on a terminal of macOS."""
 
-_CHUNK = 4096  # Linux keeps no longer line
+_CHUNK = 4096  # no terminal keeps a longer line
 _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -175,7 +175,7 @@ class Source:
         return line
 
     def _refuse_stdin(self, fd: int) -> None:
-        if files.is_stdin(os.fstat(fd)):
+        if fd == files.STDIN or files.is_stdin(os.fstat(fd)):
             raise ToktoolsError(f"{self._option}: a secret cannot come from standard input", _SOURCES)
 
     def _prefix(self) -> str:
