@@ -198,7 +198,11 @@ _ANYWHERE: list[Row] = [
     # sshnet/SSH.NET#434, itchio/butler#8
     (rb"\APuTTY-User-Key-File-", "a key of PuTTY", "puttygen FILE -O private-openssh writes it in OpenSSH's format"),
     (rb"^---- BEGIN SSH2 PUBLIC", "a public key of RFC 4716", "ssh-keygen -i -f FILE writes it as ssh-rsa ..."),
-    (rb"^-----BEGIN (NEW )?CERTIFICATE REQ", "a certificate request", "openssl req -in FILE -pubkey writes its key"),
+    (
+        rb"^-----BEGIN (NEW )?CERTIFICATE REQ|\A\x30\x82..\x30\x82..\x02\x01\x00\x30",
+        "a certificate request",
+        "openssl req -in FILE -pubkey -noout writes its key",
+    ),
 ]
 _MARK: Row = (
     rb"\A\xef\xbb\xbf",

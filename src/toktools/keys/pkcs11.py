@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import unquote_to_bytes
+from itertools import islice
+from urllib.parse import quote, unquote_to_bytes
 
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
@@ -21,11 +22,18 @@ from toktools.system import prompt
 from toktools.system.events import event
 from toktools.system.prompt import Source
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
 _PATH = (
     *("token", "manufacturer", "model", "serial", "slot-id", "slot-description", "slot-manufacturer"),
     *("library-manufacturer", "library-description", "library-version", "object", "id", "type"),
 )
 _QUERY = ("pin-source", "module-path")
+_MAX_LISTED = 8
 _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
 
@@ -84,7 +92,7 @@ def open_signer(uri: str, source: Source, warn: Callable[[str], None]) -> Signer
             raise ToktoolsError(f"{name}: wrong PIN") from None
         except pkcs11.PinLocked:
             raise _locked(name) from None
-        return Pkcs11Key(_key(session, wanted, name, uri), pin if isinstance(pin, str) else None)
+        return Pkcs11Key(_key(session, wanted, name), pin if isinstance(pin, str) else None)
 
 
 def _parse(uri: str) -> dict[str, bytes]:
@@ -106,40 +114,37 @@ def _parse(uri: str) -> dict[str, bytes]:
             if attribute in wanted:
                 raise ToktoolsError(f"{attribute} occurs twice in the pkcs11 URI")
             wanted[attribute] = unquote_to_bytes(os.fsencode(value))
-    if wanted.pop("type", b"private") != b"private":
-        raise ToktoolsError("the type must be private, because the key must sign")
-    if not wanted.get("slot-id", b"0").isdigit():
-        raise ToktoolsError("slot-id is not a number")
+    wanted.pop("type", None)  # that of the same name which signs is meant, whatever is named
     return wanted
 
 
 def _token(wanted: dict[str, bytes]) -> Token:
     module = os.fsdecode(wanted.get("module-path", b"")) or os.environ.get("PKCS11_MODULE_PATH") or _PROXY
     hint = "name the token's module with module-path in the URI or with PKCS11_MODULE_PATH"
-    if not _is_utf8(module):
-        raise ToktoolsError(f"{shown(module)}: cannot be used: its name is not UTF-8", hint)
     try:
         library = pkcs11.lib(module)
         atexit.register(_finalize, library.finalize)
         slots = library.get_slots(token_present=True)
         event(f"module {module} loaded; slots with a token: {len(slots)}")
-    except pkcs11.PKCS11Error as error:
+    except (pkcs11.PKCS11Error, SystemError) as error:  # the second one for a name that is not UTF-8
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
-    values = {
-        "library-manufacturer": library.manufacturer_id.encode(),
-        "library-description": library.library_description.encode(),
-        "library-version": _version(library.library_version),
-    }
-    # RFC 7512 section 2.3 lets a version without a dot stand for one that ends in .0.
-    if wanted.get("library-version", b".").isdigit():
-        wanted["library-version"] += b".0"
-    tokens = [token for slot in slots if _match(values, wanted) and (token := _initialized_token(slot, wanted))]
-    if len(tokens) != 1:
-        count = f"{len(tokens)} tokens match" if tokens else "no token matches"
-        raise ToktoolsError(
-            f"{shown(module)}: {count}", "choose one with token= or serial= in the URI" if tokens else ""
-        )
-    return tokens[0]
+    tokens = [token for slot in slots if (token := _initialized_token(slot))]
+    matching = [token for token in tokens if _matches(library, token, wanted)]
+    return _choose(matching, tokens, shown(module), "token", lambda token: _uri(token=token.label, serial=token.serial))
+
+
+def _choose(matching: list[T], there: list[T], name: str, what: str, uri: Callable[[T], str]) -> T:
+    """Return the only one that matches. ToktoolsError lists those that there are, as a URI names them."""
+    if len(matching) == 1:
+        return matching[0]
+    count = f"{len(matching)} {what}s match" if matching else f"no {what} matches"
+    listed = ", ".join(uri(each) for each in (matching or there)[:_MAX_LISTED])
+    raise ToktoolsError(f"{name}: {count}", f"choose one with {listed}" if listed else f"there is no {what} at all")
+
+
+def _uri(**attributes: str | bytes | None) -> str:
+    """Return attributes of a URI; those that are not known are left out."""
+    return ";".join(f"{name}={quote(value)}" for name, value in attributes.items() if value)
 
 
 def _finalize(finalize: Callable[[], None]) -> None:
@@ -151,30 +156,31 @@ def _finalize(finalize: Callable[[], None]) -> None:
         finalize()
 
 
-def _initialized_token(slot: Slot, wanted: dict[str, bytes]) -> Token | None:
+def _initialized_token(slot: Slot) -> Token | None:
     try:
         token = slot.get_token()
     except (pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised):
         return None
+    return token if token.flags & TokenFlag.TOKEN_INITIALIZED else None
+
+
+def _matches(library: Any, token: Token, wanted: dict[str, bytes]) -> bool:  # noqa: ANN401 - the package does not export its type
+    slot = token.slot
+    version = library.library_version
     values = {
-        "token": token.label.encode(),
-        "manufacturer": token.manufacturer_id.encode(),
-        "model": token.model.encode(),
-        "serial": token.serial,
-        "slot-id": str(slot.slot_id).encode(),
-        "slot-description": slot.slot_description.encode(),
-        "slot-manufacturer": slot.manufacturer_id.encode(),
+        "token": token.label,
+        "manufacturer": token.manufacturer_id,
+        "model": token.model,
+        "serial": token.serial.decode(errors="replace"),
+        "slot-id": str(slot.slot_id),
+        "slot-description": slot.slot_description,
+        "slot-manufacturer": slot.manufacturer_id,
+        "library-manufacturer": library.manufacturer_id,
+        "library-description": library.library_description,
+        # Two numbers, but a text in python-pkcs11 before 0.9.
+        "library-version": ".".join(map(str, version)) if isinstance(version, tuple) else str(version),
     }
-    return token if _match(values, wanted) and token.flags & TokenFlag.TOKEN_INITIALIZED else None
-
-
-def _match(values: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
-    return all(wanted.get(attribute, value) == value for attribute, value in values.items())
-
-
-def _version(numbers: object) -> bytes:
-    """Return a version as RFC 7512 writes it; python-pkcs11 has a text or two numbers, as its version is."""
-    return (".".join(map(str, numbers)) if isinstance(numbers, tuple) else str(numbers)).encode()
+    return all(wanted.get(name, value.encode()) == value.encode() for name, value in values.items())
 
 
 def _pin(token: Token, name: str, source: Source, warn: Callable[[str], None]) -> str | object | None:
@@ -212,30 +218,26 @@ def _pin_source(wanted: dict[str, bytes], source: Source, warn: Callable[[str], 
     return source
 
 
-def _key(session: Session, wanted: dict[str, bytes], name: str, uri: str) -> PrivateKey:
+def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
     template: dict[Attribute, object] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
     if "object" in wanted:
         template[Attribute.LABEL] = wanted["object"].decode(errors="replace")
     if "id" in wanted:
         template[Attribute.ID] = wanted["id"]
-    keys = [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
-    if len(keys) != 1:
-        count = f"{len(keys)} private keys match" if keys else "no private key matches"
-        raise ToktoolsError(f"{name}: {count}", "choose one with object= or id= in the URI" if keys else _respell(uri))
-    if keys[0].key_type != KeyType.RSA:
-        raise ToktoolsError(f"{name}: the key is {keys[0].key_type.name}, but CloudHSM takes only RSA keys")
-    return keys[0]
+    matching = _private_keys(session, template)
+    there = [] if matching else _private_keys(session, {Attribute.CLASS: ObjectClass.PRIVATE_KEY})
+    key = _choose(matching, there, name, "private key", _key_uri)
+    if key.key_type != KeyType.RSA:
+        raise ToktoolsError(f"{name}: the key is {key.key_type.name}, but CloudHSM takes only RSA keys")
+    return key
 
 
-def _respell(uri: str) -> str:
-    """Return a hint if an id seems to be hexadecimal: bare, or as pkcs11-tool 0.23 to 0.26 prints it (id=%0001)."""
-    path = uri.partition(":")[2].partition("?")[0]
-    written = dict(part.partition("=")[::2] for part in path.split(";")).get("id", "")
-    digits = written.replace("%", "")
-    if not re.fullmatch("([0-9A-Fa-f]{2})+", digits):
-        return ""
-    right = re.sub("(..)", r"%\1", digits)
-    return "" if right == written else f"for the ID {digits}, write id={right} in the URI"
+def _private_keys(session: Session, template: dict[Attribute, object]) -> list[PrivateKey]:
+    return [key for key in islice(session.get_objects(template), 1000) if isinstance(key, PrivateKey)]
+
+
+def _key_uri(key: PrivateKey) -> str:
+    return _uri(object=_attribute(key, Attribute.LABEL), id=_attribute(key, Attribute.ID))
 
 
 def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
@@ -246,19 +248,11 @@ def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
     return value
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _locked(name: str) -> ToktoolsError:
     return ToktoolsError(f"{name}: the PIN is locked")
 
 
-def _reason(error: pkcs11.PKCS11Error) -> str:
+def _reason(error: Exception) -> str:
     return shown(str(error)) or type(error).__name__
 
 

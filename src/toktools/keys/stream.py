@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import chain
 
 from toktools import encoding, records
 from toktools.errors import ToktoolsError
@@ -13,9 +12,8 @@ from toktools.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-    from queue import Queue
-    from typing import Optional, TypeVar
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from typing import TypeVar
 
     from toktools.system.terminal import Progress
 
@@ -23,8 +21,7 @@ if TYPE_CHECKING:
 
     Numbered = Sequence[tuple[int, bytes]]
     """Digests with the numbers of their lines."""
-    Signed = tuple[bytes, Optional[ToktoolsError]]
-    """The lines of signatures, and the error that stopped there."""
+    Sign = Callable[[bytes], bytes]
 
 MAX_LINE_BYTES = 4096
 """The longest line, without its end. A signature of RSA-4096 takes 684 characters."""
@@ -33,7 +30,7 @@ _MANY = 32
 _GROUP = 16
 """Digests that a quick signer signs in one task: one alone would take less time than its task."""
 _LOOK_UP_SECONDS = 0.2
-"""The longest wait at once: a signal that comes just before a wait is seen only after it."""
+"""The longest wait at once: a signal may come just before a wait, or to another thread, and is seen only after it."""
 
 
 def read_digests(fd: int = files.STDIN) -> Iterator[list[tuple[int, bytes]]]:
@@ -49,22 +46,18 @@ def read_signatures(fd: int = files.STDIN) -> Iterator[bytes]:
     return (signature for batch in _records(fd, records.signature) for _, signature in batch)
 
 
-def sign_stream(
-    sign: Callable[[bytes], bytes], jobs: int, *, quick: bool = False, progress: Progress | None = None
-) -> None:
+def sign_stream(sign: Sign, jobs: int, *, quick: bool = False, progress: Progress | None = None) -> None:
     """Read digests from standard input, and write what *sign* makes of each to standard output.
 
-    Up to *jobs* threads sign at once, and each signature is written as soon as those before it are. If *sign* is quick,
-    the main thread calls it until many digests wait. An error comes after the signatures of the lines before it, and
-    no line is begun after it. Raises ToktoolsError, which names the line; an empty stream is an error too.
+    Up to *jobs* threads sign what has come at once, and each signature is written as soon as those before it are. If
+    *sign* is quick, the main thread calls it until many digests wait. An error comes after the signatures of the lines
+    before it, and no line is begun after it. Raises ToktoolsError, which names the line; an empty stream is an error
+    too.
     """
-    batches = read_digests()
     if os.isatty(files.STDOUT):
         progress = None  # the signatures show it
     signed = False
-    with closing(
-        _sign_quickly(sign, jobs, batches) if quick else _sign_in_threads(sign, jobs, batches, 1)
-    ) as signatures:
+    with closing(_signed(sign, jobs, quick=quick)) as signatures:
         for lines in signatures:
             files.write_stdout(lines)
             signed = True
@@ -74,7 +67,7 @@ def sign_stream(
         raise ToktoolsError(f"{files.STDIN_NAME}: no digests", files.why_empty())
 
 
-def sign_apart(sign: Callable[[bytes], bytes], digest: bytes) -> bytes:
+def sign_apart(sign: Sign, digest: bytes) -> bytes:
     """Return what *sign* makes of *digest* in another thread.
 
     Only the main thread gets the exception of a signal, so it never comes between the start of a command and the note
@@ -90,73 +83,44 @@ def sign_apart(sign: Callable[[bytes], bytes], digest: bytes) -> bytes:
         pool.shutdown(wait=signature.done())
 
 
-def _sign_quickly(sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered]) -> Generator[bytes]:
-    for batch in batches:
-        if jobs > 1 and len(batch) >= _MANY:
-            yield from _sign_in_threads(sign, jobs, chain([batch], batches), _GROUP)
-            return
-        for number, digest in batch:
-            yield _sign_line(sign, number, digest)
-
-
-def _sign_in_threads(
-    sign: Callable[[bytes], bytes], jobs: int, batches: Iterator[Numbered], group_size: int
-) -> Generator[bytes]:
-    """Yield the lines of signatures that *jobs* threads make; this thread only waits, and so can see a signal."""
-    from concurrent.futures import ThreadPoolExecutor
-    from queue import Queue
-    from threading import Thread
-
-    pool = ThreadPoolExecutor(jobs)
-    queue: Queue[Future[Signed] | None] = Queue(2 * jobs)  # in the order of the lines; its bound is that of the memory
-    failed: list[int] = []  # the numbers of the lines that have failed
-
-    def submit(group: Numbered) -> Future[Signed]:
-        try:
-            return pool.submit(_sign_group, sign, failed, group)
-        except RuntimeError:
-            raise _no_thread(jobs) from None
-
-    groups = _groups(batches, jobs, group_size)
+def _signed(sign: Sign, jobs: int, *, quick: bool) -> Generator[bytes]:
+    """Yield the lines of signatures of standard input."""
+    pool: ThreadPoolExecutor | None = None
     try:
-        # The reader may wait for a digest for ever, so nothing may wait for the reader.
-        reader = Thread(target=_submit_groups, args=(groups, submit, queue), daemon=True)
-        try:
-            reader.start()
-        except RuntimeError:
-            raise _no_thread(jobs) from None
-        for lines, error in _results(queue):
-            if lines:
-                yield lines
-            if error:
-                raise error
+        for batch in read_digests():
+            if quick and (jobs == 1 or len(batch) < _MANY):
+                for number, digest in batch:
+                    yield _sign_line(sign, number, digest)
+                continue
+            if pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                pool = ThreadPoolExecutor(jobs)
+            size = max(1, min(_GROUP, len(batch) // (2 * jobs))) if quick else 1
+            yield from _sign_in_pool(pool, sign, batch, size, jobs)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _no_thread(jobs: int) -> Exception:
-    """Return the error for a thread that the system does not start, because there is no memory for it."""
-    if jobs == 1:
-        return MemoryError()
-    return ToktoolsError(f"{jobs} threads cannot be started", "give -j a smaller number")
-
-
-def _submit_groups(
-    groups: Iterator[Numbered], submit: Callable[[Numbered], Future[Signed]], queue: Queue[Future[Signed] | None]
-) -> None:
-    from concurrent.futures import Future
-
+def _sign_in_pool(pool: ThreadPoolExecutor, sign: Sign, batch: Numbered, size: int, jobs: int) -> Iterator[bytes]:
+    failed: list[int] = []  # the numbers of the lines that have failed
     try:
-        for group in groups:
-            queue.put(submit(group))
-        queue.put(None)
-    except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
-        failed: Future[Signed] = Future()
-        failed.set_exception(error)
-        queue.put(failed)
+        groups = [
+            pool.submit(_sign_group, sign, failed, batch[start : start + size]) for start in range(0, len(batch), size)
+        ]
+    except RuntimeError:  # no memory for it, say
+        hint = "give -j a smaller number" if jobs > 1 else ""
+        raise ToktoolsError(f"{encoding.count(jobs, 'thread')} cannot be started", hint) from None
+    for group in groups:
+        lines, error = _result(group)
+        if lines:
+            yield lines
+        if error:
+            raise error
 
 
-def _sign_group(sign: Callable[[bytes], bytes], failed: list[int], group: Numbered) -> Signed:
+def _sign_group(sign: Sign, failed: list[int], group: Numbered) -> tuple[bytes, ToktoolsError | None]:
     """Return the lines of signatures up to the first error, which *failed* is told, or to a line that failed before."""
     lines = b""
     for number, digest in group:
@@ -170,27 +134,6 @@ def _sign_group(sign: Callable[[bytes], bytes], failed: list[int], group: Number
     return lines, None
 
 
-def _groups(batches: Iterator[Numbered], jobs: int, size: int) -> Iterator[Numbered]:
-    """Divide *batches* into groups of up to *size*, small enough that every thread gets some."""
-    for batch in batches:
-        step = max(1, min(size, len(batch) // (2 * jobs)))
-        for start in range(0, len(batch), step):
-            yield batch[start : start + step]
-
-
-def _results(queue: Queue[Future[Signed] | None]) -> Iterator[Signed]:
-    from queue import Empty
-
-    while True:
-        try:
-            future = queue.get(timeout=_LOOK_UP_SECONDS)
-        except Empty:
-            continue
-        if future is None:
-            return
-        yield _result(future)
-
-
 def _result(future: Future[T]) -> T:
     from concurrent.futures import wait
 
@@ -199,7 +142,7 @@ def _result(future: Future[T]) -> T:
     return future.result()
 
 
-def _sign_line(sign: Callable[[bytes], bytes], number: int, digest: bytes) -> bytes:
+def _sign_line(sign: Sign, number: int, digest: bytes) -> bytes:
     try:
         return encoding.line(sign(digest))
     except ToktoolsError as error:
