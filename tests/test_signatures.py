@@ -137,7 +137,7 @@ def test_problem_names_the_mistake(make: Callable[[], bytes], said: str) -> None
         (" ", "white space in the base64"),
         ("placeholder\u00e9", "not base64"),
         ("QR==", "not canonical base64"),
-        (base64.encodebytes(bytes(256)).decode(), "white space in the base64"),
+        (base64.encodebytes(bytes(256)).decode(), "base64 wrapped into lines"),
     ],
 )
 def test_problem_of_a_text(text: str, said: str) -> None:

@@ -138,7 +138,7 @@ def _choose(matching: list[T], there: list[T], name: str, what: str, uri: Callab
     if len(matching) == 1:
         return matching[0]
     count = f"{len(matching)} {what}s match" if matching else f"no {what} matches"
-    listed = ", ".join(uri(each) for each in (matching or there)[:_MAX_LISTED])
+    listed = ", ".join(sorted(map(uri, matching or there))[:_MAX_LISTED])
     raise ToktoolsError(f"{name}: {count}", f"choose one with {listed}" if listed else f"there is no {what} at all")
 
 
