@@ -1,4 +1,5 @@
-# For GNU make. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
+# For GNU make 3.81, Apple's, or later. demo: see it work. test: run all tests; quick: those of some seconds; cover: with coverage.
+# macos: the tests of files, processes and terminals, as if on macOS (tests/macos/).
 # lowest: the tests with what pyproject.toml declares as the oldest of each library and extra.
 # check: lint, types and imports. completions: make those of the shells anew. install and uninstall: PREFIX=... DESTDIR=... EXTRAS=[kms,pkcs11,ssh].
 # bundle: one file for a machine without a network. deb: a Debian package. html: the manual for a browser.
@@ -19,9 +20,11 @@ QUICK = $(filter-out %/test_properties.py,$(wildcard tests/tokens/*.py)) $(patsu
     commands/test_stdin keys/test_stream test_cli test_encoding test_errors test_hints test_options test_project test_records \
     test_signatures)
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.
-test quick cover: export PYTHONDONTWRITEBYTECODE =
+test quick cover macos: export PYTHONDONTWRITEBYTECODE =
+# Those of what macOS does in another way.
+MACOS = tests/macos tests/system tests/login tests/test_end_to_end.py $(patsubst %,tests/commands/test_%.py,exec login)
 # Twice as many workers as cores, since many tests wait for something.
-SPREAD = -n $(shell expr 2 \* $$(nproc 2> /dev/null || echo 1)) --dist worksteal
+SPREAD = -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 NEEDS = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))
 
 demo: $(VENV)/ready
@@ -40,9 +43,12 @@ cover: $(VENV)/ready-to-test
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report
 
+macos: $(VENV)/ready-to-test
+	@PATH="$(CURDIR)/tests/macos/bin:$$PATH" PYTHONPATH='$(CURDIR)/tests/macos' TOKTOOLS_BIN='$(CURDIR)/$(VENV)/bin' $(VENV)/bin/python -m pytest $(SPREAD) $(MACOS)
+
 lowest:
 	@mkdir -p dist
-	@sed -n '/^dependencies =/p; /^\(kms\|pkcs11\|ssh\) =/p' pyproject.toml | \
+	@grep -E '^(dependencies|kms|pkcs11|ssh) =' pyproject.toml | \
 	    grep -o '[a-z0-9-]*>=[0-9.]*' | sed 's/>=/==/' > dist/lowest.txt
 	@PIP_CONSTRAINT='$(CURDIR)/dist/lowest.txt' $(MAKE) --no-print-directory .venv-lowest/ready-to-test VENV=.venv-lowest
 	@$(MAKE) --no-print-directory test VENV=.venv-lowest
@@ -92,6 +98,7 @@ $(VENV)/ready: pyproject.toml $(wildcard bin/*)
 	@$(PYTHON) -c '$(NEEDS)' 2> /dev/null || { echo '$(PYTHON) is no Python 3.9 or later with venv' \
 	    '(on Debian and Ubuntu: python3-venv); PYTHON=... names another' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q 'pip>=21.3' # that of Xcode's Python, and of RHEL 9's, is older
 	$(VENV)/bin/python -m pip install -q -e .
 	@touch $@
 
@@ -111,4 +118,4 @@ $(VENV)/ready-to-bundle: $(VENV)/ready
 	$(VENV)/bin/python -m pip install -q 'hatchling>=1.26' uv
 	@touch $@
 
-.PHONY: demo test quick cover lowest mutants check completions bench picture install uninstall bundle deb html
+.PHONY: demo test quick cover macos lowest mutants check completions bench picture install uninstall bundle deb html

@@ -137,8 +137,11 @@ done
 to=$(printf '%s\n' "$prefix/lib/toktools" | sed 's/[&|\\]/\\&/g')
 from=$(printf '%s\n' "$new" | sed 's/[][|\\.*^$]/\\&/g')
 for file in "$new"/bin/* "$new/pyvenv.cfg"; do
-    [ -L "$file" ] || sed -i "s|$from|$to|g" "$file"
+    [ ! -L "$file" ] || continue
+    sed "s|$from|$to|g" "$file" > "$new/edited"
+    cat "$new/edited" > "$file" # which keeps the mode; not every sed can edit in place
 done
+rm "$new/edited"
 "$new/bin/python" -I -m compileall -q -s "$new" -p "$prefix/lib/toktools" "$new/lib" ||
     : # a file that this Python cannot compile is one that it does not run
 if [ -d "$home" ]; then mv "$home" "$new.old"; fi

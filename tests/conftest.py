@@ -308,7 +308,7 @@ def wheel(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 def installed(wheel: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The directory of the commands that the wheel installs, away from the checkout and its sources."""
     if place := os.environ.get("TOKTOOLS_BIN"):
-        return Path(place)  # see tests/mutants.py
+        return Path(place)  # as make macos does
     return once("installed", lambda home: _install(wheel, home)) / "bin"
 
 

@@ -163,7 +163,7 @@ refuses "copy2.token: this file is also an input" tok-merge --approvals -o copy2
 # The layout of the CLI comes back; any other is written like it, with the same members.
 printf %s "$(cat f.json)" | tok-merge - signatures >cut.json
 printf %s "$(cat signed.json)" | same cut.json
-tr -d ' \n' <f.json | sed 's/$/\n/' | tok-merge - signatures | same signed.json
+{ tr -d ' \n' <f.json && echo; } | tok-merge - signatures | same signed.json
 
 # After all that: the file as it was, no file that was refused, no temporary file.
 same kept.json <f.json

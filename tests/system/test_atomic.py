@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from toktools.system.atomic import write_atomically
 
 CHANGED = "another program changed it meanwhile; nothing written"
 AS_ROOT = os.geteuid() == 0
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux's Python has os.getxattr")
 
 
 @pytest.fixture(autouse=True)
@@ -328,6 +330,7 @@ class Attributes:
         return os.fstat(fd).st_ino == os.stat("f").st_ino
 
 
+@LINUX
 def test_attributes_are_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that belong to the file; not those of its content, nor those of the directory."""
     (here / "f").write_bytes(b"old")
@@ -338,6 +341,7 @@ def test_attributes_are_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert there.of[False] == {**kept, "trusted.y": b"10"}
 
 
+@LINUX
 @pytest.mark.parametrize("call", ["setxattr", "removexattr"])
 @pytest.mark.parametrize(
     ("name", "kind"), [("system.posix_acl_access", "access control list"), ("user.note", "attribute user.note")]
@@ -355,6 +359,7 @@ def test_attributes_that_cannot_be_kept(
     assert (here / "f").read_bytes() == b"old"
 
 
+@LINUX
 @pytest.mark.parametrize(("number", "well"), [(errno.ENOTSUP, True), (errno.EIO, False)])
 def test_no_attributes(here: Path, monkeypatch: pytest.MonkeyPatch, number: int, well: bool) -> None:  # noqa: FBT001 - pytest gives it
     """A file system may have none; one that fails is trouble."""
@@ -365,6 +370,17 @@ def test_no_attributes(here: Path, monkeypatch: pytest.MonkeyPatch, number: int,
     else:
         refused("f: input/output error", {"f": b"new"})
     assert (here / "f").read_bytes() == (b"new" if well else b"old")
+
+
+@pytest.mark.parametrize("listed", ["old", "new"])
+def test_an_access_control_list_of_macos(here: Path, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
+    """It is refused, and so is a file without one if the directory would give one to the new file."""
+    (here / "f").write_bytes(b"old")
+    old = (here / "f").stat()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(atomic, "_has_access_list", lambda fd: os.path.samestat(os.fstat(fd), old) == (listed == "old"))
+    refused("f: its access control list cannot be kept", {"f": b"new"})
+    assert (here / "f").read_bytes() == b"old"
 
 
 def test_the_lock(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

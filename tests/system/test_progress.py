@@ -39,11 +39,11 @@ def on_a_terminal(shell: Shell, script: str, streams: tuple[str, ...], **environ
     with subprocess.Popen(["sh", "-c", script], cwd=shell.cwd, env=variables, **options) as process:
         os.close(line)
         got = b""
-        while True:
-            try:
-                got += os.read(screen, 1 << 16)
-            except OSError:  # as Linux has it when the last one has closed the terminal
-                break
+        try:
+            while chunk := os.read(screen, 1 << 16):
+                got += chunk
+        except OSError:  # as Linux has it when the last one has closed the terminal
+            pass
     os.close(screen)
     return process.returncode, got.decode()
 

@@ -10,6 +10,7 @@ import resource
 import select
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from toktools.system import process, terminal
 QUESTION = b"Secret: "
 ANSWER = b"s3cret line"
 PROMPT = b"Enter pass phrase for"
+NO_LOCK = "macOS takes no locks of a terminal, which keep two prompts apart"
 # What changes the modes of its terminal, which is its standard input too.
 KINDS = {
     "prompt": "print(prompt.ask('Secret: '))",
@@ -358,6 +360,7 @@ def test_a_signal_at_any_moment_of_a_question(desk: Desk, number: int) -> None:
 
 def test_make_with_two_jobs(desk: Desk, keys: Path) -> None:
     """One prompt after the other, and no echo of either."""
+    only_if(sys.platform != "darwin", NO_LOCK)
     need("make")
     digest = "A" * 43 + "="
     rule = f"\t@echo {digest} | {desk.shell.bin / 'tok-sign'} -k {keys / 'pbes2.pem'} > $@\n"
@@ -379,6 +382,7 @@ def test_make_with_two_jobs(desk: Desk, keys: Path) -> None:
 @pytest.mark.parametrize("ended", [0, 1])
 def test_one_of_two_ends(desk: Desk, ended: int, number: int) -> None:
     """The second asks when the first has ended, by SIGKILL too; a second that waits can be ended as well."""
+    only_if(sys.platform != "darwin", NO_LOCK)
     script = '"$1" -c "$2" <&3 & echo "<$!>"; until [ -e go ]; do sleep 0.05; done; "$1" -c "$2" <&3 & echo "<$!>"'
     script = f"exec 3<&0; {script}; wait; echo both"
     desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", program("prompt"))

@@ -170,6 +170,8 @@ class _Staged:
 
     def _keep_attributes(self, fd: int) -> None:
         """Carry access control lists and extended attributes over, before there is a content to protect."""
+        if sys.platform == "darwin" and (_has_access_list(self._old) or _has_access_list(fd)):
+            raise ToktoolsError(f"{self.name}: its access control list cannot be kept", "write a new file instead")
         if sys.platform != "linux":
             return
         old, new = _attributes(self._old), _attributes(fd)
@@ -248,6 +250,15 @@ def _attributes(fd: int) -> dict[str, bytes]:
             return {}
         raise
     return {name: os.getxattr(fd, name) for name in names if name.startswith(_KEPT) and name not in _OF_THE_CONTENT}
+
+
+def _has_access_list(fd: int) -> bool:
+    """Return whether a file of macOS has an access control list; see acl_get(3) there."""
+    import ctypes
+
+    get = ctypes.CDLL(None).acl_get_fd
+    get.restype = ctypes.c_void_p
+    return get(fd) is not None
 
 
 def _lock(directory: int) -> None:
