@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from toktools.errors import shown
-from toktools.system.prompt import known
+from toktools.system import prompt
 
 
 def masked(text: str) -> str:
@@ -41,7 +41,7 @@ def _pattern(names: Iterable[bytes]) -> re.Pattern[bytes]:
 def _spellings() -> list[tuple[bytes, str]]:
     """Return each known secret, as it is and as JSON, Python or Rust quotes it, with its name; the longest first."""
     found: dict[bytes, str] = {}
-    for secret, what in known.items():
+    for secret, what in prompt.known.items():
         text = secret.decode(errors="surrogateescape")
         quoted = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
         quoted |= {repr(text)[1:-1], ascii(text)[1:-1], shown(text)}

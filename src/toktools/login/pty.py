@@ -179,9 +179,10 @@ class Pty:
 
     def _type(self, keys: bytes) -> int:
         """Type as many of the keys as there is room for, and return their number. Raises OSError."""
+        is_hidden = self.mode() == (True, False)  # before it: the program may read at once
         count = os.write(self._fd, keys)
         if self.recording:
-            if self.mode() == (True, False):
+            if is_hidden:
                 self.recording.hide()
             self.recording.input(keys[:count])
         return count

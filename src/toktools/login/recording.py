@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from toktools.cli import Console
 
 _MAX_LINE = 512  # bytes of a line in which a question for a secret is looked for
+_CHARACTER = re.compile(rb"(\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x1a\x1c-\x1f])|[^\x80-\xbf][\x80-\xbf]*|[\x80-\xbf]+")
 _SECRET_QUESTION = re.compile(rb'(?i)^[^"{]*(?:pass ?(?:word|phrase|code)|\bpin\b)[^":?]{0,100}[:?]')
 
 
 class Recording:
     """A new file, of which each line is written at once. The secrets that are known are masked.
 
-    Between a question for a secret, and in any case hide(), and the end of the line, only lengths are kept.
-    Raises ToktoolsError if the file is there already; if it cannot be written later, a warning says so.
+    From the first key of the answer to a question for a secret, or from hide(), up to the end of the line on the
+    screen, there is a star for each character. Raises ToktoolsError if the file is there already; if it cannot be
+    written later, a warning says so.
     """
 
     def __init__(self, path: str, rows: int, columns: int, console: Console) -> None:
@@ -36,6 +38,7 @@ class Recording:
         self._started = time.monotonic()
         self._kept_back = b""
         self._line = b""
+        self._asks_secret = False
         self._is_hidden = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         size = {"width": columns, "height": rows}
@@ -43,7 +46,7 @@ class Recording:
         self._write({"version": 2, **size, "timestamp": int(time.time()), "title": title})
 
     def hide(self) -> None:
-        """Keep only lengths until the end of the line: a secret is typed now."""
+        """Keep only stars until the end of the line: a secret is typed now."""
         self._is_hidden = True
 
     def resize(self, rows: int, columns: int) -> None:
@@ -52,9 +55,11 @@ class Recording:
 
     def input(self, keys: bytes) -> None:
         """Record what is typed."""
-        text = masks.mask(keys)
+        text, stars = masks.mask(keys), _stars(keys)
+        if self._asks_secret and stars != keys:  # else it is an answer of the terminal
+            self._is_hidden = True
         if self._is_hidden and text == keys:
-            text = _lengths(keys)
+            text = stars
         self._event("i", text.decode(errors="replace"))
 
     def output(self, output: bytes) -> None:
@@ -67,7 +72,7 @@ class Recording:
     def close(self) -> None:
         """End the recording, with what was kept back; more than once does no harm."""
         if self._fd >= 0:
-            self._show(_lengths(self._kept_back))
+            self._show(_stars(self._kept_back))
             self._kept_back = b""
             os.close(self._fd)
             self._fd = -1
@@ -75,24 +80,12 @@ class Recording:
     def _show(self, output: bytes) -> None:
         shown = b""
         for piece in re.findall(rb"[^\n]*\n|[^\n]+", output):
-            shown += self._shown(piece)
+            shown += _stars(piece) if self._is_hidden else piece
+            self._line = (self._line + piece)[-_MAX_LINE:]
+            self._asks_secret = bool(_SECRET_QUESTION.match(self._line))
             if piece.endswith(b"\n"):
-                self._line, self._is_hidden = b"", False
+                self._line, self._asks_secret, self._is_hidden = b"", False, False
         self._event("o", self._decoder.decode(shown))
-
-    def _shown(self, piece: bytes) -> bytes:
-        """Return what is kept of a line, or of a piece of one."""
-        if self._is_hidden:
-            return _lengths(piece)
-        start = len(self._line)
-        line = self._line + piece
-        self._line = line[-_MAX_LINE:]
-        question = _SECRET_QUESTION.match(line)
-        if not question:
-            return piece
-        self._is_hidden = True
-        end = max(0, question.end() - start)
-        return piece[:end] + _lengths(piece[end:])
 
     def _event(self, kind: str, text: str) -> None:
         if text:
@@ -109,6 +102,6 @@ class Recording:
             self._fd = -1
 
 
-def _lengths(text: bytes) -> bytes:
-    """Return text with a length in place of what is no line end."""
-    return re.sub(rb"[^\r\n]+", lambda found: f"({len(found[0])} bytes)".encode(), text)
+def _stars(text: bytes) -> bytes:
+    """Return text with a star for each character; what only moves the cursor or changes colours stays."""
+    return _CHARACTER.sub(lambda found: found[1] or b"*", text)
