@@ -117,7 +117,7 @@ def other(desk: Desk) -> Path:
 def journal(done: Done) -> list[str]:
     """Return what it has said, without its name, and without the stand-in's own words."""
     lines = [line.partition("tok-enroll: ")[2] for line in done.err.splitlines()]
-    return [line for line in lines if "a rehearsal: no HSM" not in line]
+    return [line for line in lines if "rehearsal: no real HSM" not in line]
 
 
 def factors(desk: Desk, key: Path | None, username: str = "officer1") -> tuple[int, int]:

@@ -388,7 +388,7 @@ def test_answers_and_nothing_else(desk: Desk) -> None:
     assert done.out == b"".join(f"{answer}\n".encode() for answer in compact)
     alone = desk.login(commands=("user list",)).check(0)
     assert alone.out == f"{json.dumps(users, indent=2)}\n".encode()
-    assert done.err.startswith("tok-login: tok-rehearse: a rehearsal: ")
+    assert done.err.startswith("tok-login: tok-rehearse: rehearsal: ")
     assert done.err.count("\n") == 1
 
 

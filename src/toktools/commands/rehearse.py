@@ -30,9 +30,16 @@ def _add_options(parser: Parser) -> None:
         "--hsms",
         metavar="N",
         type=partial(number, "--hsms", high=MAX_HSMS),
+        default=3,
         help="how many HSMs the cluster has; the default is 3",
     )
-    parser.add_argument("--cluster-id", metavar="ID", type=cluster_id, help="the name of the cluster in the prompt")
+    parser.add_argument(
+        "--cluster-id",
+        metavar="ID",
+        type=cluster_id,
+        default="cluster-rehearsal",
+        help="the name of the cluster in the prompt",
+    )
     parser.add_argument(
         "--prompt-after-login",
         action="store_true",
@@ -53,27 +60,20 @@ def run(options: Options, console: Console) -> int:
         parser = Parser("tok-rehearse interactive", PURPOSE, EXAMPLE)
         _add_options(parser)
         parser.add_help_options()
-        later = vars(parser.parse(words[1:]))
-        vars(options).update({each.dest: later[each.dest] for each in parser.options if later[each.dest]})
+        later = parser.parse(words[1:])
+        vars(options).update(
+            {each.dest: getattr(later, each.dest) for each in parser.options if each.flags[0] in later.flags}
+        )
 
     from toktools.encoding import count
     from toktools.rehearsal.commands import parser as cli_parser
-    from toktools.rehearsal.shell import ONLY_CLUSTER, Shell
+    from toktools.rehearsal.shell import Shell
     from toktools.rehearsal.state import State
 
-    hsms = options.hsms or 3
     state = State(options.state)
-    console.say(f"a rehearsal: no HSM is behind it, only {state.name}, as a cluster of {count(hsms, 'HSM')}")
-    shell = Shell(
-        state,
-        hsms,
-        cli_parser(),
-        console.complain,
-        cluster_id=options.cluster_id or ONLY_CLUSTER,
-        prompt_after_login=options.prompt_after_login,
-        registration_signatures=options.registration_signatures,
-    )
+    console.say(f"rehearsal: no real HSM; {state.name} plays a cluster of {count(options.hsms, 'HSM')}")
+    shell = Shell(options, state, cli_parser())
     if not interactive:
         return shell.run(words)
-    shell.interact()
+    shell.interact(console.complain)
     return 0

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import pbkdf2_hmac, sha256
 from hmac import compare_digest
 from math import ceil
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from toktools import encoding
 from toktools.errors import shown
+from toktools.keys.files import parse_public_key
 from toktools.signatures import Verifier
 from toktools.tokens import approval_data, approvals
 from toktools.tokens.approvals import is_user_name
@@ -45,6 +43,15 @@ _NONCE_SIZE = 16
 NEEDS_APPROVAL = "Quorum approval is required for this operation"
 INVALID_VALUE = "Invalid quorum value provided."
 
+# AWS shows the names of user and key-usage alone, and their numbers, 3 and 5; the others are the stand-in's guess.
+SERVICES = {"user": "user-management", "quorum": "quorum-management", "cluster": "cluster-management"}
+"""What several admins approve, and its name in a token file."""
+KEY_SERVICES = ("key-usage", "key-management")
+"""What the owner of a key and its shared users approve."""
+REGISTRATION = "registration"
+_NUMBERS = {REGISTRATION: 0, "user": 3, "quorum": 4, "key-usage": 5, "cluster": 6, "key-management": 7}
+"""Of the services, in approval data."""
+
 Name = tuple[str, str]
 """A user name in lower case, and a role."""
 
@@ -56,27 +63,6 @@ class Refused(Exception):  # noqa: N818 - an answer, no error
 def refusal(text: str) -> Refused:
     """Return a refusal in the stand-in's own words."""
     return Refused(f"{MARK}{text}")
-
-
-@dataclass
-class Service:
-    """A purpose of quorum tokens: its name in a token file, and its number in the approval data."""
-
-    title: str
-    number: int
-    single: bool = False
-    """Whether a user has one active token for it, and no more."""
-
-
-# AWS shows the titles of user and key-usage alone, and their numbers, 3 and 5; the others are the stand-in's guess.
-# The limit to one token is documented for user and quorum.
-SERVICES = {
-    "user": Service("user-management", 3, single=True),
-    "quorum": Service("quorum-management", 4, single=True),
-    "cluster": Service("cluster-management", 6),
-}
-KEY_SERVICES = {"key-usage": Service("key-usage", 5), "key-management": Service("key-management", 7)}
-_REGISTRATION = Service("registration", 0)
 
 
 @dataclass
@@ -119,31 +105,18 @@ class QuorumToken:
 
 
 @dataclass
-class Challenge:
-    """A login or an MFA set-up under way: the digests that must come back signed, one for each HSM."""
-
-    name: Name
-    salt: str
-    """The user's, which changes with the password and with the second factor."""
-    digests: Sequence[bytes]
-    password: str = field(repr=False)
-    """The new one, for a set-up."""
-
-
-@dataclass
 class Session:
-    """One shell: the user who is logged in, and what it has asked to be signed."""
+    """One shell: the user who is logged in, and the quorum registration under way."""
 
     id: str = field(default_factory=lambda: f"{os.getpid()}-{os.urandom(16).hex()}")
     """Begins with the number of the process."""
     name: Name | None = None
-    challenge: Challenge | None = None
     registration: Sequence[bytes] = ()
-    """The digests of a quorum registration under way."""
+    """The digests that must come back signed, one for each HSM."""
 
     def become(self, name: Name | None) -> None:
-        """Log a user in, or out with None; what was under way is over."""
-        self.name, self.challenge, self.registration = name, None, ()
+        """Log a user in, or out with None; a registration under way is over."""
+        self.name, self.registration = name, ()
 
 
 @dataclass
@@ -163,48 +136,37 @@ class Cluster:
 
     def login(self, session: Session, name: Name, password: str) -> None:
         """Log in a user who has no second factor."""
-        user = self._authenticated(session, name, password)
-        if user.mfa:
-            raise refusal("the user has a second factor: login --username U --role R mfa-token-sign --token F")
-        self._enter(session, user)
+        self._enter(session, self._authenticated(session, name, password, mfa=False))
 
-    def begin_mfa_login(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
-        """Check the password, and return the digests to be signed, one for each HSM, fresh for this attempt."""
-        user = self._authenticated(session, name, password)
-        if not user.mfa:
-            raise refusal("the user has no second factor: login --username U --role R")
-        return self._begin(session, user)
+    def check_mfa_login(self, session: Session, name: Name, password: str) -> list[bytes]:
+        """Check the password, and return the digests to be signed."""
+        self._authenticated(session, name, password, mfa=True)
+        return self._new_digests()
 
-    def end_mfa_login(self, session: Session, answer: TokenFile) -> None:
-        """Log in, if every digest is signed by the registered key. A wrong second factor counts as a wrong login."""
-        challenge = _take_challenge(session)
-        user = self.user(challenge.name)
-        _refuse_locked(user)
-        if user.salt != challenge.salt:
-            raise refusal("the user's password or second factor was changed meanwhile")
+    def mfa_login(
+        self, session: Session, name: Name, password: str, digests: Sequence[bytes], answer: TokenFile
+    ) -> None:
+        """Log in, if every digest is signed by the registered key. A wrong second factor counts as a wrong login.
+
+        The password is checked again: an admin may have changed the user meanwhile.
+        """
+        user = self._authenticated(session, name, password, mfa=True)
         try:
-            _check_signatures(challenge.digests, answer, user.public_key)
+            _check_signatures(digests, answer, user.public_key)
         except Refused:
             user.failures += 1
             raise
         self._enter(session, user)
 
     def logout(self, session: Session) -> None:
-        """End a login, with the quorum tokens and the keys of the session."""
+        """End a login, and drop its quorum tokens."""
         self.member(session)
         session.become(None)
-        self.end_session(session.id)
+        self.tokens = [token for token in self.tokens if token.session != session.id]
 
-    def end_session(self, session: str) -> None:
-        """Drop the quorum tokens and the keys of a session."""
-        self.tokens = [token for token in self.tokens if token.session != session]
-        self.keys = [key for key in self.keys if key.session != session]
-
-    def end_dead_sessions(self) -> None:
-        """Drop the quorum tokens and the keys of sessions whose process has ended without a logout."""
-        for session in {token.session for token in self.tokens} | {key.session for key in self.keys if key.session}:
-            if not _is_running(int(session.partition("-")[0])):
-                self.end_session(session)
+    def drop_dead_tokens(self) -> None:
+        """Drop the quorum tokens of sessions whose process has ended, however it did."""
+        self.tokens = [token for token in self.tokens if _is_running(int(token.session.partition("-")[0]))]
 
     def member(self, session: Session) -> Name:
         """Return the user who is logged in, or refuse."""
@@ -276,31 +238,31 @@ class Cluster:
         if not user.mfa:
             user.public_key = ""
 
-    def begin_mfa_change(self, session: Session, name: Name, password: str) -> Sequence[bytes]:
-        """Return the digests that the new key must sign, one for each HSM."""
-        user = self._changeable(session, name)
+    def check_mfa_change(self, session: Session, name: Name, password: str) -> list[bytes]:
+        """Check the new password, and return the digests that the new key must sign."""
+        self._changeable(session, name)
         _check_password(password)
-        return self._begin(session, user, password)
+        return self._new_digests()
 
-    def end_mfa_change(
+    def change_mfa(  # noqa: PLR0913, PLR0917 - as many as the command has
         self,
         session: Session,
+        name: Name,
+        password: str,
+        digests: Sequence[bytes],
         answer: TokenFile,
         public_key: str,
-        approval: TokenFile | None = None,
+        approval: TokenFile | None,
         *,
         change_quorum: bool,
     ) -> None:
         """Register a key (PEM) for MFA, the first or a new one, and set the password; this makes an approver too."""
-        challenge = _take_challenge(session)
-        user = self._changeable(session, challenge.name)
-        _check_signatures(challenge.digests, answer, public_key)
+        user = self._changeable(session, name)
+        _check_signatures(digests, answer, public_key)
         if user.quorum and user.public_key != public_key and not change_quorum:
-            raise refusal(
-                "the user's quorum key is a different one, but both must be one: --change-quorum changes it too"
-            )
-        self._approve_for(session, user.name, approval)
-        _set_password(user, challenge.password)
+            raise refusal("MFA and quorum share one key, and the quorum key differs: --change-quorum changes it too")
+        self._approve_for(session, name, approval)
+        _set_password(user, password)
         user.public_key = public_key
         user.mfa = user.quorum = True
 
@@ -321,7 +283,7 @@ class Cluster:
     def begin_registration(self, session: Session) -> Sequence[tuple[bytes, bytes]]:
         """Return approval data and digest for each HSM, for the logged-in user to sign and register with."""
         name = self.member(session)
-        tokens = [_approval_data(_REGISTRATION, name[0], [hsm]) for hsm in range(self.hsms)]
+        tokens = [_approval_data(REGISTRATION, name[0], [hsm]) for hsm in range(self.hsms)]
         session.registration = [digest for _, digest in tokens]
         return tokens
 
@@ -334,7 +296,7 @@ class Cluster:
             raise Refused("InvalidQuorumSignature")
         _check_signatures(session.registration, answer, public_key)
         if user.mfa and user.public_key != public_key:
-            raise refusal("the user's MFA key is a different one, but there is one key for both")
+            raise refusal("MFA and quorum share one key, and the MFA key differs")
         session.registration = ()
         user.public_key = public_key
         user.quorum = True
@@ -346,15 +308,15 @@ class Cluster:
         if self.values[service] < APPROVERS.start:
             raise refusal(f"the quorum value of {service} is {self.values[service]}: nothing needs an approval")
         active = [(token.username, token.role, token.service) for token in self.live_tokens()]
-        if SERVICES[service].single and (*name, service) in active:
+        if (*name, service) in active:
             raise refusal(f"a quorum token for {service} is active: use it first, or quorum token-sign delete")
-        return self.issue(session, service, SERVICES[service])
+        return self.issue(session, service)
 
-    def issue(self, session: Session, name: str, service: Service, key_reference: int = 0) -> tuple[bytes, bytes]:
+    def issue(self, session: Session, service: str, key_reference: int = 0) -> tuple[bytes, bytes]:
         """Keep a new quorum token for the logged-in user, and return its approval data and digest."""
         user = self.member(session)
         approval_data, digest = _approval_data(service, user[0], range(self.hsms), key_reference)
-        token = QuorumToken(encoding.encode(digest).decode(), name, *user, session.id, time.time(), key_reference)
+        token = QuorumToken(encoding.encode(digest).decode(), service, *user, session.id, time.time(), key_reference)
         self.tokens = [*self.live_tokens(), token]
         return approval_data, digest
 
@@ -386,22 +348,20 @@ class Cluster:
         admins = [name for name in self.users if name[1] == ADMIN]
         self.spend(session, service, approval, self.values[service], admins)
 
-    def spend(  # noqa: PLR0913 - what there is to compare
+    def spend(  # noqa: PLR0913, PLR0917 - what there is to compare
         self,
         session: Session,
         service: str,
         approval: TokenFile | None,
         need: int,
         approvers: Sequence[Name],
-        *,
         key_reference: int = 0,
-        missing: str = NEEDS_APPROVAL,
     ) -> None:
         """Remove the token of an approval if one is needed; refuse what has none, a wrong one, or too few approvers."""
         if need < APPROVERS.start:
             return
         if approval is None:
-            raise Refused(missing)
+            raise Refused("Quorum Failed" if key_reference else NEEDS_APPROVAL)
         if not approval.kind.has_approvals:
             raise Refused("No token signatures provided")
         digests = [encoding.encode(digest).decode() for digest in approval.digests]
@@ -426,24 +386,29 @@ class Cluster:
 
     # Parts of these
 
-    def _authenticated(self, session: Session, name: Name, password: str) -> User:
+    def _authenticated(self, session: Session, name: Name, password: str, *, mfa: bool) -> User:
         if not self.users:
             raise refusal("the cluster is not activated: cluster activate")
         if session.name in self.users:
             raise refusal("a user is logged in already: log out first")
         user = self.users.get(name)
-        if user is not None:
-            _refuse_locked(user)
-            # FIPS settings refuse to hash a password that is too short, and no user has one.
-            if len(password) in PASSWORD_SIZES and compare_digest(_hash(password, user.salt), user.hashed):
-                return user
+        if user is None:
+            raise refusal("wrong user name, role or password")
+        if user.locked:
+            raise refusal("the user is locked; an admin unlocks with user change-password")
+        # FIPS settings refuse to hash a password that is too short, and no user has one.
+        if len(password) not in PASSWORD_SIZES or not compare_digest(_hash(password, user.salt), user.hashed):
             user.failures += 1
-        raise refusal("wrong user name, role or password")
+            raise refusal("wrong user name, role or password")
+        if user.mfa and not mfa:
+            raise refusal("the user has a second factor: login --username U --role R mfa-token-sign --token F")
+        if mfa and not user.mfa:
+            raise refusal("the user has no second factor: login --username U --role R")
+        return user
 
-    def _begin(self, session: Session, user: User, password: str = "") -> Sequence[bytes]:
-        digests = [os.urandom(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
-        session.challenge = Challenge(user.name, user.salt, digests, password)
-        return digests
+    def _new_digests(self) -> list[bytes]:
+        """Return a digest for each HSM, fresh for this attempt."""
+        return [os.urandom(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
 
     @staticmethod
     def _enter(session: Session, user: User) -> None:
@@ -459,9 +424,7 @@ class Cluster:
         return sum(role == ADMIN for _, role in self.users)
 
     def _changeable(self, session: Session, name: Name) -> User:
-        if self.member(session) == name:
-            _refuse_locked(self.users[name])
-        else:
+        if self.member(session) != name:
             self.admin(session)
         return self.user(name)
 
@@ -475,15 +438,8 @@ def seconds_left(token: QuorumToken) -> int:
     return ceil(token.created + TOKEN_LIFE_SECONDS - time.time())
 
 
-def public_key_of(pem: str) -> RSAPublicKey:
-    """Return a public key that was registered."""
-    key = load_pem_public_key(pem.encode())
-    assert isinstance(key, RSAPublicKey)  # noqa: S101 - it was when it was registered
-    return key
-
-
 def _verifier(public_key: str, digests: Sequence[bytes]) -> Verifier:
-    return Verifier([public_key_of(public_key)], digests)
+    return Verifier([parse_public_key(public_key, "a registered key")], digests)
 
 
 def _is_running(pid: int) -> bool:
@@ -494,14 +450,6 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         pass  # another user's
     return True
-
-
-def _take_challenge(session: Session) -> Challenge:
-    """Return what is under way, which is over with this answer, right or wrong."""
-    challenge, session.challenge = session.challenge, None
-    if challenge is None:
-        raise refusal("no operation is waiting for a signature")
-    return challenge
 
 
 def _check_signatures(digests: Sequence[bytes], answer: TokenFile, public_key: str) -> None:
@@ -517,13 +465,13 @@ def _check_signatures(digests: Sequence[bytes], answer: TokenFile, public_key: s
             raise refusal(f"token {index + 1}: {problem}")
 
 
-def _approval_data(service: Service, username: str, hsms: Sequence[int], key: int = 0) -> tuple[bytes, bytes]:
-    seconds = int(time.time())
-    records = [
-        approval_data.record(service.number, hsm + 1, username, seconds, os.urandom(_NONCE_SIZE), key_handle=key)
+def _approval_data(service: str, username: str, hsms: Iterable[int], key: int = 0) -> tuple[bytes, bytes]:
+    number, seconds = _NUMBERS[service], int(time.time())
+    data = b"".join(
+        approval_data.record(number, hsm + 1, username, seconds, os.urandom(_NONCE_SIZE), key_handle=key)
         for hsm in hsms
-    ]
-    return b"".join(records), sha256(b"".join(records)).digest()
+    )
+    return data, sha256(data).digest()
 
 
 def _check_password(password: str) -> None:
@@ -543,8 +491,3 @@ def _set_password(user: User, password: str) -> None:
 def _hash(password: str, salt: str) -> str:
     """Return a hash of a password by PBKDF2 (RFC 8018), which systems under FIPS settings have too."""
     return pbkdf2_hmac("sha256", password.encode(errors="surrogateescape"), bytes.fromhex(salt), ITERATIONS).hex()
-
-
-def _refuse_locked(user: User) -> None:
-    if user.locked:
-        raise refusal("the user is locked; an admin unlocks with user change-password")

@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
-import hashlib
 from argparse import ArgumentTypeError, Namespace
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from toktools import encoding, prompts
 from toktools.errors import ToktoolsError
 from toktools.keys.files import parse_public_key, pem
 from toktools.rehearsal import keys
-from toktools.rehearsal.cluster import (
-    ADMIN,
-    CRYPTO_USER,
-    KEY_SERVICES,
-    SERVICES,
-    Cluster,
-    Name,
-    User,
-    refusal,
-    seconds_left,
-)
-from toktools.rehearsal.shell import Option, Parser, Shell
+from toktools.rehearsal.cluster import KEY_SERVICES, REGISTRATION, SERVICES, Cluster, Name, User, refusal, seconds_left
+from toktools.rehearsal.shell import Option, Parser, Shell, Work, option
 from toktools.system import files
 from toktools.system.atomic import write_atomically
-from toktools.tokens import jsonfile, kinds, tokenfile
+from toktools.tokens import approvals, jsonfile, kinds, tokenfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_MAX_DATA = 1 << 20
-_MAX_KEY = 1 << 16
-_REGISTRATION = "registration"
+_MAX_SIZE = 1 << 20
+"""Of a public key, and of data to be signed."""
+
+_GROUPS = {
+    "cluster": "The cluster as a whole",
+    "user": "The users of the cluster",
+    "user change-mfa": "The second factor of a user",
+    "user change-quorum": "The key with which a user approves",
+    "user change-quorum token-sign": "A key that signs quorum tokens",
+    "quorum": "What several users must approve",
+    "quorum token-sign": "Quorum tokens and quorum values",
+    "key": "The keys of the cluster",
+    "key generate-asymmetric-pair": "Make a key pair",
+    "crypto": "Work with keys",
+    "crypto sign": "Sign",
+}
+_COMMANDS: dict[str, tuple[str, Work, Sequence[Option]]] = {}
+
+
+def parser() -> Parser:
+    """Return the parser of the CLI's commands."""
+    cli = Parser(prog="", description="A stand-in for the CloudHSM CLI")
+    for name, (about, work, options) in _COMMANDS.items():
+        group, words = cli, name.split()
+        for end, word in enumerate(words[:-1], 1):
+            if word not in group.commands:
+                group.add(word, _GROUPS[" ".join(words[:end])])
+            group = group.commands[word]
+        group.add(words[-1], about, work, options)
+    return cli
+
+
+def _command(name: str, about: str, *options: Option) -> Callable[[Work], Work]:
+    """Return a decorator that makes a function a command of the CLI."""
+
+    def add(work: Work) -> Work:
+        _COMMANDS[name] = about, work, options
+        return work
+
+    return add
 
 
 # Options
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ArgumentTypeError("not a number")
-    return int(text)
 
 
 def _filter(text: str) -> tuple[str, str]:
@@ -54,72 +75,58 @@ def _filter(text: str) -> tuple[str, str]:
 
 def _attribute(text: str) -> tuple[str, bool]:
     name, _, value = text.partition("=")
-    if name not in keys.CHOSEN or value not in {"true", "false"}:
-        raise ArgumentTypeError(f"an attribute is one of {', '.join(keys.CHOSEN)}, with =true or =false")
+    if name not in keys.FLAGS or value not in {"true", "false"}:
+        raise ArgumentTypeError(f"an attribute is one of {', '.join(keys.FLAGS)}, with =true or =false")
     return name, value == "true"
 
 
-def _flag(flags: str, about: str, *, either: bool = False) -> Option:
-    return Option(flags, about, either=either, action="store_true")
-
-
-def _several(flag: str, about: str, convert: Callable[[str], object], **settings: Any) -> Option:  # noqa: ANN401
+def _several(flag: str, convert: Callable[[str], object], **settings: Any) -> Option:  # noqa: ANN401
     """Return an option that takes all words up to the next option."""
-    return Option(flag, about, type=convert, action="extend", nargs="+", default=[], **settings)
-
-
-def _attributes(half: str, example: str) -> Option:
-    about = f"Attributes of the {half} key, such as {example}"
-    return _several(f"--{half}-attributes", about, _attribute, metavar=f"{half.upper()}_KEY_ATTRIBUTES")
+    return option(flag, type=convert, action="extend", nargs="+", default=[], **settings)
 
 
 _USER = (
-    Option("--username", "The user", required=True, type=str.lower),
-    Option(
-        "--role",
-        "The user's role",
-        required=True,
-        choices={ADMIN: "manages the users of the cluster", CRYPTO_USER: "owns keys, and works with them"},
-    ),
+    option("--username", help="The user", required=True, type=str.lower),
+    option("--role", help="The user's role", required=True, choices=approvals.ROLES),
 )
-_PASSWORD = Option("--password", "The password; without it, the CLI asks for it")
-_APPROVAL = Option("--approval", "The signed quorum token")
-_FITS = "key-reference=0x... or all of attr.NAME=VALUE"
-_SERVICES = {
-    "user": "managing the users",
-    "quorum": "setting quorum values",
-    "cluster": "settings of the cluster as a whole",
-    _REGISTRATION: "registering the key with which a user approves",
-    "key-usage": "working with a key that has a quorum value",
-    "key-management": "sharing a key that has a quorum value, and the like",
-}
+_PASSWORD = option("--password", help="The password; without it, the CLI asks for it")
+_APPROVAL = option("--approval", help="The signed quorum token")
+_FITS = "with key-reference=0x... or all of attr.NAME=VALUE"
+_KEYS = _several("--filter", _filter, help=f"The keys {_FITS}")
+_KEY = _several("--filter", _filter, help=f"The one key {_FITS}", required=True)
 
 
 # Files
 
 
-def _path(name: str) -> str:
-    """Return the path of a file that a user names; - is a name like any other here."""
-    return "./-" if name == "-" else name
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Make an error with a file that the user names the answer of the command."""
+    try:
+        yield
+    except ToktoolsError as error:
+        raise refusal(error.message) from None
 
 
 def _read_token(path: str) -> tokenfile.TokenFile:
-    """Read a token file."""
-    return tokenfile.read(_path(path))[1]
+    with _answered():
+        return tokenfile.read(path)[1]
 
 
 def _write_token(path: str, document: dict[str, object]) -> None:
     """Write a token file; it may replace no other file, so that a typing error does not cost a key."""
-    content = {"version": kinds.VERSION, **document}
-    write_atomically({path: jsonfile.dump_ascii(content)}, may_replace=tokenfile.may_replace)
+    content = jsonfile.dump_ascii({"version": kinds.VERSION, **document})
+    with _answered():
+        write_atomically({path: content}, may_replace=tokenfile.may_replace)
 
 
 def _read_public_key(path: str) -> str:
-    """Read a public key as AWS asks for it, PEM with BEGIN PUBLIC KEY, and return it in that form."""
-    file = files.read(_path(path), _MAX_KEY)
-    if b"-----BEGIN PUBLIC KEY-----" not in file.content:
-        raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
-    return pem(parse_public_key(file.content, file.name))
+    """Read a public key as AWS asks for it, PEM with BEGIN PUBLIC KEY, and return it in that format."""
+    with _answered():
+        file = files.read(path, _MAX_SIZE)
+        if b"-----BEGIN PUBLIC KEY-----" not in file.content:
+            raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
+        return pem(parse_public_key(file.content, file.name))
 
 
 # Parts of answers
@@ -144,6 +151,7 @@ def _text(content: bytes) -> str:
 # cluster, login, logout
 
 
+@_command("cluster activate", "Make the first admin, named admin", _PASSWORD)
 def _activate(shell: Shell, arguments: Namespace) -> object:
     password = shell.new_password(arguments.password)
     with shell.cluster() as cluster:
@@ -151,6 +159,7 @@ def _activate(shell: Shell, arguments: Namespace) -> object:
     return "Cluster activation successful"
 
 
+@_command("cluster hsm-info", "List the HSMs")
 def _hsm_info(shell: Shell, _arguments: Namespace) -> object:
     # AWS's values for hsm2m.medium are not known; the names of the members are those of its page.
     return {
@@ -167,21 +176,26 @@ def _hsm_info(shell: Shell, _arguments: Namespace) -> object:
                 "firmware-id": "REHEARSAL",
                 "fips-state": "0 [non-FIPS mode with single factor authentication]",
             }
-            for number in range(1, shell.hsms + 1)
+            for number in range(1, shell.options.hsms + 1)
         ]
     }
 
 
+@_command("login", "Log in", *_USER, _PASSWORD)
 def _login(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.login, _name(arguments), shell.password(arguments.password))
     return _user_data(_name(arguments))
 
 
+_TOKEN = option("--token", help="The file for the unsigned tokens", required=True)
+
+
+@_command("login mfa-token-sign", "Log in with a second factor", _TOKEN)
 def _mfa_login(shell: Shell, arguments: Namespace) -> object:
-    password = shell.password(arguments.password)
-    digests = shell.call(Cluster.begin_mfa_login, _name(arguments), password)
-    shell.call(Cluster.end_mfa_login, _signed(shell, arguments.token, digests))
-    return _user_data(_name(arguments))
+    name, password = _name(arguments), shell.password(arguments.password)
+    digests = shell.call(Cluster.check_mfa_login, name, password)
+    shell.call(Cluster.mfa_login, name, password, digests, _signed(shell, arguments.token, digests))
+    return _user_data(name)
 
 
 def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.TokenFile:
@@ -191,6 +205,7 @@ def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.Toke
     return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)
 
 
+@_command("logout", "Log out")
 def _logout(shell: Shell, _arguments: Namespace) -> object:
     shell.call(Cluster.logout)
     return "Logout successful"
@@ -199,16 +214,19 @@ def _logout(shell: Shell, _arguments: Namespace) -> object:
 # user
 
 
+@_command("user create", "Make a user. For admins", *_USER, _PASSWORD, _APPROVAL)
 def _create(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.create, _name(arguments), shell.new_password(arguments.password), _approval(arguments))
     return _user_data(_name(arguments))
 
 
+@_command("user delete", "Remove a user. For admins", *_USER, _APPROVAL)
 def _delete(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.delete, _name(arguments), _approval(arguments))
     return _user_data(_name(arguments))
 
 
+@_command("user list", "List the users")
 def _list(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         users = list(cluster.users.values()) or [User("admin", "unactivated-admin")]
@@ -227,24 +245,55 @@ def _list(shell: Shell, _arguments: Namespace) -> object:
     }
 
 
+@_command(
+    "user change-password",
+    "Change a password, and so unlock the user; the quorum registration goes with it",
+    *_USER,
+    _PASSWORD,
+    _APPROVAL,
+    option("--deregister-mfa", help="Also remove the second factor", action="store_true"),
+    option("--deregister-quorum", help="Remove the quorum registration; without it too", action="store_true"),
+)
 def _change_password(shell: Shell, arguments: Namespace) -> object:
     password, approval = shell.new_password(arguments.password), _approval(arguments)
     shell.call(Cluster.change_password, _name(arguments), password, approval, deregister_mfa=arguments.deregister_mfa)
     return _user_data(_name(arguments))
 
 
+@_command(
+    "user change-mfa token-sign",
+    "Register the key of a second factor, or take it away, and set the password",
+    *_USER,
+    option("--change-password", help="The new password; without it, the CLI asks for it"),
+    option("--token", help="The file for the unsigned tokens"),
+    _APPROVAL,
+    option("--deregister", help="Remove the second factor; instead of --token", action="store_true"),
+    option("--change-quorum", help="Also change the quorum key; there is one key for both", action="store_true"),
+)
 def _change_mfa(shell: Shell, arguments: Namespace) -> object:
+    if bool(arguments.token) == arguments.deregister:
+        raise refusal("either --token or --deregister is needed")
     name = _name(arguments)
     password, approval = shell.new_password(arguments.change_password), _approval(arguments)
     if arguments.deregister:
         shell.call(Cluster.deregister_mfa, name, password, approval)
-    else:
-        answer = _signed(shell, arguments.token, shell.call(Cluster.begin_mfa_change, name, password))
-        public_key = _read_public_key(shell.terminal.ask(prompts.PUBLIC_KEY).strip())
-        shell.call(Cluster.end_mfa_change, answer, public_key, approval, change_quorum=arguments.change_quorum)
+        return _user_data(name)
+    digests = shell.call(Cluster.check_mfa_change, name, password)
+    answer = _signed(shell, arguments.token, digests)
+    public_key = _read_public_key(shell.terminal.ask(prompts.PUBLIC_KEY).strip())
+    shell.call(
+        *(Cluster.change_mfa, name, password, digests, answer, public_key, approval),
+        change_quorum=arguments.change_quorum,
+    )
     return _user_data(name)
 
 
+@_command(
+    "user change-quorum token-sign register",
+    "Register the key with which the logged-in user approves",
+    option("--public-key", help="The public key", required=True),
+    option("--signed-token", help="The signed registration token", required=True),
+)
 def _register(shell: Shell, arguments: Namespace) -> object:
     answer, public_key = _read_token(arguments.signed_token), _read_public_key(arguments.public_key)
     return _user_data(shell.call(Cluster.register, answer, public_key))
@@ -253,22 +302,29 @@ def _register(shell: Shell, arguments: Namespace) -> object:
 # quorum
 
 
+@_command(
+    "quorum token-sign generate",
+    "Write a token for others to approve, or for a registration",
+    option("--service", help="What the token is for", required=True, choices=[*SERVICES, REGISTRATION, *KEY_SERVICES]),
+    option("--token", help="The file for the token", required=True),
+    _KEYS,
+)
 def _generate_token(shell: Shell, arguments: Namespace) -> object:
     service = arguments.service
     if bool(arguments.filter) != (service in KEY_SERVICES):
         raise refusal("--filter names the key, and is only for the key services")
     document: dict[str, object] = {}
     with shell.cluster() as cluster:
-        if service == _REGISTRATION:
+        if service == REGISTRATION:
             document["tokens"] = [
                 {"approval_data": _text(approval_data), "unsigned": _text(digest), "signed": ""}
                 for approval_data, digest in cluster.begin_registration(shell.session)
             ]
-            if shell.registration_signatures:
+            if shell.options.registration_signatures:
                 user = _user_data(cluster.member(shell.session))
                 document["signatures"] = [{**user, "signature": ""}]
         else:
-            document["service"] = {**SERVICES, **KEY_SERVICES}[service].title
+            document["service"] = SERVICES.get(service, service)
             if service in KEY_SERVICES:
                 key, approval_data, digest = keys.generate_token(cluster, shell.session, service, arguments.filter)
                 document["key_reference"] = key.name
@@ -279,6 +335,7 @@ def _generate_token(shell: Shell, arguments: Namespace) -> object:
     return {"filepath": arguments.token}
 
 
+@_command("quorum token-sign list", "List the quorum tokens")
 def _list_tokens(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         found = cluster.live_tokens()
@@ -301,16 +358,28 @@ def _list_tokens(shell: Shell, _arguments: Namespace) -> object:
     return {"tokens": tokens}
 
 
+_SCOPE = option("--scope", help="Whose tokens: one's own, or everybody's", required=True, choices=["user", "all"])
+
+
+@_command("quorum token-sign delete", "Delete quorum tokens. For admins", _SCOPE)
 def _delete_tokens(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.delete_tokens, everyone=arguments.scope == "all")
     return "Deletion of quorum token(s) successful"
 
 
+@_command(
+    "quorum token-sign set-quorum-value",
+    "Set how many must approve. For admins",
+    option("--service", help="What is approved", required=True, choices=list(SERVICES)),
+    option("--value", help="How many", required=True, type=int),
+    _APPROVAL,
+)
 def _set_value(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.set_value, arguments.service, arguments.value, _approval(arguments))
     return "Set Quorum Value successful"
 
 
+@_command("quorum token-sign list-quorum-values", "List how many must approve")
 def _list_values(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         return cluster.values
@@ -319,6 +388,19 @@ def _list_values(shell: Shell, _arguments: Namespace) -> object:
 # key, crypto
 
 
+@_command(
+    "key generate-asymmetric-pair rsa",
+    "Make an RSA key pair. For crypto users",
+    option("--public-label", help="The label of the public key", required=True),
+    option("--private-label", help="The label of the private key", required=True),
+    option("--modulus-size-bits", help="The size of the modulus: 2048, 3072 or 4096", required=True, type=int),
+    option("--public-exponent", help="The public exponent: 65537", required=True, type=int),
+    _several("--public-attributes", _attribute, help="Such as verify=true", metavar="PUBLIC_KEY_ATTRIBUTES"),
+    _several("--private-attributes", _attribute, help="Such as sign=true", metavar="PRIVATE_KEY_ATTRIBUTES"),
+    _several("--share-crypto-users", str.lower, help="Crypto users with whom the private key is shared"),
+    option("--manage-private-key-quorum-value", help="How many must approve its management", default=0, type=int),
+    option("--use-private-key-quorum-value", help="How many must approve its use", default=0, type=int),
+)
 def _generate_pair(shell: Shell, arguments: Namespace) -> object:
     public, private = shell.call(keys.generate_pair, arguments)
     return {"public_key": _key_data(public), "private_key": _key_data(private)}
@@ -337,184 +419,58 @@ def _key_data(key: keys.Key) -> dict[str, object]:
     }
 
 
+@_command(
+    "key list",
+    "List the keys that the user owns or shares, and all public keys",
+    _KEYS,
+    option("--verbose", "-v", help="All attributes", action="store_true"),
+)
 def _list_keys(shell: Shell, arguments: Namespace) -> object:
-    with shell.cluster() as cluster:
-        found = keys.matching(cluster, shell.session, arguments.filter)
-        whole = arguments.verbose and cluster.member(shell.session)[1] == CRYPTO_USER
-    end = arguments.starting_token + arguments.max_items
-    page = found[arguments.starting_token : end]
-    return {
-        "matched_keys": [
-            _key_data(key) if whole else {"key-reference": key.name, "attributes": {"label": key.label}} for key in page
-        ],
-        "total_key_count": len(found),
-        "returned_key_count": len(page),
-        **({"next_token": str(end)} if end < len(found) else {}),
-    }
+    found = shell.call(keys.matching, arguments.filter)
+    listed = [
+        _key_data(key) if arguments.verbose else {"key-reference": key.name, "attributes": {"label": key.label}}
+        for key in found
+    ]
+    return {"matched_keys": listed, "total_key_count": len(found), "returned_key_count": len(found)}
 
 
+@_command("key share", "Share a key. For its owner", _KEY, *_USER, _APPROVAL)
 def _share(shell: Shell, arguments: Namespace) -> object:
     shell.call(keys.share, arguments.filter, _name(arguments), _approval(arguments))
     return {"message": "Key shared successfully"}
 
 
+@_command("key unshare", "Take a key from a user who shares it. For its owner", _KEY, *_USER, _APPROVAL)
 def _unshare(shell: Shell, arguments: Namespace) -> object:
     shell.call(keys.unshare, arguments.filter, _name(arguments), _approval(arguments))
     return {"message": "Key unshared successfully"}
 
 
+@_command("key delete", "Delete a key. For its owner", _KEY)
 def _delete_key(shell: Shell, arguments: Namespace) -> object:
     shell.call(keys.delete, arguments.filter)
     return {"message": "Key deleted successfully"}
 
 
+@_command(
+    "crypto sign rsa-pkcs",
+    "Sign with RSA-PKCS. For crypto users",
+    _several("--key-filter", _filter, help=f"The one key {_FITS}", required=True),
+    option("--hash-function", help="What the data is hashed with", required=True, choices=list(keys.HASHES)),
+    option("--data-path", help="The file with the data"),
+    option("--data", help="The data in base64; instead of --data-path"),
+    _APPROVAL,
+)
 def _sign(shell: Shell, arguments: Namespace) -> object:
-    approval, content, name = _approval(arguments), _content(arguments), arguments.hash_function
-    digest = keys.digest_in(name, content) if arguments.data_type == "digest" else hashlib.new(name, content).digest()
-    key, signature = shell.call(keys.sign, arguments.key_filter, name, digest, approval)
+    approval, content = _approval(arguments), _content(arguments)
+    key, signature = shell.call(keys.sign, arguments.key_filter, arguments.hash_function, content, approval)
     return {"key-reference": key.name, "signature": _text(signature)}
 
 
 def _content(arguments: Namespace) -> bytes:
-    if arguments.data_path is not None:
-        return files.read(arguments.data_path, _MAX_DATA).content
-    try:
-        return encoding.decode(arguments.data.encode())
-    except ToktoolsError as error:
-        raise error.at("--data") from None
-
-
-# All of them
-
-
-def parser() -> Parser:
-    """Return the parser of the CLI's commands."""
-    cli = Parser(prog="", description="A stand-in for the CloudHSM CLI")
-    _add_cluster(cli)
-    _add_login(cli)
-    _add_user(cli)
-    _add_quorum(cli)
-    _add_key(cli)
-    _add_crypto(cli)
-    return cli
-
-
-def _add_cluster(cli: Parser) -> None:
-    group = cli.add("cluster", "The cluster as a whole")
-    group.add("activate", "Make the first admin, named admin", _activate, _PASSWORD, logs_in=False)
-    group.add("hsm-info", "List the HSMs", _hsm_info, logs_in=False)
-
-
-def _add_login(cli: Parser) -> None:
-    login = cli.add("login", "Log in", _login, *_USER, _PASSWORD)
-    token = Option("--token", "The file for the unsigned tokens", required=True)
-    login.add("mfa-token-sign", "Log in with a second factor", _mfa_login, token)
-    cli.add("logout", "Log out", _logout)
-
-
-def _add_user(cli: Parser) -> None:
-    group = cli.add("user", "The users of the cluster")
-    group.add("create", "Make a user. For admins", _create, *_USER, _PASSWORD, _APPROVAL)
-    group.add("delete", "Remove a user. For admins", _delete, *_USER, _APPROVAL)
-    group.add("list", "List the users", _list, logs_in=False)
-    group.add(
-        "change-password",
-        "Change a password, and so unlock the user; the quorum registration goes with it",
-        _change_password,
-        *_USER,
-        _PASSWORD,
-        _APPROVAL,
-        _flag("--deregister-mfa", "Also remove the second factor"),
-        _flag("--deregister-quorum", "Remove the quorum registration, which happens in any case"),
-    )
-    group.add("change-mfa", "The second factor of a user").add(
-        "token-sign",
-        "Register the key of a second factor, or take it away, and set the password",
-        _change_mfa,
-        *_USER,
-        Option("--change-password", "The new password; without it, the CLI asks for it"),
-        Option("--token", "The file for the unsigned tokens", either=True),
-        _APPROVAL,
-        _flag("--deregister", "Remove the second factor", either=True),
-        _flag("--change-quorum", "Also change the quorum key; there is one key for both"),
-    )
-    group = group.add("change-quorum", "The key with which a user approves")
-    group.add("token-sign", "A key that signs quorum tokens").add(
-        "register",
-        "Register the key with which the logged-in user approves",
-        _register,
-        Option("--public-key", "The public key", required=True),
-        Option("--signed-token", "The signed registration token", required=True),
-    )
-
-
-def _add_quorum(cli: Parser) -> None:
-    group = cli.add("quorum", "What several users must approve").add("token-sign", "Quorum tokens and quorum values")
-    group.add(
-        "generate",
-        "Write a token for others to approve, or for a registration",
-        _generate_token,
-        Option("--service", "What the token is for", required=True, choices=_SERVICES),
-        Option("--token", "The file for the token", required=True),
-        _several("--filter", f"For a key service: the one key that fits {_FITS}", _filter),
-    )
-    group.add("list", "List the quorum tokens", _list_tokens)
-    scopes = {"user": "one's own", "all": "everybody's"}
-    scope = Option("--scope", "Whose tokens", required=True, choices=scopes)
-    group.add("delete", "Delete quorum tokens. For admins", _delete_tokens, scope)
-    group.add(
-        "set-quorum-value",
-        "Set how many must approve. For admins",
-        _set_value,
-        Option("--service", "What is approved", required=True, choices={name: _SERVICES[name] for name in SERVICES}),
-        Option("--value", "How many", required=True, type=_number),
-        _APPROVAL,
-    )
-    group.add("list-quorum-values", "List how many must approve", _list_values, logs_in=False)
-
-
-def _add_key(cli: Parser) -> None:
-    group = cli.add("key", "The keys of the cluster")
-    group.add("generate-asymmetric-pair", "Make a key pair").add(
-        "rsa",
-        "Make an RSA key pair. For crypto users",
-        _generate_pair,
-        Option("--public-label", "The label of the public key", required=True),
-        Option("--private-label", "The label of the private key", required=True),
-        _flag("--session", "Keys that end with the login"),
-        Option("--modulus-size-bits", "The size of the modulus: 2048, 3072 or 4096", required=True, type=_number),
-        Option("--public-exponent", "The public exponent: 65537", required=True, type=_number),
-        _attributes("public", "verify=true"),
-        _attributes("private", "sign=true"),
-        _several("--share-crypto-users", "Crypto users with whom the private key is shared", str.lower),
-        Option("--manage-private-key-quorum-value", "How many must approve its management", default=0, type=_number),
-        Option("--use-private-key-quorum-value", "How many must approve its use", default=0, type=_number),
-    )
-    group.add(
-        "list",
-        "List the keys that the user owns or shares, and all public keys",
-        _list_keys,
-        _several("--filter", f"The keys that fit {_FITS}", _filter),
-        Option("--max-items", "How many to list", default=10, type=_number),
-        Option("--starting-token", "Where to go on: the next_token of a list before", default=0, type=_number),
-        _flag("--verbose -v", "All attributes"),
-    )
-    one = _several("--filter", f"The one key that fits {_FITS}", _filter, required=True)
-    group.add("share", "Share a key. For its owner", _share, one, *_USER, _APPROVAL)
-    unshare = "Take a key from a user with whom it is shared. For its owner"
-    group.add("unshare", unshare, _unshare, one, *_USER, _APPROVAL)
-    group.add("delete", "Delete a key. For its owner", _delete_key, one)
-
-
-def _add_crypto(cli: Parser) -> None:
-    cli.add("crypto", "Work with keys").add("sign", "Sign").add(
-        "rsa-pkcs",
-        "Sign with RSA-PKCS. For crypto users",
-        _sign,
-        _several("--key-filter", f"The one key that fits {_FITS}", _filter, required=True),
-        Option("--hash-function", "What the data is hashed with", required=True, choices=list(keys.HASHES)),
-        Option("--data-path", "The file with the data", either=True),
-        Option("--data", "The data", either=True),
-        _APPROVAL,
-        Option("--data-type", "What the data is", choices={"raw": "to be hashed", "digest": "a DigestInfo in DER"}),
-    )
+    if (arguments.data is None) == (arguments.data_path is None):
+        raise refusal("either --data-path or --data is needed")
+    with _answered():
+        if arguments.data is None:
+            return files.read(arguments.data_path, _MAX_SIZE).content
+        return encoding.decode(arguments.data.encode(errors="replace"))

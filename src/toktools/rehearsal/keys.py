@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from toktools import encoding
-from toktools.keys.files import pem
-from toktools.rehearsal.cluster import (
-    APPROVERS,
-    CRYPTO_USER,
-    INVALID_VALUE,
-    KEY_SERVICES,
-    Cluster,
-    Name,
-    Refused,
-    Session,
-    public_key_of,
-    refusal,
-)
-from toktools.signatures import DIGEST_INFO
+from toktools.rehearsal.cluster import APPROVERS, CRYPTO_USER, INVALID_VALUE, Cluster, Name, Refused, Session, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,30 +21,18 @@ Filters = Sequence[tuple[str, str]]
 """Pairs of a name, key-reference or attr. and an attribute, and its value."""
 
 _FIRST_REFERENCE = 0x100001
-MAX_LABEL = 127
-"""Characters of a label, since Client SDK 5.11."""
 _SIZES = (2048, 3072, 4096)
 _EXPONENT = 65537
-HASHES: dict[str, tuple[hashes.HashAlgorithm, bytes]] = {
-    "sha1": (hashes.SHA1(), bytes.fromhex("3021300906052b0e03021a05000414")),  # noqa: S303 - the CLI takes it
-    "sha224": (hashes.SHA224(), bytes.fromhex("302d300d06096086480165030402040500041c")),
-    "sha256": (hashes.SHA256(), DIGEST_INFO),
-    "sha384": (hashes.SHA384(), bytes.fromhex("3041300d060960864801650304020205000430")),
-    "sha512": (hashes.SHA512(), bytes.fromhex("3051300d060960864801650304020305000440")),
-}
-"""The CLI's hash functions: the algorithm, and what its digest follows in a DigestInfo (RFC 8017 section 9.2)."""
-
-_TRUE_OR_FALSE = (
+HASHES = {"sha224": hashes.SHA224(), "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+"""The hash functions of the CLI; SHA-1, which it has too, is gone from many systems."""
+FLAGS = (
     *("encrypt", "decrypt", "token", "always-sensitive", "derive", "destroyable", "extractable", "local", "modifiable"),
     *("never-extractable", "private", "sensitive", "sign", "trusted", "unwrap", "verify", "wrap", "wrap-with-trusted"),
 )
-"""Attributes in AWS's order."""
-_TRUE = {"token", "destroyable", "extractable", "local", "modifiable", "private"}
-"""Those that are true unless the user chooses otherwise, of a private key also _TRUE_IF_PRIVATE."""
-_TRUE_IF_PRIVATE = {"always-sensitive", "sensitive"}
-_FIXED = {"token", "local", "never-extractable", "trusted", *_TRUE_IF_PRIVATE}
-CHOSEN = [name for name in _TRUE_OR_FALSE if name not in _FIXED]
-"""Those that a user may choose."""
+"""The attributes that are true or false, in AWS's order."""
+_TRUE = ("token", "destroyable", "extractable", "local", "modifiable", "private")
+"""Those that are true unless the user chooses otherwise; of a private key also _TRUE_IF_PRIVATE."""
+_TRUE_IF_PRIVATE = ("always-sensitive", "sensitive")
 
 
 @dataclass
@@ -68,22 +40,17 @@ class Key:
     """One half of a pair."""
 
     reference: int
-    label: str
     owner: str
     """The name of a crypto user."""
-    public_key: str
-    """PEM."""
+    attributes: dict[str, object]
+    """As the CLI lists them."""
     private_key: str = ""
-    """PKCS#8 in DER, in base64; empty for a public key."""
-    true: list[str] = field(default_factory=list)
-    """The attributes that are true."""
+    """PKCS#8 in PEM; empty for a public key."""
     shared: list[str] = field(default_factory=list)
     """The names of the crypto users with whom it is shared."""
     manage: int = 0
     use: int = 0
     """How many of the owner and the shared users must approve; below 2, none."""
-    session: str = ""
-    """The session that it ends with, if it does."""
 
     @property
     def people(self) -> list[str]:
@@ -96,40 +63,21 @@ class Key:
         return f"0x{self.reference:016x}"
 
     @property
-    def attributes(self) -> dict[str, object]:
-        """The attributes that AWS lists, in AWS's order."""
-        numbers = public_key_of(self.public_key).public_numbers()
-        bits = numbers.n.bit_length()
-        return {
-            "key-type": "rsa",
-            "label": self.label,
-            "id": "",
-            "check-value": f"0x{hashlib.sha256(self.public_key.encode()).hexdigest()[:6]}",
-            "class": "private-key" if self.private_key else "public-key",
-            **{name: name in self.true for name in _TRUE_OR_FALSE},
-            "key-length-bytes": len(encoding.decode(self.private_key.encode())) if self.private_key else bits // 4,
-            "public-exponent": f"0x{numbers.e:06x}",
-            "modulus": f"0x{numbers.n:0{bits // 4}x}",
-            "modulus-size-bits": bits,
-        }
+    def label(self) -> object:
+        """The label that its owner gave it."""
+        return self.attributes["label"]
 
     def fits(self, name: str, value: str) -> bool:
         """Return whether one filter fits."""
         if name == "key-reference":
-            try:
-                return int(value, 0) == self.reference
-            except ValueError:
-                return False
+            return value.lower() in {self.name, hex(self.reference)}
         found = self.attributes.get(name.partition(".")[2])
-        return found is not None and value == (str(found).lower() if isinstance(found, bool) else str(found))
+        return value == (str(found).lower() if isinstance(found, bool) else str(found))
 
 
 def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tuple[Key, Key]:
     """Generate a key pair from the command's options; return the public and the private key. For crypto users."""
     owner = _crypto_user(cluster, session)
-    for label in (wanted.public_label, wanted.private_label):
-        if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
-            raise refusal(f"a label has 1 to {MAX_LABEL} printable characters")
     if wanted.modulus_size_bits not in _SIZES:
         raise refusal(f"an RSA key has {', '.join(map(str, _SIZES))} bits")
     if wanted.public_exponent != _EXPONENT:
@@ -139,32 +87,35 @@ def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tupl
         cluster.user((name, CRYPTO_USER))
     manage, use = wanted.manage_private_key_quorum_value, wanted.use_private_key_quorum_value
     _check_values(manage, use, 1 + len(shared))
-    public_key, private_key = _new_pair(wanted.modulus_size_bits)
+    key = rsa.generate_private_key(_EXPONENT, wanted.modulus_size_bits)
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private_key = key.private_bytes(pem, pkcs8, serialization.NoEncryption()).decode()
     reference = max([_FIRST_REFERENCE, *(key.reference + 1 for key in cluster.keys)])
-    ends = session.id if wanted.session else ""
-    true = _TRUE - {"token"} if ends else _TRUE
-    public = Key(
-        reference,
-        wanted.public_label,
-        owner,
-        public_key,
-        true=_chosen(true, wanted.public_attributes),
-        session=ends,
-    )
-    private = Key(
-        reference + 1,
-        wanted.private_label,
-        owner,
-        public_key,
-        private_key,
-        true=_chosen(true | _TRUE_IF_PRIVATE, wanted.private_attributes),
-        shared=shared,
-        manage=manage,
-        use=use,
-        session=ends,
-    )
+    public = Key(reference, owner, _attributes(key, "public", wanted.public_label, wanted.public_attributes))
+    attributes = _attributes(key, "private", wanted.private_label, wanted.private_attributes)
+    private = Key(reference + 1, owner, attributes, private_key, shared, manage, use)
     cluster.keys += [public, private]
     return public, private
+
+
+def _attributes(key: rsa.RSAPrivateKey, half: str, label: str, chosen: Sequence[tuple[str, bool]]) -> dict[str, object]:
+    """Return the attributes that AWS lists, in AWS's order."""
+    true = _TRUE + _TRUE_IF_PRIVATE if half == "private" else _TRUE
+    flags = {**{name: name in true for name in FLAGS}, **dict(chosen)}
+    modulus = key.public_key().public_numbers().n
+    size = key.key_size // 8
+    return {
+        "key-type": "rsa",
+        "label": label,
+        "id": "",
+        "check-value": f"0x{sha256(modulus.to_bytes(size, 'big')).hexdigest()[:6]}",
+        "class": f"{half}-key",
+        **flags,
+        "key-length-bytes": 2 * size,
+        "public-exponent": f"0x{_EXPONENT:06x}",
+        "modulus": f"0x{modulus:x}",
+        "modulus-size-bits": key.key_size,
+    }
 
 
 def matching(cluster: Cluster, session: Session, filters: Filters) -> list[Key]:
@@ -173,13 +124,12 @@ def matching(cluster: Cluster, session: Session, filters: Filters) -> list[Key]:
     return [
         key
         for key in cluster.keys
-        if not key.session or key.session == session.id
         if role != CRYPTO_USER or not key.private_key or username in key.people
         if all(key.fits(name, value) for name, value in filters)
     ]
 
 
-def share(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None = None) -> None:
+def share(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None) -> None:
     """Share a key with a crypto user. For its owner."""
     key, username = _owned(cluster, session, filters), _sharer(cluster, name)
     if username in key.people:
@@ -188,9 +138,7 @@ def share(cluster: Cluster, session: Session, filters: Filters, name: Name, appr
     key.shared.append(username)
 
 
-def unshare(
-    cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None = None
-) -> None:
+def unshare(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None) -> None:
     """Take a key from a user with whom it is shared, unless its quorum values need that user. For its owner."""
     key, username = _owned(cluster, session, filters), _sharer(cluster, name)
     if username not in key.shared:
@@ -213,7 +161,7 @@ def generate_token(cluster: Cluster, session: Session, service: str, filters: Fi
     key = _one(cluster, session, filters)
     if _value(key, service) < APPROVERS.start:
         raise refusal(f"the quorum value of the key for {service} is {_value(key, service)}: nothing needs an approval")
-    return (key, *cluster.issue(session, service, KEY_SERVICES[service], key.reference))
+    return (key, *cluster.issue(session, service, key.reference))
 
 
 def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
@@ -221,48 +169,24 @@ def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
     session: Session,
     filters: Filters,
     hash_function: str,
-    digest: bytes,
-    approval: TokenFile | None = None,
+    content: bytes,
+    approval: TokenFile | None,
 ) -> tuple[Key, bytes]:
-    """Sign a digest with RSA-PKCS (RFC 8017 section 8.2); return the key and the signature. For the key's people."""
+    """Hash a content and sign it with RSA-PKCS (RFC 8017 section 8.2). For the key's people."""
     _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
-    if not key.private_key or "sign" not in key.true:
+    if not key.private_key or not key.attributes["sign"]:
         raise refusal("the key cannot sign: that needs a private key with sign=true")
     _approve(cluster, session, "key-usage", key, approval)
-    private_key = serialization.load_der_private_key(encoding.decode(key.private_key.encode()), None)
-    assert isinstance(private_key, rsa.RSAPrivateKey)  # noqa: S101 - it was generated below
-    try:
-        return key, private_key.sign(digest, padding.PKCS1v15(), Prehashed(HASHES[hash_function][0]))
-    except UnsupportedAlgorithm:
-        raise refusal(f"this system does not sign with {hash_function}") from None
-
-
-def _chosen(true: set[str], chosen: Sequence[tuple[str, bool]]) -> list[str]:
-    values = {**dict.fromkeys(true, True), **dict(chosen)}
-    return [name for name in _TRUE_OR_FALSE if values.get(name)]
-
-
-def _new_pair(size: int) -> tuple[str, str]:
-    key = rsa.generate_private_key(_EXPONENT, size)
-    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem(key.public_key()), encoding.encode(der).decode()
-
-
-def digest_in(hash_function: str, content: bytes) -> bytes:
-    """Return the digest in a DigestInfo in DER."""
-    algorithm, prefix = HASHES[hash_function]
-    digest = content[len(prefix) :]
-    if not content.startswith(prefix) or len(digest) != algorithm.digest_size:
-        raise refusal(f"not the DigestInfo of a {hash_function} digest in DER")
-    return digest
+    private_key = serialization.load_pem_private_key(key.private_key.encode(), None)
+    assert isinstance(private_key, rsa.RSAPrivateKey)  # noqa: S101 - it was generated above
+    return key, private_key.sign(content, padding.PKCS1v15(), HASHES[hash_function])
 
 
 def _approve(cluster: Cluster, session: Session, service: str, key: Key, approval: TokenFile | None) -> None:
     """Refuse what lacks the approvals that a key needs; spend the token that has them."""
     people = [(username, CRYPTO_USER) for username in key.people]
-    reference, missing = key.reference, "Quorum Failed"
-    cluster.spend(session, service, approval, _value(key, service), people, key_reference=reference, missing=missing)
+    cluster.spend(session, service, approval, _value(key, service), people, key.reference)
 
 
 def _value(key: Key, service: str) -> int:

@@ -7,13 +7,11 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from toktools import __version__, prompts
 from toktools.errors import ToktoolsError
 from toktools.parser import Answer
-from toktools.rehearsal.cluster import MARK, Cluster, Name, Refused, Session, refusal
-from toktools.rehearsal.state import FatalError, State
+from toktools.rehearsal.cluster import Cluster, Name, Refused, Session, refusal
 from toktools.system import files, prompt
 from toktools.tokens import approvals, jsonfile
 
@@ -22,21 +20,21 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, NoReturn, TypeVar
 
+    from toktools.parser import Options
+    from toktools.rehearsal.state import State
+
     T = TypeVar("T")
 
 Work = Callable[["Shell", argparse.Namespace], object]
+Option = tuple[tuple[str, ...], "dict[str, Any]"]
+"""The flags of an option, and the rest of what argparse's add_argument() takes."""
 
-ONLY_CLUSTER = "cluster-rehearsal"
-"""The cluster's ID without --cluster-id."""
-_MAX_TERM = 40
-"""Characters of an option beyond which clap puts its description below it."""
+_MAX_LINE = 1 << 16
+"""Characters of a command; shlex takes a minute for a megabyte."""
 
 
-class EndOfInput(FatalError):  # noqa: N818 - an end, no error
+class EndOfInput(ToktoolsError):  # noqa: N818 - an end, no error
     """The input ended at a question."""
-
-    def __init__(self) -> None:
-        super().__init__(f"{files.STDIN_NAME}: it ended before all questions were answered")
 
 
 class Terminal:
@@ -62,7 +60,7 @@ class Terminal:
             if not self._is_terminal:
                 files.write_stdout(b"\n" if hidden else line.rstrip(b"\n") + b"\n")
         if not line:
-            raise EndOfInput
+            raise EndOfInput(f"{files.STDIN_NAME}: it ended before all questions were answered")
         text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
         return text.replace("\0", "\ufffd")  # no name and no password can have one
 
@@ -70,33 +68,12 @@ class Terminal:
 # Command lines and their help
 
 
-class Option:
-    """An option of a command, as argparse declares it; exactly one of those with *either* must be there."""
-
-    def __init__(self, flags: str, about: str, *, either: bool = False, **settings: Any) -> None:  # noqa: ANN401
-        self.flags = flags.split()
-        self.either = either
-        self.settings = {"help": about, **settings}
+def option(*flags: str, **settings: Any) -> Option:  # noqa: ANN401
+    """Return an option of a command, as argparse's add_argument() takes it."""
+    return flags, settings
 
 
-_CLUSTER_ID = Option("--cluster-id", "The cluster to use; the default is the one given at the start")
-
-
-class _Store(argparse.Action):
-    """Keep an argument, and refuse a second one."""
-
-    def __call__(self, _parser: object, namespace: argparse.Namespace, values: object, _flag: object = None) -> None:
-        if getattr(namespace, self.dest) is not self.default:
-            raise argparse.ArgumentError(self, "given twice")
-        setattr(namespace, self.dest, values)
-
-
-class _Help(argparse.Action):
-    """Show the help, brief for -h."""
-
-    def __call__(self, parser: object, _namespace: object, _values: object, flag: str | None = None) -> NoReturn:
-        assert isinstance(parser, Parser)  # noqa: S101 - it has no others
-        raise Answer(parser.help_text(brief=flag == "-h"))
+_CLUSTER_ID = option("--cluster-id", help="The cluster to use; the default is the one given at the start")
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,30 +81,21 @@ class Parser(argparse.ArgumentParser):
 
     work: Work | None = None
     """Runs the command, and returns the data of the answer; None for a group."""
-    logs_in = True
-    """Whether a single command logs in with the user of the environment, if there is one."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
-        super().__init__(allow_abbrev=False, add_help=False, **settings)
+        super().__init__(allow_abbrev=False, **settings)
         self.commands: dict[str, Parser] = {}
-        self.options: list[argparse.Action] = []
-        self.either: list[argparse.Action] = []
+        self._options: list[argparse.Action] = []
         self._adder: Any = None
-        self.register("action", None, _Store)
         self.set_defaults(command=self)
-        self.add_argument("-h", "--help", action=_Help, nargs=0)
 
-    def add(self, word: str, about: str, work: Work | None = None, *options: Option, logs_in: bool = True) -> Parser:
+    def add(self, word: str, about: str, work: Work | None = None, options: Sequence[Option] = ()) -> Parser:
         """Add a command, or a group of them, below this one."""
         self._adder = self._adder or self.add_subparsers(prog=self.prog, metavar="COMMAND")
         command: Parser = self._adder.add_parser(word, prog=f"{self.prog} {word}".strip(), description=about)
-        command.work, command.logs_in = work, logs_in
-        either = command.add_mutually_exclusive_group(required=any(option.either for option in options))
-        for option in (_CLUSTER_ID, *options) if work else options:
-            action = (either if option.either else command).add_argument(*option.flags, **option.settings)
-            command.options.append(action)
-            if option.either:
-                command.either.append(action)
+        command.work = work
+        for flags, settings in (_CLUSTER_ID, *options) if work else ():
+            command._options.append(command.add_argument(*flags, **settings))
         self.commands[word] = command
         return command
 
@@ -136,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         if words[0] in {"-V", "--version"}:
             raise Answer(f"tok-rehearse (toktools) {__version__}\n")
         if words[0] == "help":
-            raise Answer(self.find(words[1:]).help_text(brief=False))
+            raise Answer(self.find(words[1:]).format_help())
         arguments, rest = self.parse_known_args(words)
         command: Parser = arguments.command
         if rest:
@@ -150,7 +118,7 @@ class Parser(argparse.ArgumentParser):
         command = self
         for word in words:
             if word not in command.commands:
-                raise ToktoolsError("unrecognized subcommand", "help lists the commands")
+                command.error("unknown")
             command = command.commands[word]
         return command
 
@@ -161,45 +129,31 @@ class Parser(argparse.ArgumentParser):
         said = re.split("['\"]", message)[0].rstrip(" (:")
         raise ToktoolsError(f"{self.prog}: {said.removeprefix('argument ')}", f"try 'help {self.prog}'")
 
-    def help_text(self, *, brief: bool) -> str:
-        """Return the help, brief as for -h, or whole."""
-        lines = [self.description or "", "", f"Usage: {self._usage()}", ""]
+    def print_help(self, _file: object = None) -> NoReturn:
+        """Answer -h and --help."""
+        raise Answer(self.format_help())
+
+    def format_help(self) -> str:
+        """Return the help in clap's layout."""
+        lines = [self.description or "", "", f"Usage: {self.format_usage()}", ""]
         if self.commands:
             rows = [(word, command.description or "") for word, command in self.commands.items()]
             if not self.prog:
                 rows += [("quit", "End the session"), ("exit", "End the session")]
             rows.append(("help", "Print this message or the help of the given subcommand(s)"))
             lines += ["Commands:", *_columns(rows), ""]
-        return "\n".join([*lines, "Options:", *self._option_lines(brief=brief)]).rstrip() + "\n"
+        rows = [(f"    {_term(action)}", _about(action)) for action in self._options]
+        rows.append(("-h, --help", "Print help"))
+        if not self.prog:
+            rows.append(("-V, --version", "Print version"))
+        return "\n".join([*lines, "Options:", *_columns(rows), ""])
 
-    def _usage(self) -> str:
+    def format_usage(self) -> str:
+        """Return the line that shows how to type the command."""
         if not self.work:
             return f"{self.prog} <COMMAND>".lstrip()
-        parts = [_term(action) for action in self.options if action.required]
-        if len(parts) + len(self.either) < len(self.options):
-            parts.insert(0, "[OPTIONS]")
-        if self.either:
-            parts.append(f"<{'|'.join(map(_term, self.either))}>")
-        if self.commands:
-            parts.append("[COMMAND]")
-        return " ".join([self.prog, *parts])
-
-    def _option_lines(self, *, brief: bool) -> list[str]:
-        described = any(isinstance(action.choices, dict) for action in self.options)
-        whole = described and not brief
-        rows = [(f"    {_term(action)}", _about(action, whole=whole)) for action in self.options]
-        more = " (see a summary with '-h')" if whole else " (see more with '--help')" if described else ""
-        rows.append(("-h, --help", [f"Print help{more}"]))
-        if not self.prog:
-            rows.append(("-V, --version", ["Print version"]))
-        if not whole and max(len(term) for term, _ in rows) <= _MAX_TERM:
-            return _columns([(term, about[0]) for term, about in rows])
-        lines: list[str] = []
-        for term, about in rows:
-            lines += [f"  {term}", *(f"          {line}".rstrip() for line in about)]
-            if whole:
-                lines.append("")
-        return lines
+        required = [_term(action) for action in self._options if action.required]
+        return " ".join([self.prog, "[OPTIONS]", *required, *(["[COMMAND]"] if self.commands else [])])
 
 
 def _term(action: argparse.Action) -> str:
@@ -211,46 +165,37 @@ def _term(action: argparse.Action) -> str:
     return f"{flag} [<{name}>...]" if action.nargs else f"{flag} <{name}>"
 
 
-def _about(action: argparse.Action, *, whole: bool) -> list[str]:
-    """Return the lines about an option: one, unless its values are to be described."""
-    about, values = action.help or "", action.choices
-    if values is None:
-        return [about]
-    if not whole or not isinstance(values, dict):
-        return [f"{about} [possible values: {', '.join(values)}]"]
-    width = max(map(len, values)) + 1
-    return [about, "", "Possible values:", *(f"- {name + ':':{width}} {text}" for name, text in values.items())]
+def _about(action: argparse.Action) -> str:
+    values = f" [possible values: {', '.join(action.choices)}]" if action.choices else ""
+    return f"{action.help}{values}"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
     width = max(len(term) for term, _ in rows)
-    return [f"  {term:{width}}  {about}".rstrip() for term, about in rows]
+    return [f"  {term:{width}}  {about}" for term, about in rows]
 
 
 # The shell
 
 
-@dataclass
 class Shell:
-    """One shell, with one session."""
+    """One shell, with one session; *options* are those of tok-rehearse."""
 
-    state: State
-    hsms: int
-    parser: Parser
-    complain: Callable[[ToktoolsError], None]
-    cluster_id: str = ONLY_CLUSTER
-    prompt_after_login: bool = False
-    registration_signatures: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(self, options: Options, state: State, parser: Parser) -> None:
+        self.options = options
         self.session = Session()
         self.terminal = Terminal()
+        self._state = state
+        self._parser = parser
 
-    def interact(self) -> None:
-        """Run commands from the prompt until quit or exit, or the end of the input. Raises FatalError."""
+    def interact(self, complain: Callable[[ToktoolsError], None]) -> None:
+        """Run commands from the prompt until quit or exit, or the end of the input.
+
+        A line that is no command is complained of. Raises ToktoolsError for what ends the shell.
+        """
         while True:
-            name = self.session.name
-            question = f"{name[0]}@{self.cluster_id} > " if name and self.prompt_after_login else prompts.READY
+            name = self.session.name if self.options.prompt_after_login else None
+            question = f"{name[0]}@{self.options.cluster_id} > " if name else prompts.READY
             try:
                 line = self.terminal.ask(question)
             except EndOfInput:
@@ -261,41 +206,50 @@ class Shell:
                 words = _words(line)
                 if words in (["quit"], ["exit"]):
                     return
-                if words:
-                    self.run(words, single=False)
-            except FatalError:
-                raise
+                arguments = self._parse(words) if words else None
             except ToktoolsError as error:
-                self.complain(error)
+                complain(error)
+            else:
+                if arguments:
+                    self._answer(arguments)
 
-    def run(self, words: Sequence[str], *, single: bool = True) -> int:
-        """Run a command; a single one is logged in by CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
+    def run(self, words: Sequence[str]) -> int:
+        """Run a single command, as the user of CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
 
-        Return 0, or 1 if the cluster refuses. Raises ToktoolsError if it is no command, or its input ends.
+        Return 0, or 1 if the cluster refuses. Raises ToktoolsError for trouble.
         """
+        arguments = self._parse(words)
+        if arguments is None:
+            return 0
+        if words[0] == "login":
+            hint = "a single command takes the user from CLOUDHSM_ROLE and CLOUDHSM_PIN"
+            raise ToktoolsError(f"{arguments.command.prog}: it works only in interactive mode", hint)
+        return self._answer(arguments, _credentials())
+
+    def _parse(self, words: Sequence[str]) -> argparse.Namespace | None:
+        """Return what a line gives, or None if it asks for help, which is written. Raises ToktoolsError."""
         try:
-            arguments = self.parser.parse(words)
+            arguments = self._parser.parse(words)
         except Answer as text:
             files.write_stdout(str(text).encode())
-            return 0
+            return None
         command: Parser = arguments.command
-        if not command.work:
-            files.write_stdout(command.help_text(brief=True).encode())
-            raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
-        if single and words[0] == "login":
-            hint = "a single command takes the user from CLOUDHSM_ROLE and CLOUDHSM_PIN"
-            raise ToktoolsError(f"{command.prog}: it works only in interactive mode", hint)
-        credentials = _credentials() if single and command.logs_in else None
+        if command.work:
+            return arguments
+        files.write_stdout(command.format_help().encode())
+        raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
+
+    def _answer(self, arguments: argparse.Namespace, credentials: tuple[Name, str] | None = None) -> int:
+        """Run a command, and write its answer."""
+        code = 0
         try:
             if credentials:
-                self.call(Cluster.login, *credentials)
-            code, data = 0, command.work(self, arguments)
+                with self.cluster() as cluster:
+                    if cluster.users:  # before the activation there is nobody to log in
+                        cluster.login(self.session, *credentials)
+            data = arguments.command.work(self, arguments)
         except Refused as refused:
             code, data = 1, str(refused)
-        except FatalError:
-            raise
-        except ToktoolsError as error:
-            code, data = 1, f"{MARK}{error.message}"
         files.write_stdout(jsonfile.dump_ascii({"error_code": code, "data": data}))
         return code
 
@@ -303,7 +257,7 @@ class Shell:
 
     def cluster(self) -> AbstractContextManager[Cluster]:
         """Return the cluster, for one transaction."""
-        return self.state.cluster(self.hsms)
+        return self._state.cluster(self.options.hsms)
 
     def call(self, function: Callable[..., T], *arguments: object, **more: object) -> T:
         """Call a function with the cluster, the session and these arguments, as one transaction."""
@@ -323,6 +277,8 @@ class Shell:
 
 
 def _words(line: str) -> list[str]:
+    if len(line) > _MAX_LINE:
+        raise ToktoolsError(f"the line is longer than {_MAX_LINE} characters")
     try:
         return shlex.split(line)
     except ValueError as error:
