@@ -51,7 +51,7 @@ function _shtab_tok_enroll_using
 end
 
 set -g _shtab_tok_enroll_commands 
-set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-key --old-passin --passin --password --record --role --signer --ssh --timeout --token-dir --username --verify-key -H -k -p
+set -g _shtab_tok_enroll_opts_with_value --cli --cluster-id --host --key --old-key --old-passin --old-verify-key --passin --password --record --role --signer --ssh --timeout --token-dir --username --verify-key -H -k -p
 
 complete -c tok-enroll -e
 complete -c tok-enroll -f
@@ -60,10 +60,11 @@ complete -c tok-enroll -n _shtab_tok_enroll_using -s k -l key -xka "(printf '%s\
 complete -c tok-enroll -n _shtab_tok_enroll_using -l signer -x -d 'the signer: a command, as for tok-exec'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l deregister -d 'remove the second factor'
 complete -c tok-enroll -n _shtab_tok_enroll_using -s b -l base64 -d 'the signer writes base64, not raw bytes'
-complete -c tok-enroll -n _shtab_tok_enroll_using -s p -l verify-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the public key of the signer'
+complete -c tok-enroll -n _shtab_tok_enroll_using -s p -l verify-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the public key of the signer, or of -k to check it'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l passin -xka "(printf '%s\n' env: file: fd:)" -d 'the pass phrase or PIN: env:VAR, file:PATH or fd:N'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l old-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the key that is registered now, which logs in'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l old-passin -xka "(printf '%s\n' env: file: fd:)" -d 'that of --old-key: env:VAR, file:PATH or fd:N'
+complete -c tok-enroll -n _shtab_tok_enroll_using -l old-verify-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'the public key of --old-key, to check it'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l change-quorum -d 'also replace the key for approvals: CloudHSM has one key for both'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l username -x -d 'the CloudHSM user'
 complete -c tok-enroll -n _shtab_tok_enroll_using -l role -xka "admin crypto-user" -d 'the user'"'"'s role: admin or crypto-user'

@@ -219,6 +219,21 @@ def test_the_same_key(desk: Desk, new: str, old: str) -> None:
     assert desk.pids() == []
 
 
+@pytest.mark.parametrize(
+    ("new", "old"), [("other.pub", "other.pub"), ("spki.pem", "spki.pem"), ("other.pub", "spki.pem")]
+)
+def test_the_keys_are_compared(desk: Desk, new: str, old: str) -> None:
+    """The public keys of both show a wrong key file before the CLI is started."""
+    public: list[str | Path] = ["-p", desk.key.with_name(new), "--old-verify-key", desk.key.with_name(old)]
+    done = enroll(desk, *public, "--old-key", desk.key, "--change-quorum")
+    if (new, old) == ("other.pub", "spki.pem"):
+        assert journal(done.check(0)) == WHOLE
+    else:
+        wrong = "--old-key and --old-verify-key" if new == "other.pub" else "-k and -p"
+        assert journal(done.check(2)) == [f"{wrong} are two different keys; nothing typed"]
+        assert desk.pids() == []
+
+
 @pytest.mark.parametrize("base64", [False, True])
 def test_a_signer(desk: Desk, base64: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """A command keeps the new key, and its public half may be in a file whose name has blanks."""
@@ -247,11 +262,12 @@ def test_a_signer_of_another_key(desk: Desk) -> None:
     [
         (["-k", "x", "--deregister"], "-k and --deregister cannot be used together"),
         (["-k", "x", "--signer", "x"], "-k and --signer cannot be used together"),
-        (["-k", "x", "-p", "x"], "-p goes with --signer, not with -k"),
+        (["-k", "x", "-b"], "-b goes with --signer, not with -k"),
         (["--signer", "x"], "--signer needs -p PUB: the HSM counts a wrong signature as a wrong login"),
         (["--signer", "x", "-p", "password", "--passin", "env:X"], "--passin cannot be used with --signer"),
         (["-k", ""], "'': no such file or directory"),
         (["--old-passin", "env:X"], "--old-passin needs --old-key KEY"),
+        (["--old-verify-key", "x"], "--old-verify-key needs --old-key KEY"),
         (["--old-key", ""], "'': no such file or directory"),
         (["--deregister", "-p", "x"], "-p cannot be used with --deregister"),
         (["--deregister", "-b"], "-b cannot be used with --deregister"),

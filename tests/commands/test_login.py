@@ -206,9 +206,9 @@ def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
     words = ["sh", "-c", f'"$@" {redirected}', "sh", *desk.words("--password", "file:password")]
     taken = Seat(desk, words)
     with closing(taken.screen):
-        assert (
-            "tok-login: standard input and output are not a terminal\r\ntok-login: hint: give a command" in taken.end(2)
-        )
+        shown = taken.end(2)
+    assert "tok-login: standard input and output are not a terminal\r\n" in shown
+    assert "tok-login: hint: give a command for the CLI after --, or -c - to run those on standard input\r\n" in shown
     assert desk.pids() == []
 
 
@@ -238,7 +238,7 @@ def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
         ([*USER, "--", "x"], "-k KEY, --signer COMMAND or --no-mfa is missing\n"),
         ([*USER, "-k", "", "--", "x"], "'': no such file or directory\n"),
         ([*USER, "-k", "k", "--signer", "x", "--", "x"], "-k and --signer cannot be used together\n"),
-        ([*USER, "-k", "k", "-p", "x", "--", "x"], "-p goes with --signer, not with -k\n"),
+        ([*USER, "-k", "k", "-b", "--", "x"], "-b goes with --signer, not with -k\n"),
         ([*USER, "--signer", "x", "--", "x"], "--signer needs -p PUB: the HSM counts a wrong signature"),
         (
             [*USER, "--signer", "x", "-p", "k", "--passin", "env:X", "--", "x"],
@@ -315,16 +315,50 @@ def test_another_directory_for_the_token_file(desk: Desk) -> None:
         (b"\n", "officer1: the password is empty\n"),
         (b"for\x7fpractice\n", "the password has a control character, which cannot be typed\n"),
         (b"x" * 2000, "officer1: the password is longer than 1023 bytes\n"),
-        (b"x" * 6, "a CloudHSM password has 7 to 32 characters; nothing typed\n"),
-        (b"x" * 33, "a CloudHSM password has 7 to 32 characters; nothing typed\n"),
+        (b"x" * 6, "a CloudHSM password has 7 to 32 characters and no ':'; nothing typed\n"),
+        (b"x" * 33, "a CloudHSM password has 7 to 32 characters and no ':'; nothing typed\n"),
+        (b"officer1:secret", "hint: CLOUDHSM_PIN holds USER:PASSWORD; give the password alone\n"),
+        (b'{"password": "for"}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
+        (b'{\n"password": 1}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
     ],
 )
 def test_a_password_that_cannot_be_right(desk: Desk, content: bytes, said: str) -> None:
-    """A password that a terminal would take for something else, or that the HSM would count, is not typed."""
+    """A password that a terminal would take for something else, or that the HSM would count, starts nothing."""
     desk.fake()
     desk.write("password", content)
     assert_refused(desk.login(), 2, said)
-    assert desk.lines("heard")[1:] == ["quit"] * (len(desk.lines("heard")) - 1)
+    assert desk.pids() == []
+
+
+def test_a_password_that_a_person_gets_wrong(desk: Desk) -> None:
+    """It is not typed, and the CLI is left."""
+    desk.fake()
+    with seat(desk) as person:
+        person.wait_for(ASKS_PASSWORD)
+        person.type("short")
+        person.end(2)
+    assert desk.heard("short") == 0
+
+
+@pytest.mark.parametrize("password", ["'quoted'", "a blank "])
+def test_a_password_that_may_be_wrong(desk: Desk, password: str) -> None:
+    """What stands around a password by mistake is warned of, and typed."""
+    desk.fake()
+    desk.write("password", f"{password}\n".encode())
+    done = desk.login().check(0)
+    assert (
+        done.err == "tok-login: warning: the password begins or ends with a blank or a quote, which the CLI gets too\n"
+    )
+    assert desk.heard(password) == 1
+
+
+@pytest.mark.parametrize("public_key", ["spki.pem", "cert.pem", "other.pub"])
+def test_the_key_is_compared(desk: Desk, public_key: str) -> None:
+    """With -p, the key of another user is found before the CLI is started."""
+    is_right = public_key != "other.pub"
+    done = desk.login("-p", desk.key.with_name(public_key))
+    done.check(0 if is_right else 2, "" if is_right else "tok-login: -k and -p are two different keys; nothing typed\n")
+    assert bool(desk.pids()) == is_right
 
 
 @pytest.mark.parametrize("option", ["--password", "--new-password"])
@@ -427,6 +461,15 @@ def test_commands_on_standard_input(desk: Desk) -> None:
     assert child.returncode == 0
     desk.assert_nothing_left("")
     assert desk.lines("heard")[-4:] == ["one", "two", "three", "quit"]
+
+
+def test_lines_that_go_on(desk: Desk) -> None:
+    """A backslash at the end of a line joins the next to it, and a message has the number of the first."""
+    desk.fake()
+    words = desk.words("--password", "file:password", "-c", "-")
+    done = desk.run(*words, stdin=b"one \\\n  --two\\\r\n three\n\nfour\\", start_new_session=True, env=desk.env)
+    done.check(2, "standard input: line 5: a command for the CLI must be one line of text\n")
+    assert done.out == b'{"error_code":0,"data":"one   --two three"}\n'
 
 
 def test_a_bad_line_on_standard_input(desk: Desk) -> None:
@@ -682,6 +725,21 @@ def test_a_cli_that_is_not_as_documented(desk: Desk, steps: str, status: int, sa
     assert_refused(desk.login(), status, said)
     assert desk.heard() == passwords
     assert "user list" not in desk.lines("heard") or "def run" in steps
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "def write_tokens(path):\n    raise SystemExit('Error: Permission denied (os error 13): ' + path)",
+        "def write_tokens(path):\n    reply(path + ': No such file or directory', 1)\n    show(READY)\n    hear()",
+        "def write_tokens(path):\n    pass",
+    ],
+)
+def test_a_cli_that_cannot_use_the_directory(desk: Desk, step: str) -> None:
+    """A hint names the section of the page for a CLI in a container, or of another user."""
+    desk.fake(step)
+    hint = "hint: if the CLI runs in a container or as another user, see 'A CLI ELSEWHERE' in tok-login(1)\n"
+    assert hint in desk.login().err
 
 
 def test_it_leaves_as_a_person_would(desk: Desk) -> None:

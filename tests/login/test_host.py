@@ -281,6 +281,21 @@ def ask_file(path):
     assert host.login().check(0).err == ""
 
 
+def test_a_container(desk: Desk) -> None:
+    """The script on the page takes the place of ssh for a CLI in a container, which has a terminal of its own."""
+    page = (ROOT / "man" / "tok-login.1").read_text()
+    body = page.partition("#!/bin/sh\n")[2].partition(".Ed\n")[0]
+    desk.script(body, "in-container")
+    desk.script('echo "$*" >>docker-was-given; while [ "$1" != box ]; do shift; done; shift; exec "$@"', "docker")
+    desk.fake()
+    env = {**desk.env, "PATH": f"{desk.cwd}:{desk.env['PATH']}"}
+    words = ["--password", "file:password", "--host", "box", "--ssh", "./in-container", "--", "user list"]
+    done = desk.run(*desk.words(*words), env=env, start_new_session=True).check(0)
+    assert answers(done.out) == [{"error_code": 0, "data": "user list"}]
+    assert [line.startswith("exec -i -t box sh -c ") for line in desk.lines("docker-was-given")].count(True) == 1
+    desk.assert_nothing_left(done.err)
+
+
 def test_no_cli_there(host: Host) -> None:
     """What is not there is named, and the option that names another."""
     (host.home / "cli").unlink()

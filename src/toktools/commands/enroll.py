@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from toktools import keys
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
 from toktools.options import add_source_option, refuse_flags
@@ -30,6 +29,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--old-key", metavar="KEY", help="the key that is registered now, which logs in")
     add_source_option(parser, "--old-passin", "that of --old-key")
+    parser.add_argument("--old-verify-key", metavar="PUB", help="the public key of --old-key, to check it")
     parser.add_argument(
         "--change-quorum",
         action="store_true",
@@ -74,8 +74,9 @@ def run(options: Options, console: Console) -> int:
 
 def _old(options: Options, console: Console) -> Signer | None:
     if options.old_key is not None:
-        return keys.open_signer(options.old_key, options.old_passin, console.warn)
-    refuse_flags(options, "needs --old-key KEY", "--old-passin")
+        public_key = "--old-verify-key", options.old_verify_key
+        return shared.open_key(("--old-key", options.old_key), options.old_passin, public_key, console)
+    refuse_flags(options, "needs --old-key KEY", "--old-passin", "--old-verify-key")
     if options.deregister:
         raise ToktoolsError("--deregister needs --old-key KEY to log in")
     return None

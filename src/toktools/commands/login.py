@@ -64,7 +64,8 @@ def run(options: Options, console: Console) -> int:
     if lines or options.record is None:
         refuse_flags(options, "goes with --record, and without a command for the CLI", "--record-session")
     if not lines and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
-        raise ToktoolsError("standard input and output are not a terminal", "give a command for the CLI after --")
+        hint = "give a command for the CLI after --, or -c - to run those on standard input"
+        raise ToktoolsError("standard input and output are not a terminal", hint)
     from toktools.login import dialogues, pty
 
     for command in lines:

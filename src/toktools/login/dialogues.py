@@ -31,34 +31,49 @@ _LATE_SECONDS = 3.0  # that the token file may come after the question for it
 _LOOK_SECONDS = 0.01
 _LEAVE = (["quit"], ["exit"])  # the commands that end the CLI, and have no response
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')  # in JSON
+_UNUSABLE = re.compile("permission denied|no such file", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\n\x20-\x7e\xa0-\U0010ffff]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that act on a terminal, or change the order of what it shows."""
 
 
 class User:
-    """A CloudHSM user: name, role, and where the password comes from when it is asked for.
+    """A CloudHSM user: name, role and password, which is fetched at once, or, if a person is asked, when it is needed.
 
-    Raises ToktoolsError if it cannot come from there.
+    Raises ToktoolsError if it cannot be fetched, or cannot be right.
     """
 
-    def __init__(self, name: str, role: str, password: Source) -> None:
-        password.check(name, "password")
+    def __init__(self, name: str, role: str, password: Source, warn: Callable[[str], None]) -> None:
         self.name = name
         self.role = role
         self._source = password
-        self._password: bytes | None = None
+        self._warn = warn
+        self._password = b""
+        password.check(name, "password")
+        if not password.is_asked:
+            self.password()
 
     def password(self) -> bytes:
         """Return the password, which is fetched once. Raises ToktoolsError if it is not one, so nobody types it."""
-        if self._password is None:
+        if not self._password:
             password = self._source.read(self.name, "password")
-            if len(password.decode(errors="replace")) not in _PASSWORD_SIZES:
-                # The HSM would count it as a wrong one.
-                sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
-                raise ToktoolsError(f"a CloudHSM password has {sizes} characters; nothing typed")
             refuse_controls(password, "the password")
+            text = password.decode(errors="replace")
+            if len(text) not in _PASSWORD_SIZES or ":" in text:  # the HSM would count it as a wrong one
+                sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
+                raise ToktoolsError(
+                    f"a CloudHSM password has {sizes} characters and no ':'; nothing typed", _meant(text)
+                )
+            if text != text.strip(" \"'"):
+                self._warn("the password begins or ends with a blank or a quote, which the CLI gets too")
             self._password = password
         return self._password
+
+
+def _meant(text: str) -> str:
+    """Return a hint about a text that is no password."""
+    if text.startswith("{"):
+        return "this looks like JSON, as a secrets store keeps it; give the password alone"
+    return "CLOUDHSM_PIN holds USER:PASSWORD; give the password alone" if ":" in text else ""
 
 
 @events.hinted()
@@ -68,18 +83,31 @@ def log_in(cli: Cli, user: User, host: LocalHost, tokens: str, signer: Signer | 
     Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
     cli.expect(prompts.READY)
-    second = f" mfa-token-sign --token {host.path(tokens)}" if signer else ""
-    cli.type(f"login --username {user.name} --role {user.role}{second}".encode())
-    cli.expect(prompts.PASSWORD)
-    password = user.password()
-    cli.expect(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
-    cli.knows(user.name)
-    cli.type_secret(password)
-    if signer:
-        cli.expect(prompts.SIGNED_FILE)
-        sign(cli, host, tokens, signer)
-        cli.type(b"")
-    cli.accept(cli.response())
+    path = host.path(tokens)
+    second = f" mfa-token-sign --token {path}" if signer else ""
+    with _out_of_reach(path):
+        cli.type(f"login --username {user.name} --role {user.role}{second}".encode())
+        cli.expect(prompts.PASSWORD)
+        password = user.password()
+        cli.expect(prompts.PASSWORD)  # still: a person may take longer than the CLI waits
+        cli.knows(user.name)
+        cli.type_secret(password)
+        if signer:
+            cli.expect(prompts.SIGNED_FILE)
+            sign(cli, host, tokens, signer)
+            cli.type(b"")
+        cli.accept(cli.response())
+
+
+@contextmanager
+def _out_of_reach(path: str) -> Iterator[None]:
+    """Give a hint if an error says that the CLI, or this process, cannot use the file at *path*."""
+    try:
+        yield
+    except ToktoolsError as error:
+        if path in error.message and _UNUSABLE.search(error.message):
+            error.hint = "if the CLI runs in a container or as another user, see 'A CLI ELSEWHERE' in tok-login(1)"
+        raise
 
 
 def begin_change(cli: Cli, user: User, host: LocalHost, signer: Signer | None, *, quorum: bool) -> None:
@@ -242,10 +270,11 @@ def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]
 def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
     """Read commands from standard input, each as soon as it is there, with a prefix; the CLI may end meanwhile.
 
-    Raises ToktoolsError, which names the line.
+    A line that ends in a backslash goes on in the next one, as on AWS's pages. Raises ToktoolsError, which names
+    the line.
     """
-    ahead = b""
-    number = 0
+    ahead = command = b""
+    number = first = 0
     more = True
     while more or ahead:
         while more and b"\n" not in ahead and len(ahead) <= MAX_LINE:
@@ -255,9 +284,15 @@ def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
             more = bool(chunk)
         line, _, ahead = ahead.partition(b"\n")
         number += 1
-        if line.strip():
-            prefix = f"{files.STDIN_NAME}: line {number}"
-            command = line.decode(errors="surrogateescape").rstrip("\r")
+        first = first or number
+        command += line.removesuffix(b"\r")
+        if command.endswith(b"\\") and (more or ahead) and len(command) <= MAX_LINE:
+            command = command[:-1]
+            continue
+        if command.strip():
+            prefix = f"{files.STDIN_NAME}: line {first}"
+            text = command.decode(errors="surrogateescape")
             with _at(prefix):
-                refuse_command(command)
-            yield prefix, command
+                refuse_command(text)
+            yield prefix, text
+        command, first = b"", 0

@@ -115,7 +115,10 @@ class Cli:
             self.type_secret(new_password(question))
         responses, other_lines = _responses(self._lines(self._mark[0]))
         if len(responses) != 1:
-            raise self._unexpected("a response in JSON was expected", self._lines(self._mark[0]))
+            wrong = self._unexpected("a response in JSON was expected", self._lines(self._mark[0]))
+            if new_password and not responses:  # it is the user's own command
+                wrong.hint = "check the command; the CLI's help lists them"
+            raise wrong
         self._told = self._screen.row
         self._tell(other_lines)
         event(f"response: {len(responses[0])} characters")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from toktools.login.driver import Cli
     from toktools.login.host import LocalHost
     from toktools.parser import Options, Parser
+    from toktools.system.prompt import Source
 
 _MAX_DIGITS = 6
 _CLI = "/opt/cloudhsm/bin/cloudhsm-cli"
@@ -81,7 +82,7 @@ def add_signer_options(parser: Parser, key: str, other: str, about: str) -> None
     )
     group.add_argument(other, action="store_true", help=about)
     add_base64_option(parser, "signer")
-    add_verify_key_option(parser, "the public key of the signer")
+    add_verify_key_option(parser, "the public key of the signer, or of -k to check it")
     add_source_option(parser, "--passin", "the pass phrase or PIN")
 
 
@@ -130,8 +131,8 @@ def add_login_options(parser: Parser) -> None:
 def open_signer(options: Options, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.key is not None:
-        refuse_flags(options, "goes with --signer, not with -k", "-p", "-b")
-        return keys.open_signer(options.key, options.passin, console.warn)
+        refuse_flags(options, "goes with --signer, not with -k", "-b")
+        return open_key(("-k", options.key), options.passin, ("-p", options.verify_key), console)
     if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
     refuse_flags(options, "cannot be used with --signer", "--passin")
@@ -139,6 +140,17 @@ def open_signer(options: Options, console: Console) -> Signer:
 
     key = keys.read_public_key(options.verify_key, console.warn)
     return Command(options.signer, base64=options.base64, public_key=key)
+
+
+def open_key(key: tuple[str, str], source: Source, public_key: tuple[str, str | None], console: Console) -> Signer:
+    """Open a private key; each of the two comes with its flag.
+
+    Raises ToktoolsError if it is not that of the public key: the HSM would count this as a wrong login.
+    """
+    signer = keys.open_signer(key[1], source, console.warn)
+    if public_key[1] is not None and signer.public_key != keys.read_public_key(public_key[1], console.warn):
+        raise ToktoolsError(f"{key[0]} and {public_key[0]} are two different keys; nothing typed")
+    return signer
 
 
 @contextmanager
@@ -150,7 +162,7 @@ def started(options: Options, signers: Sequence[Signer], console: Console) -> It
     from toktools.login import dialogues, driver, host
 
     options.password.warn_of_exposure(console.warn)
-    user = dialogues.User(options.username, options.role, options.password)
+    user = dialogues.User(options.username, options.role, options.password, console.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     where = (
         host.SshHost(options.host, options.ssh, options.token_dir, console.say, options.timeout)

@@ -80,6 +80,7 @@ class Source:
         self._option = option
         self._kind = kind
         self._where = where
+        self.is_asked = kind == "ask"
 
     @classmethod
     def ask(cls, option: str) -> Source:
