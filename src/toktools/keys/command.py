@@ -50,7 +50,10 @@ class Command(Signer):
     ) -> None:
         super().__init__(public_key)
         if not argv[0].strip():
-            raise ToktoolsError("the command of the signer is empty", "a variable of the shell may be empty")
+            raise ToktoolsError(
+                "the command of the signer is empty",
+                "it is the program that signs; a variable of the shell may be empty",
+            )
         self._argv = argv
         self._base64 = base64
         self._approval_data = approval_data

@@ -101,7 +101,8 @@ def parse_public_key(content: str | bytes, name: str, warn: Warn = lambda _: Non
     """Return the RSA public key in *content*, as read_public_key() does; messages call it *name*."""
     content = content.encode() if isinstance(content, str) else content
     if _is_pkcs12(content):
-        raise ToktoolsError(f"{name}: a PKCS#12 file, but only the public key is needed", _WRITE_PUBLIC_KEY)
+        hint = "openssl pkcs12 -in FILE -clcerts -nokeys writes its certificate"
+        raise ToktoolsError(f"{name}: a PKCS#12 file, but only the public key is needed", hint)
     key = _load_public(content, name)
     if key is None:
         private_key = _load_private(content, name, None)
