@@ -243,7 +243,9 @@ def test_no_terminal(desk: Desk) -> None:
 
 
 def test_public_key(desk: Desk, keys: Path) -> None:
-    """A signature is verified with a key on a token, of an approver too; a person is asked for its PIN."""
+    """A signature is verified with a key on a token; a person is asked for its PIN. It is written as PEM, too."""
+    written = desk.run("tok-sign", "-k", f"pkcs11:{ONE}", "--passin", "env:PIN", "--public-key")
+    assert written == Done(0, (keys / "spki.pem").read_bytes(), "")
     signed = "tok-extract f.json | tok-sign -k {key} | tok-merge -p {key} -i f.json"
     desk.sh(signed.format(key=keys / "pkcs8.pem")).check(0)
     with terminal(desk, "tok-verify", "-q", "-p", f"pkcs11:{ONE}", "f.json") as session:
