@@ -28,12 +28,13 @@ def words(*texts: str, files: bool = False) -> dict[str, object]:
     }
 
 
+KEYS = words("pkcs11:", "awskms:///", files=True)
 KINDS = {
     "FILE": shtab.FILE,
-    "KEY": words("pkcs11:", "awskms:///", files=True),
+    "KEY": KEYS,
     "OUT": shtab.FILE,
     "PREFIX": shtab.FILE,
-    "PUB": words("pkcs11:", "awskms:///", files=True),
+    "PUB": KEYS,
     "SIGNATURE": shtab.FILE,
     "SOURCE": words("env:", "file:", "fd:"),
 }

@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toktools.parser import Group, Options, Parser
 
-PRIVATE_KEY = "the RSA private key: a file, pkcs11: or awskms: URI"
+KEY = "a file, pkcs11: or awskms: URI"
+PRIVATE_KEY = f"the RSA private key: {KEY}"
 
 _MAX_JOBS = 1000
 _MAX_DIGITS = 18  # of the number of a token

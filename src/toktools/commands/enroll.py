@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
-from toktools.options import add_source_option, refuse_flags
+from toktools.options import KEY, add_source_option, refuse_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options."""
     shared.add_signer_options(
         parser,
-        "the new key: a file, pkcs11: or awskms: URI",
+        f"the new key: {KEY}",
         "--deregister",
         "remove the second factor",
     )

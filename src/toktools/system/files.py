@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from signal import SIGPIPE
@@ -165,9 +165,10 @@ def write_stdout(content: bytes) -> None:
             raise process.Terminated(SIGPIPE) from None  # as it ends cat(1)
 
 
-def write_lines(lines: Iterator[bytes]) -> None:
+def write_lines(lines: Iterable[bytes]) -> None:
     """Write all lines to standard output, some at a time, so that they are never all in memory."""
-    while some := b"".join(islice(lines, _LINES)):
+    left = iter(lines)
+    while some := b"".join(islice(left, _LINES)):
         write_stdout(some)
 
 
