@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import picture
 import pytest
-from conftest import PASS_PHRASE, PATIENCE_SECONDS, ROOT, SIGNED, UNSIGNED, Shell, need, only_if
+from conftest import PASS_PHRASE, PATIENCE_SECONDS, ROOT, UNSIGNED, Shell, need, only_if
 from rehearsing import PASSWORD
 
 from toktools import cli
@@ -285,14 +285,6 @@ def test_extras_of_make() -> None:
         assert said in told.stdout
 
 
-def test_install_refuses_a_blank(shell: Shell) -> None:
-    """A PREFIX with a blank, which the scripts' first lines could not name, is refused before anything is done."""
-    need("make")
-    done = shell.run("make", "install", "PREFIX=a b", cwd=ROOT)
-    assert (done.status, done.out) == (2, b"")
-    assert "the prefix must not have a blank" in done.err
-
-
 @pytest.mark.parametrize(
     ("directory", "python", "said"),
     [
@@ -319,12 +311,6 @@ def test_readme_names_targets_of_the_makefile() -> None:
     targets = {target for rule in rules for target in rule.split()}
     assert {"demo", "test", "install"} <= named <= targets
     assert {".ci/newcomer bare", ".ci/newcomer here"} <= set(re.findall(r"^\.ci/newcomer \w+", ci, re.MULTILINE))
-
-
-def test_demo_shows_aws_files_untouched() -> None:
-    """The samples of the demo are AWS's: one unsigned, one signed by one key for three HSMs."""
-    assert UNSIGNED.read_text().count('"signed": ""') == 3
-    assert len(set(re.findall(r'"signed": "(\S{344})"', SIGNED.read_text()))) == 3
 
 
 def test_links_of_the_manual_in_html(tmp_path: Path) -> None:

@@ -83,13 +83,6 @@ def test_sdist_builds_the_same_wheel(tmp_path: Path, wheel: Path) -> None:
     assert not [name for name in names if name.startswith((".venv", "dist", ".coverage"))]
 
 
-def test_installed_scripts_name_their_interpreter(installed: Path) -> None:
-    """An installed command runs with the interpreter that it was installed for, whatever the path says."""
-    for command in COMMANDS:
-        first = (installed / command).read_text().split("\n", 1)[0]
-        assert first == f"#!{installed / 'python'}"
-
-
 def stub(directory: Path, name: str) -> None:
     """A wheel of that name with nothing in it, for a machine that cannot fetch the real one."""
     about = f"{name}-99.dist-info"

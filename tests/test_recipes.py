@@ -95,7 +95,7 @@ def token(desk: Desk) -> Iterator[str]:
 
 
 def kms(desk: Desk) -> Iterator[str]:
-    """A moto server on this machine, with a key of its own."""
+    """A moto server on this machine, with a key of its own, and its public key."""
     with shared_kms(desk.shared) as url:
         desk.env |= {
             "AWS_ACCESS_KEY_ID": "x",
@@ -105,6 +105,8 @@ def kms(desk: Desk) -> Iterator[str]:
         }
         made = ask_kms(desk, "CreateKey", KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
         desk.env["KEY"] = made["KeyMetadata"]["KeyId"]
+        public_key = ask_kms(desk, "GetPublicKey", KeyId=desk.env["KEY"])["PublicKey"]
+        desk.shell.write("kms.der", b64decode(public_key))
         yield "kms.der"
 
 
@@ -118,11 +120,6 @@ def ask_kms(desk: Desk, action: str, **asked: str) -> dict[str, Any]:
     with urlopen(Request(desk.env["AWS_ENDPOINT_URL"], json.dumps(asked).encode(), headers)) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
-
-
-def write_public_key(desk: Desk) -> None:
-    """Write the public key of the key in KMS into kms.der."""
-    desk.shell.write("kms.der", b64decode(ask_kms(desk, "GetPublicKey", KeyId=desk.env["KEY"])["PublicKey"]))
 
 
 def tpm(desk: Desk) -> Iterator[str]:
@@ -144,13 +141,6 @@ def tpm(desk: Desk) -> Iterator[str]:
             yield "tpm.pub"
         finally:
             os.kill(int((directory / "pid").read_text()), signal.SIGTERM)
-
-
-def kms_alone(desk: Desk) -> Iterator[str]:
-    """The same, and its public key."""
-    for public_key in kms(desk):
-        write_public_key(desk)
-        yield public_key
 
 
 def gpg(desk: Desk) -> Iterator[str]:
@@ -244,7 +234,7 @@ TESTED: dict[str, tuple[tuple[str, ...], Signer]] = {
     "A smart card, a YubiKey, an HSM": (CARD, token),
     "pkcs11-tool": ((*CARD, "pkcs11-tool"), token),
     "AWS KMS": (("aws", "moto_server"), kms),
-    "AWS KMS, without the AWS CLI": (("boto3", "moto_server"), kms_alone),
+    "AWS KMS, without the AWS CLI": (("boto3", "moto_server"), kms),
     "gpg-agent": (("awk", "gpg", "gpg-agent", "gpg-connect-agent", "gpgconf", "xxd"), gpg),
     "HashiCorp Vault": (("curl", "jq"), vault),
     "A key from a password manager": ((), password_manager),
@@ -386,7 +376,6 @@ def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:
     (_, _), (sign, _) = commands_in(RECIPES["AWS KMS"])
     wrong = sign.replace("DIGEST", "RAW").partition("|\n    tok-merge")[0]
     with contextmanager(kms)(desk):
-        write_public_key(desk)
         done = desk.shell.sh(f"set -o pipefail\n{wrong}", shell="bash", env=desk.env)
     done.check(1, "standard input: line 1: aws: the digest was hashed once more before it was signed")
     assert done.out == b""
