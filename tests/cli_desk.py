@@ -340,9 +340,9 @@ def edit(prompt, mask=None, old=edit):
     "a question for the kind": r"""
 def start():
     raw()
-    show("\x1b[?u\x1b[c\x1b[5n")
+    show("\x1b[?u\x1b[c")
     answer = ""
-    while not answer.endswith("n"):
+    while not answer.endswith("c"):
         answer += os.read(0, 1).decode()
     cooked()
 """,
@@ -369,9 +369,9 @@ def draw(prompt, line):
 def accept(prompt, line):
     show("\x1b[J\r\n")
 """,
-    "colours, a title, brackets, strings and C1": r"""
+    "colours, a title, brackets and strings": r"""
 def draw(prompt, line):
-    show(f"\x1b]0;title\x07\x1bP+q\x1b\\\x9b1m\x1b[?2004h\r{prompt[:3]}\x1b[1;31m{prompt[3:]}\x1b[0m{line}\x1b[K")
+    show(f"\x1b]0;title\x07\x1bP+q\x1b\\\x1b[1m\x1b[?2004h\r{prompt[:3]}\x1b[1;31m{prompt[3:]}\x1b[0m{line}\x1b[K")
 def accept(prompt, line):
     show("\x1b[?2004l\r\n")
 """,

@@ -168,7 +168,7 @@ def test_the_last_words() -> None:
 SCREEN = """
 import resource, sys
 from toktools.login import driver
-screen = driver.Screen(*driver._SIZE)
+screen = driver.Screen(*driver.SIZE)
 piece = eval(sys.argv[1]) * 1000
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 written = 0

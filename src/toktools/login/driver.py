@@ -47,10 +47,6 @@ _MAX_TRIES = 64  # to read an object that is none
 _DELETE = 0x7F
 
 
-class EndedError(ToktoolsError):
-    """The CLI has ended before it was told to."""
-
-
 class Cli:
     """A CloudHSM CLI, which start() starts.
 
@@ -94,7 +90,8 @@ class Cli:
         """
         found = self._wait(prompt)
         if found != prompt:
-            self._raise_refusal()
+            for response in self._responses():
+                self.accept(response)
             raise self._unexpected(f"{prompt!r} was expected", self._everything())
         self._tell(self._lines(self._told))
         self._told = self._screen.row
@@ -161,12 +158,10 @@ class Cli:
 
     def watch(self, seconds: float) -> None:
         """Show the next output, if some comes within *seconds*. Raises ToktoolsError if the CLI has ended."""
-        output = self._pty.read(max(seconds, 0.0))
-        if output is None:
-            raise self._ended()
-        answers = self._show(output)
-        if answers:
-            self._pty.write(answers)  # as far as there is room: a program that asks without reading gets no more
+        if self._has_ended_within(seconds):
+            status, text = self._exit()
+            error = self._unexpected(f"it ended ({text})", self._everything())
+            raise ToktoolsError(error.message, self._host.exit_hint(status))
 
     def watch_until_readable(self, fd: int) -> None:
         """Read what the CLI shows until there is something to read elsewhere. Raises ToktoolsError if it ends."""
@@ -183,29 +178,23 @@ class Cli:
             self._pty.recording.close()
             self._pty.recording = None
         event("the terminal is handed over")
+        self._mark = (self._screen.row, self._screen.column)  # no prompt is known from here on
         self._pty.hand_over()
-        status = self._pty.wait(_END_SECONDS)
-        event(f"CLI ended: {self._host.exit_text(status)}")
-        if status < 0:  # the exit status that a shell gives
-            raise ToktoolsError(f"{self.name}: {self._host.exit_text(status)}", status=128 - status)
-        if self._host.is_lost(status):
-            raise ToktoolsError(f"{self.name}: {self._host.exit_text(status)}")
+        status, text = self._exit()
+        if status < 0 or self._host.is_lost(status):  # the exit status that a shell gives
+            raise ToktoolsError(f"{self.name}: {text}", status=128 - status if status < 0 else 2)
         return status
 
     def quit(self, seconds: float | None = None) -> None:
         """Leave the CLI. Raises ToktoolsError if it does not end, or not well."""
         self.type(b"quit")
         deadline = time.monotonic() + (seconds or self._seconds)
-        try:
-            while time.monotonic() < deadline:
-                self.watch(deadline - time.monotonic())
-        except EndedError:
-            status = self._pty.wait(_END_SECONDS)
-            event(f"CLI ended: {self._host.exit_text(status)}")
-            if status:
-                raise ToktoolsError(f"{self.name}: {self._host.exit_text(status)}") from None
-            return
-        raise self._unexpected("it did not end after quit", self._everything())
+        while not self._has_ended_within(deadline - time.monotonic()):
+            if time.monotonic() > deadline:
+                raise self._unexpected("it did not end after quit", self._everything())
+        status, text = self._exit()
+        if status:
+            raise ToktoolsError(f"{self.name}: {text}")
 
     def leave(self) -> None:
         """Type quit, as a person would before leaving, if the CLI is ready and nothing is typed there; wait a little.
@@ -282,16 +271,20 @@ class Cli:
 
     def _is_answered(self) -> bool:
         """Return whether there is a response to the last line, or no line was typed yet."""
-        return self._mark[0] < 0 or bool(_responses(self._lines(self._mark[0]))[0])
+        return self._mark[0] < 0 or bool(self._responses())
 
-    def _raise_refusal(self) -> None:
-        for response in _responses(self._lines(self._mark[0]))[0]:
-            self.accept(response)
+    def _responses(self) -> list[str]:
+        return _responses(self._lines(self._mark[0]))[0]
+
+    def _has_ended_within(self, seconds: float) -> bool:
+        """Show the next output, if some comes within *seconds*, or return true if the CLI has ended."""
+        output = self._pty.read(max(seconds, 0.0))
+        if output:
+            self._pty.write(self._show(output))  # as far as there is room: who asks without reading gets no more
+        return output is None
 
     def _show(self, output: bytes) -> bytes:
         """Show output, and return a terminal's answers to it."""
-        if not output:
-            return b""
         self._last_output = time.monotonic()
         self._size += len(output)
         answers = self._screen.feed(output)
@@ -316,11 +309,11 @@ class Cli:
         return "" if found == self._typed_at else found
 
     def _covered_prompt(self) -> str:
-        """Return the last prompt that a line, as of a log, stands behind; the cursor is below it."""
-        if self._screen.line():
+        """Return the last prompt that a line, as of a log, stands behind, with the cursor below it."""
+        if _UNKNOWN_QUESTION.search(self._screen.line()):
             return ""
         first = max(self._mark[0] + 1, self._screen.row - _MAX_ROWS)
-        for line in reversed(self._screen.lines(first)):
+        for line in reversed(self._screen.lines(first)[:-1]):
             for prompt, pattern in (*self._begins.items(), *_QUESTIONS.items()):
                 found = pattern.match(line)
                 rest = line[found.end() :].strip() if found else ""
@@ -361,11 +354,12 @@ class Cli:
         for line in "\n".join(lines).strip().splitlines():
             self._say(shown(masked(line)))
 
-    def _ended(self) -> EndedError:
+    def _exit(self) -> tuple[int, str]:
+        """Return the exit status of the CLI, and what messages say about it."""
         status = self._pty.wait(_END_SECONDS)
-        event(f"CLI ended: {self._host.exit_text(status)}")
-        error = self._unexpected(f"it ended ({self._host.exit_text(status)})", self._everything())
-        return EndedError(error.message, self._host.exit_hint(status))
+        text = self._host.exit_text(status)
+        event(f"CLI ended: {text}")
+        return status, text
 
     def _unexpected(self, what: str, lines: Sequence[str]) -> ToktoolsError:
         text = " / ".join(line.strip() for line in lines if line.strip())

@@ -11,7 +11,6 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
 
 from toktools.errors import ToktoolsError
 from toktools.system import files, process, terminal
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 _POLL_SECONDS = 0.5  # another process may hold the terminal open after the program's end
 _GRACE_SECONDS = 0.3  # between SIGHUP, SIGTERM and SIGKILL
-_REDRAW_SECONDS = 0.15  # a line editor draws its prompt, and the terminal answers what it asks for that
 _SUSPEND = b"\x1a"  # Ctrl-Z
-_ESCAPE = b"\x1b"  # begins a terminal's own answers
 
 
 class Pty:
@@ -143,13 +140,7 @@ class Pty:
         before = signal.signal(signal.SIGWINCH, fit)
         try:
             with _raw(files.STDIN, fit):
-                typed = b"\r"
-                if not self.mode()[0]:
-                    # A line editor draws its prompt for the new size first, and may ask the terminal for the place of
-                    # the cursor. Then it draws the prompt that comes after the Enter.
-                    typed = self._pass_on(b"", seconds=_REDRAW_SECONDS)
-                    typed += self._pass_on(b"\r", seconds=_REDRAW_SECONDS)
-                self._pass_on(typed)
+                self._pass_on(b"\r")
         finally:
             signal.signal(signal.SIGWINCH, before)
 
@@ -196,49 +187,27 @@ class Pty:
         source: int = files.STDIN,
         target: int = files.STDOUT,
         until: Callable[[bytes], bool] = lambda _: False,
-        seconds: float = inf,
-    ) -> bytes:
-        """Pass on the program's output and the user's keys, *typed* first, until its end, or until *until* says so.
-
-        Or for some seconds, in which only the terminal's own answers are typed; the other keys are returned.
-        """
-        deadline = time.monotonic() + seconds
-        later = b""
-        while (left := deadline - time.monotonic()) > 0:
-            keys = [source] if len(typed) + len(later) < _CHUNK else []
-            room = [self._fd] if typed else []
-            ready, writable = terminal.wait([self._fd, *keys], room, min(left, _POLL_SECONDS))
+    ) -> None:
+        """Pass on the program's output and the user's keys, *typed* first, until its end, or until *until* says so."""
+        while True:
+            keys = [source] if len(typed) < _CHUNK else []
+            ready, room = terminal.wait([self._fd, *keys], [self._fd] if typed else [], _POLL_SECONDS)
             if self._fd in ready:
-                output = self._available()
+                output = self.read(0)
                 files.write(target, output or b"")
                 if output is None or until(output):
-                    break
+                    return
             elif self.has_ended():
-                break
-            if writable:
+                return
+            if room:
                 try:
                     typed = typed[self._type(typed) :]
                 except BlockingIOError:
                     pass
                 except OSError:  # nobody has the other end open any more
-                    break
+                    return
             if source in ready:
-                new = _read_keys(source)
-                if seconds == inf or new.startswith(_ESCAPE):
-                    typed += new
-                else:
-                    later += new
-        return typed + later
-
-    def _available(self) -> bytes | None:
-        """Return the output that is there, in one piece, but no more than a chunk; None at the program's end."""
-        output = b""
-        while len(output) < _CHUNK:
-            chunk = self.read(0)  # Linux gives 4 KiB at a time
-            if not chunk:
-                return output or chunk
-            output += chunk
-        return output
+                typed += _read_keys(source)
 
 
 @contextmanager
