@@ -40,6 +40,7 @@ class Replay:
         self.questions: list[str] = []
         self.has_response = False
         self.has_quit = False
+        self.is_typing = False
 
     def play(self) -> None:
         """Write and read what the recording has."""
@@ -49,16 +50,25 @@ class Replay:
             if kind == "o":
                 time.sleep(min(at - last, MAX_PAUSE_SECONDS) * self.scale)
                 write(text)
-            elif kind == "i" and text.endswith("\r"):
-                self.take(read_line())
+            elif kind == "i" and text.startswith("\x1b"):  # an answer of the terminal
+                read_until(text[-1:])
             elif kind == "i":
-                read(len(text.encode()))
+                self.hear(text)
             last = at
+
+    def hear(self, keys: str) -> None:
+        """Wait for the line that these keys begin; an Enter at the prompt, as at a hand-over, is not waited for."""
+        if not self.is_typing and (keys != "\r" or self.questions):
+            line = read_until("\r")
+            while not line and not self.questions:
+                line = read_until("\r")
+            self.take(line)
+        self.is_typing = not keys.endswith("\r")
 
     def go_on(self) -> None:
         """Ask and answer as AWS documents it, until quit."""
         while not self.has_quit:
-            self.take(read_line())
+            self.take(read_until("\r"))
             write("\r\n")
             if self.questions:
                 write(self.questions[0])
@@ -102,25 +112,18 @@ def write(text: str) -> None:
         left = left[os.write(1, left) :]
 
 
-def read(count: int) -> bytes:
-    """Read so many bytes; the end of the terminal is that of the CLI."""
+def read_until(end: str) -> str:
+    """Read keys, and return what is before *end*; the end of the terminal is that of the CLI."""
     keys = b""
-    while len(keys) < count:
+    while not keys.endswith(end.encode()):
         try:
-            chunk = os.read(0, count - len(keys))
+            key = os.read(0, 1)
         except OSError:
-            chunk = b""
-        if not chunk:
+            key = b""
+        if not key:
             raise SystemExit
-        keys += chunk
-    return keys
-
-
-def read_line() -> str:
-    line = b""
-    while not line.endswith(b"\r"):
-        line += read(1)
-    return line[:-1].decode()
+        keys += key
+    return keys.decode()[: -len(end)]
 
 
 def main(recording: str, scale: str, *_: str) -> None:
