@@ -74,7 +74,7 @@ class Cli:
         """Start the CLI. Raises ToktoolsError."""
         self._pty.recording = recording
         try:
-            event(f"CLI started: {' '.join(argv)}, pid {self._pty.start(argv)}")
+            event(f"CLI started: {masked(' '.join(argv))}, pid {self._pty.start(argv)}")
         except (OSError, ValueError):
             raise ToktoolsError(f"{self.name}: not found, or not executable", "name the CLI with --cli") from None
 
