@@ -16,6 +16,7 @@ from toktools.errors import ToktoolsError
 from toktools.login import driver
 from toktools.login.host import LocalHost
 from toktools.login.pty import Pty
+from toktools.system import prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ READY = prompts.READY
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., driver.Cli]]:
     """Start shells as CLIs, with a second for each step, and end them; no descriptor is left."""
+    monkeypatch.setattr(prompt, "known", {})  # other tests in this process have had secrets
     monkeypatch.setattr(driver, "_QUESTION_SECONDS", 0.5)
     monkeypatch.setattr(driver, "_PERSON_SECONDS", 0.1)
     monkeypatch.setattr(Pty, "connect", lambda *_: False)  # the terminal of the tests is not for this
