@@ -431,6 +431,16 @@ def test_little_memory(room: Shell, kilobytes: int) -> None:
     assert "internal error" not in done.err
 
 
+def test_fips_settings_without_a_fips_provider(room: Shell) -> None:
+    """The message names OPENSSL_CONF, and no wrong password is counted; or this Python's OpenSSL heeds no settings."""
+    room.write("fips.cnf", b"openssl_conf = o\n[o]\nalg_section = a\n[a]\ndefault_properties = fips=yes\n")
+    command = f"tok-rehearse --state state user create {named('bob')} {WITH_PASSWORD}"
+    variables = {"OPENSSL_CONF": "fips.cnf", "CLOUDHSM_ROLE": "admin", "CLOUDHSM_PIN": f"admin:{PASSWORD}"}
+    done = room.sh(command, env={**room.env, **variables})
+    assert (done.status, "OPENSSL_CONF" in done.err) in {(0, False), (2, True)}, done
+    assert b'"failures": 1' not in room.read("state")
+
+
 # The page
 
 

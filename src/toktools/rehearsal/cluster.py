@@ -15,7 +15,7 @@ from hmac import compare_digest
 from math import ceil
 
 from toktools import encoding
-from toktools.errors import shown
+from toktools.errors import ToktoolsError, shown
 from toktools.keys.files import parse_public_key
 from toktools.signatures import Verifier
 from toktools.tokens import approval_data, approvals
@@ -490,4 +490,10 @@ def _set_password(user: User, password: str) -> None:
 
 def _hash(password: str, salt: str) -> str:
     """Return a hash of a password by PBKDF2 (RFC 8018), which systems under FIPS settings have too."""
-    return pbkdf2_hmac("sha256", password.encode(errors="surrogateescape"), bytes.fromhex(salt), ITERATIONS).hex()
+    secret, salted = password.encode(errors="surrogateescape"), bytes.fromhex(salt)
+    try:
+        return pbkdf2_hmac("sha256", secret, salted, ITERATIONS).hex()
+    except ValueError:  # such settings without a FIPS provider
+        raise ToktoolsError(
+            "OpenSSL refuses PBKDF2 with SHA-256: see OPENSSL_CONF and the file that it names"
+        ) from None
