@@ -125,7 +125,6 @@ def _wait_for_turn(fd: int) -> None:
     """Wait until this process is in the foreground, and no other of its session has its turn at a terminal.
 
     The lock keeps two prompts of a pipeline apart. It is on one byte of /dev/tty, which is one file for all terminals.
-    Every user can lock that byte, so a lock that is not of this session is not waited for.
     """
     import termios
 
@@ -136,7 +135,7 @@ def _wait_for_turn(fd: int) -> None:
         except termios.error as error:
             if error.args[0] != EINTR:
                 raise
-    while not _lock(fd) and _is_locked_by_session(fd):
+    while not _lock(fd):
         sleep(_LOCK_SECONDS)
 
 
@@ -151,25 +150,6 @@ def _lock(fd: int) -> bool:
     except OSError:
         pass  # a system that has no locks for terminals
     return True
-
-
-def _is_locked_by_session(fd: int) -> bool:
-    """Return whether another process of this session has the lock, or has just given it back."""
-    import fcntl
-    import struct
-
-    session = os.getsid(0)
-    try:
-        # struct flock, as Linux and the BSDs have it. If nobody has the lock any more, the process is still this one.
-        if sys.platform == "linux":
-            request = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, session, 1, os.getpid())
-            *_, holder = struct.unpack("hhqqi0q", fcntl.fcntl(fd, fcntl.F_GETLK, request))
-        else:
-            request = struct.pack("qqihhi0q", session, 1, os.getpid(), fcntl.F_WRLCK, os.SEEK_SET, 0)
-            _, _, holder, *_ = struct.unpack("qqihhi0q", fcntl.fcntl(fd, fcntl.F_GETLK, request))
-        return holder > 0 and os.getsid(holder) == session  # 0 is a process in another container
-    except OSError:
-        return False
 
 
 def _unlock(fd: int) -> None:
