@@ -41,8 +41,9 @@ def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
 class Verifier:
     """Public keys, one of which should have signed each of the digests."""
 
-    def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes], key_name: str = "the given key") -> None:
         self._keys = keys
+        self._key_name = key_name
         self._digests = digests
         self._sizes = sorted({key.key_size // 8 for key in keys})
 
@@ -69,7 +70,7 @@ class Verifier:
                 return "its bytes are in reverse order, as Windows CryptoAPI writes them"
             if _is_pss(key, digest, signature):
                 return "made with PSS padding, not PKCS#1 v1.5"
-        return "not made by the given key" if len(self._keys) == 1 else "not made by any of the given keys"
+        return f"not made by {self._key_name}" if len(self._keys) == 1 else "not made by any of the given keys"
 
     def _mistake(self, block: bytes, index: int) -> str:
         """Name what was signed instead, by the right key and with the right padding."""

@@ -159,13 +159,18 @@ def test_the_terminal_goes_away(desk: Desk, step: str, trap: str) -> None:
     desk.assert_nothing_left(said)
 
 
-def test_no_answer_at_the_question(desk: Desk) -> None:
-    """Ctrl-D at the password question is no password: nothing is typed."""
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [(b"\x04", "officer1: the password is empty"), (b"short\r", "a CloudHSM password has 7 to 32 characters")],
+    ids=["Ctrl-D", "too short"],
+)
+def test_no_answer_at_the_question(desk: Desk, typed: bytes, said: str) -> None:
+    """Ctrl-D at the password question is no password, nor is what cannot be one: nothing is typed."""
     desk.fake()
     with seat(desk) as person:
         person.wait_for(ASKS_PASSWORD)
-        person.screen.send(b"\x04")
-        assert "tok-login: officer1: the password is empty\r\n" in person.end(2)
+        person.screen.send(typed)
+        assert f"tok-login: {said}" in person.end(2)
     assert len(desk.lines("heard")) == 1
 
 
@@ -329,16 +334,6 @@ def test_a_password_that_cannot_be_right(desk: Desk, content: bytes, said: str) 
     desk.write("password", content)
     assert_refused(desk.login(), 2, said)
     assert desk.pids() == []
-
-
-def test_a_password_that_a_person_gets_wrong(desk: Desk) -> None:
-    """It is not typed, and the CLI is left."""
-    desk.fake()
-    with seat(desk) as person:
-        person.wait_for(ASKS_PASSWORD)
-        person.type("short")
-        person.end(2)
-    assert desk.heard("short") == 0
 
 
 @pytest.mark.parametrize("password", ["'quoted'", "a blank "])
@@ -623,13 +618,11 @@ def run(line):
     os.kill(helper, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("base64", [False, True])
-def test_a_signer(desk: Desk, base64: bool) -> None:  # noqa: FBT001 - a parameter of the test
+@pytest.mark.parametrize(("base64", "script"), [([], "exec {}"), (["-b"], "{} | base64 -w0")])
+def test_a_signer(desk: Desk, base64: list[str], script: str) -> None:
     """A command signs, as for tok-exec."""
     openssl = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
-    signer = f"sh -c '{openssl} | base64 -w0'" if base64 else openssl
-    words = ["tok-login", "--signer", signer, *(["-b"] if base64 else []), "-p", str(desk.key), *USER]
-    words += ["--cli", "./cli", "--password", "file:password", "--", "user list"]
+    words = sign_by(desk, shlex.join(["sh", "-c", script.format(openssl)]), *base64)
     done = desk.run(*words, env=desk.env, start_new_session=True).check(0)
     assert [answer["error_code"] for answer in answers(done.out)] == [0]
 
@@ -830,9 +823,6 @@ def start():
         b'{\n  "error_code": 0,\n  "data": "user list"\n}\n',
         "tok-login: Welcome\ntok-login: \ntok-login: to it\n",
     )
-
-
-"""The screen takes seconds of work to draw the four megabytes of a real login."""
 
 
 @pytest.mark.parametrize(

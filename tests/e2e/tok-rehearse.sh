@@ -38,7 +38,7 @@ answers() {
 } | rehearse
 [ "$(answers)" = 000000011 ] || fail "the answers are $(answers)"
 grep -q 'tok-rehearse: the file lacks 2 of the 2 digests of this attempt' session || fail "the replay is not named"
-grep -q 'tok-rehearse: token 1: not made by the given key' session || fail "the wrong key is not named"
+grep -q "tok-rehearse: token 1: not made by officer1's registered key" session || fail "the wrong key is not named"
 [ "$(tok-extract setup.json | wc -l)" -eq 2 ] || fail "not a digest for each HSM"
 if grep -q practice session notes; then fail "a password is shown"; fi
 if grep -q practice state; then fail "a password is in the state file"; fi

@@ -193,6 +193,16 @@ def test_the_connection_is_lost(host: Host, step: str) -> None:
     assert done.err.count("\n") == 1 + done.err.count("tok-login: hint: -v shows each step\n")
 
 
+def test_the_connection_is_lost_behind_a_proxy(host: Host) -> None:
+    """No other connection to the host is made, though the user's options name a proxy."""
+    (proxy,) = re.findall(r"ProxyCommand (.*) -o SetEnv", (host.desk.cwd / "ssh_config").read_text())
+    host.desk.script(f'echo "$1" >>proxied; [ "$1" = hsm ] && exec {proxy}', "proxy")
+    host.fake(LOSE.format("write_tokens(path)"))
+    words = host.words(ssh=f"ssh -o 'ProxyCommand {host.desk.cwd}/proxy %h'")
+    host.run(*words, "--", "x").check(2, "the connection to hsm was lost")
+    assert host.desk.lines("proxied").count("hsm") == 1
+
+
 def test_the_connection_is_lost_while_it_connects(host: Host) -> None:
     """Nothing more is sent, and no directory is left."""
     host.behaves("kill -9 $PPID; sleep 1")

@@ -238,7 +238,8 @@ class SshHost(LocalHost):
         if connects:
             own += ["ControlMaster=yes", f"ControlPersist={_PERSIST_SECONDS}"]
         else:
-            own += ["ControlMaster=no", "ProxyCommand=false"]
+            # If the user's options name a proxy, that one reaches no host of this name (RFC 6761).
+            own += ["ControlMaster=no", "ProxyCommand=false", "HostName=none.invalid"]
         return [*self._ssh, *(word for option in own for word in ("-o", option))]
 
     def _run(
