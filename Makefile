@@ -97,7 +97,7 @@ $(VENV)/ready: pyproject.toml $(wildcard bin/*)
 	    echo 'the path of the checkout must not have a blank in it, since scripts name their Python' >&2; exit 2 ;; esac
 	@$(PYTHON) -c '$(NEEDS)' 2> /dev/null || { echo '$(PYTHON) is no Python 3.9 or later with venv' \
 	    '(on Debian and Ubuntu: python3-venv); PYTHON=... names another' >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV) # not another Python over the one that is there
 	$(VENV)/bin/python -m pip install -q 'pip>=21.3' # that of Xcode's Python, and of RHEL 9's, is older
 	$(VENV)/bin/python -m pip install -q -e .
 	@touch $@
