@@ -153,9 +153,9 @@ def _is_raw(content: bytes) -> bool:
 def _is_wide(content: bytes, size: int) -> bool:
     """Return whether there is a character of ASCII, which is the first or the last byte, in each *size* bytes."""
     for start in (0, size - 1):
-        others = bytearray(content)
+        kept, others = content[start::size], bytearray(content)
         del others[start::size]
-        if others and not others.strip(b"\0") and b"\0" not in content[start::size]:
+        if kept and others and not others.strip(b"\0") and b"\0" not in kept:
             return True
     return False
 

@@ -8,6 +8,8 @@ from toktools.errors import ToktoolsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from toktools.parser import Group, Options, Parser
 
 KEY = "a file, pkcs11: or awskms: URI"
@@ -117,12 +119,11 @@ class Selection:
             raise ToktoolsError("-n: tokens are counted from 1, and a range goes upwards")
         return low, high
 
-    def indices(self, count: int) -> list[int]:
+    def indices(self, count: int) -> Sequence[int]:
         """Return the indices from 0 of the selected tokens, in order; ToktoolsError where one of them is not there."""
-        selected: set[int] = set()
-        for low, high in self._ranges:
-            if max(low, high or low) > count:
-                there = "is 1 token" if count == 1 else f"are {count} tokens"
-                raise ToktoolsError(f"-n names token {max(low, high or low)}, but there {there}")
-            selected.update(range(low - 1, high or count))
-        return sorted(selected)
+        selected = [range(low - 1, high or count) for low, high in self._ranges]
+        missing = max(max(low, high or low) for low, high in self._ranges)
+        if missing > count:
+            there = "is 1 token" if count == 1 else f"are {count} tokens"
+            raise ToktoolsError(f"-n names token {missing}, but there {there}")
+        return selected[0] if len(selected) == 1 else sorted(set().union(*selected))

@@ -21,6 +21,7 @@ DIGESTS = (
 USER_RECORDS = """\
   token 1: 0l2LZkmAHZyAc1hPhyckOoVW33aGrgG77qmDHWQ3CJ8=
     approval data: 240 bytes; its SHA-256 is the digest
+    beware: it seems older than ten minutes, a token's default life
     it seems to say (the layout is not documented; for display only):
       HSM 0x18: requester admin, service 3, time 2023-02-11T02:01:02Z
       HSM 0x15: requester admin, service 3, time 2023-02-11T02:01:02Z
@@ -36,7 +37,7 @@ f: MFA login or set-up: 3 HSMs, 3 signed
 """,
     QUORUM / "user-2023.token": f"f: quorum token: 0 approvals\n{USER_RECORDS}",
     QUORUM / "user-management.token": (
-        f"f: quorum token: 0 approvals\n  service: user-management (not signed)\n{USER_RECORDS}"
+        f"f: quorum token: 0 approvals\n  service: user-management (not covered by the signatures)\n{USER_RECORDS}"
     ),
 }
 
@@ -148,7 +149,8 @@ def test_names_are_escaped(shell: Shell) -> None:
     """Control characters and the like in user names, roles and services are escaped, a backslash too."""
     entry = approver("a\x1b]0;\x07\u202e\x9b\\", SIGNATURE, role="ad\nmin")
     text = inspect(shell, quorum(b"x", entry, service="s\r\x7f", key_reference="0x\t"))
-    assert '  service: "s\\r\\x7f" (not signed)\n  key_reference: "0x\\t" (not signed)\n' in text
+    assert '  service: "s\\r\\x7f" (not covered by the signatures)\n' in text
+    assert '  key_reference: "0x\\t" (not covered by the signatures)\n' in text
     assert '  approver "a\\x1b]0;\\x07\\u202e\\x9b\\\\" ("ad\\nmin"): signed' in text
     assert all(line.isprintable() for line in text.splitlines())
 
@@ -159,7 +161,7 @@ def test_labels_that_the_signed_data_contradicts(shell: Shell) -> None:
     said = 'the label says "x\\nit is fine: OK", the signed data service 3, as user-management has it'
     lines = inspect(shell, document).splitlines()
     assert f"    beware: {said}" in lines
-    assert r'  service: "x\nit is fine: OK" (not signed)' in lines
+    assert r'  service: "x\nit is fine: OK" (not covered by the signatures)' in lines
     assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_contradictions"] == [said]
 
 

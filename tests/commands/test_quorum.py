@@ -121,8 +121,12 @@ def test_role_that_is_missing(quorum: Shell) -> None:
         ("-u admin2 f.json admin2.sig", "-u: only a quorum token has approvers"),
         ("-R admin f.json admin2.sig", "-R: only a quorum token has approvers"),
         ("--approvals f.json f.json", "--approvals: only a quorum token has approvers"),
-        ("admin.token admin2.sig", "a quorum token takes the signature of an approver"),
-        ("-R admin admin.token admin2.sig", "a quorum token takes the signature of an approver"),
+        ("admin.token admin2.sig", "a quorum token needs the approver's name"),
+        ("-R admin admin.token admin2.sig", "a quorum token needs the approver's name"),
+        ("admin.token copy", "copy: a token file, not signatures"),
+        ("-u admin2 admin.token copy", "copies of a quorum token come after --approvals"),
+        ("f.json copy", "hint: FILE comes first, then its signatures"),
+        ("f.json admin2.key", "hint: tok-extract FILE | tok-sign -k admin2.key | tok-merge -i FILE signs with this"),
         ("-R admin --approvals admin.token admin.token", "-R needs -u, the approver"),
         ("--approvals admin.token", "copies of the quorum token are missing"),
         ("--approvals admin.token missing.token", "missing.token: "),
@@ -134,6 +138,8 @@ def test_role_that_is_missing(quorum: Shell) -> None:
 )
 def test_options_that_do_not_fit(quorum: Shell, words: str, said: str) -> None:
     """Options for another kind of file, or that miss another, get one line, and nothing is written."""
+    approved(quorum, "copy", entry(quorum, "admin2"))
+    quorum.write("admin2.key", b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n")
     check_nothing_written(quorum, quorum.run("tok-merge", "-o", "out", *words.split()), 2, said)
 
 
@@ -177,7 +183,7 @@ def copy(shell: Shell, user: str, text: str, role: str = "admin") -> bytes:
     ("make", "said"),
     [
         (lambda _: (AWS_QUORUM / "key-usage.token").read_bytes(), "this is a copy of another token"),
-        (lambda shell: shell.read("registration.json"), "this is a copy of another token"),
+        (lambda shell: shell.read("registration.json"), "this is a file for quorum registration, not a copy"),
         (lambda _: TOKEN, "this copy has no approval"),
         (lambda shell: shell.read("admin2.sig"), "hint: --approvals takes copies of FILE; for a signature, use -u"),
         (lambda shell: b"\0" + shell.read("admin2.sig")[1:], "hint: --approvals takes copies of FILE; for a signature"),
@@ -227,7 +233,7 @@ def test_a_role_that_comes_later(quorum: Shell) -> None:
     approved(quorum, "first.token", first)
     approved(quorum, "later.token", later)
     done = quorum.run("tok-merge", "-u", "ADMIN2", "-R", "admin", "first.token", "admin2.sig").check(0)
-    assert signatures(done.out) == [later]
+    assert [list(one.items()) for one in signatures(done.out)] == [list(later.items())]
     for copies in (["first.token", "later.token"], ["later.token", "first.token"]):
         done = quorum.run("tok-merge", "--approvals", "admin.token", *copies).check(0)
         assert signatures(done.out) == [later]

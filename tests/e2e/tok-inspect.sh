@@ -38,10 +38,11 @@ grep -q "^  token 2: .*: signed, 256 bytes$" told.two || fail "does not say what
 # Quorum tokens: what the approval data seems to say, and who approved.
 cat >told <<EOF
 key.token: quorum token: 0 approvals
-  service: key-usage (not signed)
-  key_reference: 0x0000000000680006 (not signed)
+  service: key-usage (not covered by the signatures)
+  key_reference: 0x0000000000680006 (not covered by the signatures)
   token 1: 5GlgoWOlQU4fw4QIlbxkPGZVOVoDugFGuSKE/k67ncM=
     approval data: 160 bytes; its SHA-256 is the digest
+    beware: it seems older than ten minutes, a token's default life
     it seems to say (the layout is not documented; for display only):
       HSM 0x19: requester crypto_user, service 5, key handle 0x680006, time 2024-11-19T21:16:59Z
       HSM 0x1a: requester crypto_user, service 5, key handle 0x680006, time 2024-11-19T21:16:59Z

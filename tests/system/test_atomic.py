@@ -123,8 +123,8 @@ def test_the_owner_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_atomically({"f": b"new"})
         assert ((here / "f").stat().st_uid, (here / "f").stat().st_gid) == (uid, gid)
         monkeypatch.setattr(os, "fchown", fail(errno.EPERM))
-        error = refused("f: its owner and group cannot be kept", {"f": b"newer"})
-        assert error.hint == "write a new file instead"
+        error = refused("f: cannot keep the file's owner and group", {"f": b"newer"})
+        assert error.hint == "write another file, with -o OUT"
         assert (here / "f").read_bytes() == b"new"
         monkeypatch.undo()
         monkeypatch.chdir(here)
@@ -354,8 +354,8 @@ def test_attributes_that_cannot_be_kept(
     there = [{}, {name: b"1"}] if call == "removexattr" else [{name: b"1"}, {}]
     Attributes(monkeypatch, *there)
     monkeypatch.setattr(os, call, fail(errno.ENOSPC))
-    error = refused(f"f: its {kind} cannot be kept: no space left on device", {"f": b"new"})
-    assert error.hint == "write a new file instead"
+    error = refused(f"f: cannot keep the file's {kind}: no space left on device", {"f": b"new"})
+    assert error.hint == "write another file, with -o OUT"
     assert (here / "f").read_bytes() == b"old"
 
 

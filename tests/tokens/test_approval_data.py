@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from toktools.tokens.approval_data import Record, contradictions, record, records
+from toktools.tokens.approval_data import Record, contradictions, is_old, record, records
 
 NONCE = b"n" * 16
 ADMIN = record(3, 1, "admin", 1_700_000_000, NONCE)
@@ -21,6 +23,12 @@ def test_records() -> None:
     assert [records(content) for content in (b"", ADMIN[:-1], ADMIN + b"\0", b"x" * 40)] == [[]] * 4
     assert records(ADMIN.replace(b"admin", b"ad\xffin"))[0].requester == "ad\ufffdin"
     assert records(record(1, 1, "a", 1 << 62, NONCE))[0].time == str(1 << 62)
+
+
+def test_old_tokens() -> None:
+    """Any record may tell that the token is too old; what is no records tells nothing."""
+    fresh = record(3, 1, "admin", int(time.time()), NONCE)
+    assert [is_old(content) for content in (b"", ADMIN[:-1], fresh, fresh + ADMIN)] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

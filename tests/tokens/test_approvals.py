@@ -82,7 +82,9 @@ def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "": ["k", "a-b=c", "=", "pkcs11:token=a"],
     }
     login = tokenfile.parse(UNSIGNED.read_bytes())
-    with pytest.raises(ToktoolsError, match=r"^f: -p USER=PUB is for the approvers of a quorum token, which"):
+    with pytest.raises(
+        ToktoolsError, match=r"^f: -p USER=PUB is for the approvers of a quorum token, and this is a file for MFA"
+    ):
         keys_of(["k", "admin=k"], login)
     (tmp_path / "admin=k").touch()
     assert keys_of(["admin=k", "k"], login) == {"": ["admin=k", "k"]}
@@ -93,7 +95,7 @@ def check(tokens: tokenfile.TokenFile, need: int | None, **keys: Any) -> list[tu
     by_user = {
         "" if user == "_" else user: [rsa_key(owner).public_key() for owner in owners] for user, owners in keys.items()
     }
-    return verify.check_all(tokens, by_user, need)
+    return list(verify.check_all(tokens, by_user, need))
 
 
 def test_one_key_for_one_approver() -> None:

@@ -68,7 +68,7 @@ def _approval_data(path: str | None) -> dict[bytes, bytes] | None:
 
     source, tokens = tokenfile.read(path)
     try:
-        return dict(zip(tokens.digests, tokens.approval_data))
+        return {tokens.digest(index): tokens.approval_data(index) for index in range(len(tokens))}
     except ToktoolsError as error:
         raise error.at(source.name) from None
 

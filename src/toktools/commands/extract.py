@@ -42,7 +42,7 @@ def run(options: Options, console: Console) -> int:
     chosen: list[int] = []
     for source, tokens in sources:
         try:
-            found = tokens.approval_data if options.approval_data else tokens.digests
+            found = list(map(tokens.approval_data, range(len(tokens)))) if options.approval_data else tokens.digests
             chosen += [len(contents) + index for index in options.tokens.indices(len(found))]
         except ToktoolsError as error:
             raise error.at(source.name) from None

@@ -58,20 +58,23 @@ def run(options: Options, console: Console) -> int:
     if "-" in {options.file, *(options.signatures or "-")}:
         console.note_reading_from_terminal("a token file" if options.file == "-" else "signatures")
     source, tokens = tokenfile.read(options.file)
+    if tokens.kind.has_approvals and not (options.user or options.approvals):
+        for path in options.signatures:
+            merge.signatures_in(path)  # copies need --approvals
     try:
         _refuse_what_does_not_fit(tokens, options)
     except ToktoolsError as error:
         raise error.at(source.name) from None
-    chosen = options.tokens.indices(len(tokens.digests))
+    chosen = options.tokens.indices(len(tokens))
     problem = _checker(tokens, source.name, options.verify_key, console.warn)
     try:
         changed = _fill(tokens, options, chosen, console)
-        merge.check(tokens.slots(), changed, problem, lambda warning: console.warn(f"{source.name}: {warning}"))
+        merge.check(tokens, changed, problem, lambda warning: console.warn(f"{source.name}: {warning}"))
     except ToktoolsError as error:
         raise error.at(source.name).also("nothing written") from None
     out = options.file if options.in_place else options.output
     if out in {None, "-"}:
-        files.write_stdout(tokens.dump())
+        files.write_lines(tokens.dump())
     else:
         from toktools.system.atomic import write_atomically
 
@@ -97,7 +100,7 @@ def _checker(
     return verify.checker(tokens, keys)
 
 
-def _fill(tokens: TokenFile, options: Options, chosen: Sequence[int], console: Console) -> list[int]:
+def _fill(tokens: TokenFile, options: Options, chosen: Sequence[int], console: Console) -> Sequence[int]:
     """Put all signatures into their slots, and return the indices of the slots. Raises ToktoolsError."""
     from toktools.tokens import merge
 
@@ -113,12 +116,11 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: Options) -> None:
     """Refuse options that are for another kind of token file than this."""
     if tokens.kind.has_approvals:
         if not (options.user or options.approvals):
-            raise ToktoolsError("a quorum token takes the signature of an approver", "name the approver with -u and -R")
+            raise ToktoolsError("a quorum token needs the approver's name", "name the approver with -u and -R")
     else:
         for value, flag in ((options.user, "-u"), (options.role, "-R"), (options.approvals, "--approvals")):
             if value:
-                title = tokens.kind.title
-                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is a file for {title}")
+                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is {tokens.kind.title}")
     if options.role and not options.user:
         raise ToktoolsError("-R needs -u, the approver")
     if options.approvals and not options.signatures:

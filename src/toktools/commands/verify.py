@@ -49,7 +49,7 @@ def run(options: Options, console: Console) -> int:
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
         if options.need and not tokens.kind.has_approvals:
-            raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is not one")
+            raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is {tokens.kind.title}")
         try:
             # A name that no user can have could be a second name of an approver, who would count twice.
             for approval in tokens.approvals if options.need else ():
@@ -61,7 +61,7 @@ def run(options: Options, console: Console) -> int:
     status = 0
     for source, tokens in console.each(options.files, read):
         keys = verify.verify_keys(options.verify_key, tokens, source.name, read_key)
-        results = verify.check_all(tokens, keys, options.need)
+        results = list(verify.check_all(tokens, keys, options.need))
         if options.json:
             facts = _facts(source, tokens, results)
             files.write_lines(jsonfile.iterate_ascii(facts, None if len(options.files) > 1 else 2))
@@ -87,5 +87,18 @@ def _facts(source: files.Snapshot, tokens: TokenFile, results: Results) -> dict[
         "kind": tokens.kind.name,
         "ok": not any(problem for _, problem in results),
         "key": None,
-        "signatures": [{"of": slot, "ok": not problem, "fault": problem or None} for slot, problem in results],
+        "signatures": [_Facts(result) for result in results],
     }
+
+
+class _Facts:
+    """What --json writes about a signature; the dictionaries of a large file would be much memory at once."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: tuple[str, str]) -> None:
+        self._result = result
+
+    def __call__(self) -> dict[str, object]:
+        slot, problem = self._result
+        return {"of": slot, "ok": not problem, "fault": problem or None}

@@ -23,7 +23,7 @@ _TRIES, _PAUSE_SECONDS = 50, 0.01  # for the lock
 
 
 def write_atomically(
-    contents: Mapping[str, bytes],
+    contents: Mapping[str, bytes | Iterable[bytes]],
     *,
     inputs: Iterable[str] = (),
     seen: Snapshot | None = None,
@@ -80,7 +80,7 @@ class _Staged:
 
     def stage(
         self,
-        content: bytes,
+        content: bytes | Iterable[bytes],
         kept: Sequence[os.stat_result],
         seen: Snapshot | None,
         may_replace: Callable[[bytes], bool] | None,
@@ -101,7 +101,8 @@ class _Staged:
                 if self._status:
                     self._keep_owner(fd, self._status)
                     self._keep_attributes(fd)
-                files.write(fd, content)
+                for piece in [content] if isinstance(content, bytes) else files.joined(content):
+                    files.write(fd, piece)
                 # A file system without modes would refuse to set even the one that is there.
                 if self._status and stat.S_IMODE(os.fstat(fd).st_mode) != stat.S_IMODE(self._status.st_mode):
                     os.fchmod(fd, stat.S_IMODE(self._status.st_mode))
@@ -165,8 +166,8 @@ class _Staged:
             try:
                 os.fchown(fd, old.st_uid, old.st_gid)
             except PermissionError:
-                reason = "its owner and group cannot be kept"
-                raise ToktoolsError(f"{self.name}: {reason}", "write a new file instead") from None
+                reason = "cannot keep the file's owner and group"
+                raise ToktoolsError(f"{self.name}: {reason}", "write another file, with -o OUT") from None
 
     def _keep_attributes(self, fd: int) -> None:
         """Carry access control lists and extended attributes over, before there is a content to protect."""
@@ -185,8 +186,8 @@ class _Staged:
                     os.setxattr(fd, name, text)
         except OSError as error:
             kind = "access control list" if name == "system.posix_acl_access" else f"attribute {display(name)}"
-            reason = f"its {kind} cannot be kept: {files.reason(error)}"
-            raise ToktoolsError(f"{self.name}: {reason}", "write a new file instead") from None
+            reason = f"cannot keep the file's {kind}: {files.reason(error)}"
+            raise ToktoolsError(f"{self.name}: {reason}", "write another file, with -o OUT") from None
 
     def refuse_changed(self, seen: Snapshot | None) -> None:
         """Make sure that the file that was seen, if it is this one, is as it was, and hold other toktools off it."""
@@ -195,8 +196,9 @@ class _Staged:
         with trouble_at(seen.name):
             if self._is(seen):
                 _lock(self._directory)
-                size = len(seen.content)
-                if self._is_still(self._status) and os.pread(self._old, size + 1, 0) == seen.content:
+                os.lseek(self._old, 0, os.SEEK_SET)
+                now = files.checksum(files.chunks(self._old, seen.checksum[0] + 1))
+                if self._is_still(self._status) and now == seen.checksum:
                     return
             elif seen.path is None or os.path.realpath(seen.path) != self.target:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +31,7 @@ class Snapshot:
         self.path = path
         self.name = display(path)
         self.content = content
+        self.checksum = checksum([content])
         self.status = status
 
 
@@ -89,6 +91,14 @@ def chunks(fd: int, limit: int) -> Iterator[bytes]:
     while chunk := os.read(fd, min(_CHUNK, limit)):
         limit -= len(chunk)
         yield chunk
+
+
+def checksum(pieces: Iterable[bytes]) -> tuple[int, int]:
+    """Return the size of a content and its CRC-32, by which another program's change is seen, though not a forgery."""
+    size = crc = 0
+    for piece in pieces:
+        size, crc = size + len(piece), crc32(piece, crc)
+    return size, crc
 
 
 def why_empty() -> str:
@@ -167,9 +177,15 @@ def write_stdout(content: bytes) -> None:
 
 def write_lines(lines: Iterable[bytes]) -> None:
     """Write all lines to standard output, some at a time, so that they are never all in memory."""
-    left = iter(lines)
-    while some := b"".join(islice(left, _LINES)):
+    for some in joined(lines):
         write_stdout(some)
+
+
+def joined(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in larger pieces."""
+    lines = iter(lines)
+    while some := b"".join(islice(lines, _LINES)):
+        yield some
 
 
 def check_stdout() -> None:

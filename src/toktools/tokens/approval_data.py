@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from toktools.tokens.approvals import shown_name
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _RECORD = struct.Struct(">HHIQ16s32sQ8s")
 _VERSION = 2  # of the newer sample
+_LIFE_SECONDS = 600  # of a quorum token, by default
 _SERVICES = {3: "user-management", 5: "key-usage"}
 """The label of the published sample with each number."""
 
@@ -28,13 +34,16 @@ class Record:
 
 def records(approval_data: bytes) -> list[Record]:
     """Return the records in approval data; none if the bytes are not whole records."""
-    if len(approval_data) % _RECORD.size:
-        return []
     found = []
-    for _, service, hsm, key_handle, _, requester, seconds, _ in _RECORD.iter_unpack(approval_data):
+    for _, service, hsm, key_handle, _, requester, seconds, _ in _unpacked(approval_data):
         name = requester.rstrip(b"\0").decode("utf-8", "replace")
         found.append(Record(service, hsm, key_handle, name, _time(seconds)))
     return found
+
+
+def is_old(approval_data: bytes) -> bool:
+    """Say whether the token seems to be older than CloudHSM takes one by default."""
+    return any(record[6] + _LIFE_SECONDS < time.time() for record in _unpacked(approval_data))
 
 
 def contradictions(label: object, key_reference: object, found: Sequence[Record]) -> list[str]:
@@ -62,6 +71,10 @@ def record(  # noqa: PLR0913 - a record's fields
 ) -> bytes:
     """Return a record in that layout, with a nonce of 16 bytes, for the stand-in."""
     return _RECORD.pack(_VERSION, service, hsm, key_handle, nonce, requester.encode(), seconds, b"")
+
+
+def _unpacked(approval_data: bytes) -> Iterable[tuple[Any, ...]]:
+    return () if len(approval_data) % _RECORD.size else _RECORD.iter_unpack(approval_data)
 
 
 def _time(seconds: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toktools.errors import ToktoolsError, quoted
+from toktools.tokens import kinds
 
 ROLES = ("admin", "crypto-user")
 MAX_APPROVERS = 8
@@ -65,15 +66,12 @@ class Approval:
             raise ToktoolsError(f"approver {self.username}: the role {quoted(str(self.role))} is not {roles}")
 
 
-def read_list(entries: object) -> list[Approval]:
-    """Return the approvals in the member "signatures" of a quorum token. Raises ToktoolsError if it is no such list."""
-    if not isinstance(entries, list):
-        raise ToktoolsError('no list "signatures"')
+def read_list(document: dict[str, object]) -> list[Approval]:
+    """Return the approvals in a quorum token. Raises ToktoolsError if an entry is none, or an approver has two."""
     approvals = []
     approvers = set()
-    for number, entry in enumerate(entries, start=1):
-        _check_entry(entry, number)
-        approval = Approval(entry)
+    for number, entry in enumerate(kinds.read_list(document, "signatures"), start=1):
+        approval = Approval(_checked_entry(entry, f"approval {number}"))
         if (approval.user, approval.role) in approvers:
             raise ToktoolsError(f"approver {shown_name(approval.username)} has two entries")
         approvers.add((approval.user, approval.role))
@@ -81,12 +79,12 @@ def read_list(entries: object) -> list[Approval]:
     return approvals
 
 
-def _check_entry(entry: object, number: int) -> None:
-    if not isinstance(entry, dict):
-        raise ToktoolsError(f"approval {number}: not a JSON object")
-    for name in ("username", "signature"):
-        if name not in entry:
-            raise ToktoolsError(f'approval {number}: no member "{name}"')
-    for name in ("username", "role", "signature"):
-        if not isinstance(entry.get(name, ""), str):
-            raise ToktoolsError(f'approval {number}: "{name}" is not a string')
+def _checked_entry(value: object, name: str) -> dict[str, object]:
+    entry = kinds.check_object(value, name)
+    for member in ("username", "signature"):
+        if member not in entry:
+            raise ToktoolsError(f'{name}: no member "{member}"')
+    for member in ("username", "role", "signature"):
+        if not isinstance(entry.get(member, ""), str):
+            raise ToktoolsError(f'{name}: "{member}" is not a string')
+    return entry

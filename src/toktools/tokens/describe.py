@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from toktools import encoding, records
 from toktools.errors import ToktoolsError
@@ -23,7 +24,8 @@ def facts(tokens: TokenFile) -> dict[str, object]:
     described: dict[str, object] = {
         "kind": tokens.kind.name,
         "version": VERSION,
-        "tokens": [_token_facts(tokens, index) for index in range(len(tokens.digests))],
+        # The facts of many tokens at once are much memory.
+        "tokens": [partial(_token_facts, tokens, index) for index in range(len(tokens))],
     }
     if tokens.kind.has_approvals:
         described["approvals"] = [
@@ -34,7 +36,7 @@ def facts(tokens: TokenFile) -> dict[str, object]:
 
 
 def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
-    digest = tokens.digests[index]
+    digest = tokens.digest(index)
     described: dict[str, object] = {
         "digest": encoding.encode(digest).decode(),
         "digest_hex": digest.hex(),
@@ -51,15 +53,17 @@ def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
 
 def lines(name: str, tokens: TokenFile, *, hexadecimal: bool) -> Iterator[bytes]:
     """Yield the lines of a description for a person; *name* is that of the file."""
-    yield f"{name}: {tokens.kind.title}: {_summary(tokens)}\n".encode()
+    title = tokens.kind.title.removeprefix("a file for ").removeprefix("a ")
+    yield f"{name}: {title}: {_summary(tokens)}\n".encode()
     for line in _details(tokens, hexadecimal=hexadecimal):
         yield f"  {line}\n".encode()
 
 
 def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
     for name, label in _labels(tokens).items():
-        yield f"{name}: {shown_name(label)} (not signed)"
-    for index, digest in enumerate(tokens.digests):
+        yield f"{name}: {shown_name(label)} (not covered by the signatures)"
+    for index in range(len(tokens)):
+        digest = tokens.digest(index)
         state = "" if tokens.kind.has_approvals else f": {_state(tokens.signature(index))}"
         yield f"token {index + 1}: {encoding.encode(digest).decode()}{state}"
         if hexadecimal:
@@ -79,13 +83,17 @@ def _summary(tokens: TokenFile) -> str:
     signed = sum(_size(slot.text) in encoding.SIGNATURE_SIZES for slot in tokens.slots())
     if tokens.kind.has_approvals:
         return encoding.count(signed, "approval")
-    return f"{encoding.count(len(tokens.digests), 'HSM')}, {signed} signed"
+    return f"{encoding.count(len(tokens), 'HSM')}, {signed} signed"
 
 
 def _approval_data(tokens: TokenFile, index: int) -> Iterator[str]:
+    from toktools.tokens import approval_data
+
     match = "its SHA-256 is the digest" if tokens.digest_matches(index) else "its SHA-256 is NOT the digest"
-    yield f"  approval data: {encoding.size(len(tokens.approval_data[index]))}; {match}"
+    yield f"  approval data: {encoding.size(len(tokens.approval_data(index)))}; {match}"
     records, contradictions = _records(tokens, index)
+    if approval_data.is_old(tokens.approval_data(index)):
+        contradictions.append("it seems older than ten minutes, a token's default life")
     for contradiction in contradictions:
         yield f"  beware: {contradiction}"
     if records:
@@ -100,7 +108,7 @@ def _records(tokens: TokenFile, index: int) -> tuple[list[Record], list[str]]:
     """Return the records in the approval data of a token, and what in the labels contradicts them."""
     from toktools.tokens import approval_data
 
-    records = approval_data.records(tokens.approval_data[index])
+    records = approval_data.records(tokens.approval_data(index))
     label, key_reference = tokens.member("service"), tokens.member("key_reference")
     return records, approval_data.contradictions(label, key_reference, records)
 

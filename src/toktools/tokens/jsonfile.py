@@ -62,8 +62,8 @@ def dump_ascii(value: object) -> bytes:
 
 
 def iterate_ascii(value: object, indent: int | None) -> Iterator[bytes]:
-    """Yield the same in pieces, on one line if *indent* is None."""
-    for piece in json.JSONEncoder(indent=indent).iterencode(value):
+    """Yield the same in pieces, on one line if *indent* is None; functions stand for what they return."""
+    for piece in json.JSONEncoder(indent=indent, default=lambda function: function()).iterencode(value):
         yield piece.encode()
     yield b"\n"
 

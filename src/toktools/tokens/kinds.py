@@ -16,7 +16,7 @@ class Kind:
         self.name = name
         """The name for scripts."""
         self.title = title
-        """The name in messages."""
+        """The name in messages, with its article."""
         self.members = members
         """The members, all strings, that every token has."""
         self.digest = digest
@@ -33,9 +33,11 @@ class Kind:
         return "approval_data" in self.members
 
 
-MFA = Kind("mfa", "MFA login or set-up", ("unsigned", "signed"), "unsigned")
-REGISTRATION = Kind("quorum-registration", "quorum registration", ("approval_data", "unsigned", "signed"), "unsigned")
-QUORUM_TOKEN = Kind("quorum-token", "quorum token", ("approval_data", "token"), "token")
+MFA = Kind("mfa", "a file for MFA login or set-up", ("unsigned", "signed"), "unsigned")
+REGISTRATION = Kind(
+    "quorum-registration", "a file for quorum registration", ("approval_data", "unsigned", "signed"), "unsigned"
+)
+QUORUM_TOKEN = Kind("quorum-token", "a quorum token", ("approval_data", "token"), "token")
 
 
 def recognize(document: dict[str, object]) -> tuple[Kind, list[dict[str, object]]]:
@@ -52,13 +54,37 @@ def recognize(document: dict[str, object]) -> tuple[Kind, list[dict[str, object]
     if single:
         _check_members(document, QUORUM_TOKEN, 1)
         return QUORUM_TOKEN, [document]
-    tokens = document["tokens"]
-    if not isinstance(tokens, list) or not tokens:
+    entries = read_list(document, "tokens")
+    tokens = [check_object(entry, f"token {number}") for number, entry in enumerate(entries, start=1)]
+    if not tokens:
         raise ToktoolsError('"tokens" contains no tokens')
     kinds = {_check_token(token, number) for number, token in enumerate(tokens, start=1)}
     if len(kinds) > 1:
         raise ToktoolsError("tokens of different kinds in one file")
     return kinds.pop(), tokens
+
+
+def read_list(document: dict[str, object], name: str) -> list[object]:
+    """Return the list that is a member of a token file. Raises ToktoolsError if it is none."""
+    entries = document.get(name)
+    if not isinstance(entries, list):
+        raise ToktoolsError(f'"{name}" is not a list' if name in document else f'no member "{name}"', _hint(entries))
+    return entries
+
+
+def check_object(value: object, name: str) -> dict[str, object]:
+    """Return *value* if it is a JSON object. Raises ToktoolsError if it is none."""
+    if not isinstance(value, dict):
+        raise ToktoolsError(f"{name}: not a JSON object", _hint(value))
+    return value
+
+
+def _hint(value: object) -> str:
+    """Return a hint at what PowerShell's ConvertTo-Json makes of lists and objects."""
+    if isinstance(value, dict):
+        return "PowerShell makes an object of a list of one: put [ before it and ] behind it"
+    is_cut = isinstance(value, str) and value.startswith("@{")
+    return "PowerShell cuts JSON off: use ConvertTo-Json -Depth 9" if is_cut else ""
 
 
 def _check_version(document: dict[str, object]) -> None:
@@ -72,9 +98,7 @@ def _check_version(document: dict[str, object]) -> None:
         raise ToktoolsError(f'unknown "version": {text}; toktools knows "{VERSION}"')
 
 
-def _check_token(token: object, number: int) -> Kind:
-    if not isinstance(token, dict):
-        raise ToktoolsError(f"token {number}: not a JSON object")
+def _check_token(token: dict[str, object], number: int) -> Kind:
     kind = REGISTRATION if "approval_data" in token else MFA
     _check_members(token, kind, number)
     return kind

@@ -23,7 +23,7 @@ def read_signatures(paths: Sequence[str], count: int) -> list[bytes]:
     Raises ToktoolsError.
     """
     if paths:
-        signatures = [signature for path in paths for signature in _from_file(path)]
+        signatures = [signature for path in paths for signature in signatures_in(path)]
     else:
         signatures = list(islice(stream.read_signatures(), count + 1))  # one too many is enough
     if len(signatures) != count:
@@ -32,17 +32,31 @@ def read_signatures(paths: Sequence[str], count: int) -> list[bytes]:
         error = ToktoolsError(f"{encoding.count(count, 'token')} but {more}{number}")
         reason = "" if signatures else files.why_empty()
         raise error.at(reason) if reason else error
-    sizes = sorted({len(signature) for signature in signatures})
+    sizes = sorted(set(map(len, signatures)))
     if len(sizes) > 1:
         raise ToktoolsError(f"signatures of different sizes, {sizes[0]} and {sizes[-1]} bytes")
     return signatures
 
 
-def put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> list[int]:
-    """Put signatures into the slots of the chosen tokens, and return the indices of all slots that now have one."""
+def signatures_in(path: str) -> list[bytes]:
+    """Return the signatures in a file. Raises ToktoolsError, which says what to do with another file of a login."""
+    file = files.read(path, tokenfile.MAX_SIZE)
+    try:
+        return records.signature_file(file.content)
+    except ToktoolsError as error:
+        if tokenfile.is_token_file(file.content):
+            hint = "FILE comes first, then its signatures; copies of a quorum token come after --approvals"
+            raise ToktoolsError(f"{file.name}: a token file, not signatures", hint) from None
+        if b"PRIVATE KEY-----" in file.content:
+            error.hint = f"tok-extract FILE | tok-sign -k {file.name} | tok-merge -i FILE signs with this key"
+        raise error.at(file.name) from None
+
+
+def put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -> Sequence[int]:
+    """Put signatures into the slots of the chosen tokens, and return the indices of all slots."""
     for index, signature in zip(chosen, signatures):
         tokens.put(index, signature)
-    return [index for index in range(len(tokens.digests)) if tokens.signature(index)]
+    return range(len(tokens))
 
 
 def approve(tokens: TokenFile, user: str, role: str | None, signature: bytes, warn: Callable[[str], None]) -> list[int]:
@@ -79,36 +93,29 @@ def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
 
 
 def check(
-    slots: Sequence[Slot], changed: Sequence[int], problem: Callable[[Slot], str] | None, warn: Callable[[str], None]
+    tokens: TokenFile, changed: Sequence[int], problem: Callable[[Slot], str] | None, warn: Callable[[str], None]
 ) -> None:
     """Refuse changed slots that have a problem, and signatures that are in two slots of different tokens or approvers.
 
-    Without *problem*, nobody verifies them: warn of sizes that AWS does not document. Raises ToktoolsError, with status
-    1 if a signature does not verify.
+    Without *problem*, nobody verifies them: warn of sizes that AWS does not document. A slot may be empty. Raises
+    ToktoolsError, with status 1 if a signature does not verify.
     """
-    if problem:
-        for index in changed:
-            reason = problem(slots[index])
-            if reason:
-                raise ToktoolsError(f"{slots[index].name}: {reason}", status=1)
-    _refuse_signature_twice(slots, set(changed))
-    if not problem:
-        lengths = {len(slots[index].text) for index in changed}
-        for size in encoding.SIGNATURE_SIZES[1:]:
-            if len(encoding.encode(bytes(size))) in lengths:
-                warn(encoding.undocumented_size(size))
-
-
-def _from_file(path: str) -> list[bytes]:
-    file = files.read(path, tokenfile.MAX_SIZE)
-    try:
-        return records.signature_file(file.content)
-    except ToktoolsError as error:
-        raise error.at(file.name) from None
+    lengths = set()
+    for slot in map(tokens.slot, changed):
+        reason = problem(slot) if problem and slot.text else ""
+        if reason:
+            raise ToktoolsError(f"{slot.name}: {reason}", status=1)
+        lengths.add(len(slot.text))
+    _refuse_signature_twice(tokens, changed)
+    for size in () if problem else encoding.SIGNATURE_SIZES[1:]:
+        if len(encoding.encode(bytes(size))) in lengths:
+            warn(encoding.undocumented_size(size))
 
 
 def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
-    if not copy.kind.has_approvals or copy.digests != tokens.digests:
+    if not copy.kind.has_approvals:
+        raise ToktoolsError(f"this is {copy.kind.title}, not a copy of the quorum token")
+    if copy.digests != tokens.digests:
         raise ToktoolsError("this is a copy of another token")
     signed = [approval for approval in copy.approvals if approval.signature]
     if not signed:
@@ -130,13 +137,16 @@ def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
     return filled
 
 
-def _refuse_signature_twice(slots: Sequence[Slot], changed: set[int]) -> None:
+def _refuse_signature_twice(tokens: TokenFile, changed: Sequence[int]) -> None:
+    # Hashes, and sorted, since the texts of a large file in a set are much memory.
+    hashes = sorted(hash(slot.text) for slot in tokens.slots() if slot.text)
+    twice = {one for one, other in zip(hashes, hashes[1:]) if one == other}
     first_with: dict[str, int] = {}
-    for index, slot in enumerate(slots):
-        if not slot.text:
+    for index, slot in enumerate(tokens.slots() if twice else ()):
+        if hash(slot.text) not in twice:
             continue
         first = first_with.setdefault(slot.text, index)
-        is_same = (slots[first].digest, slots[first].user) == (slot.digest, slot.user)
+        other = tokens.slot(first)
         # Two slots that stay as they were are not this command's business.
-        if not is_same and not changed.isdisjoint((first, index)):
-            raise ToktoolsError(f"{slots[first].name} and {slot.name} have the same signature")
+        if (other.digest, other.user) != (slot.digest, slot.user) and (first in changed or index in changed):
+            raise ToktoolsError(f"{other.name} and {slot.name} have the same signature")

@@ -10,7 +10,7 @@ from toktools.tokens.approvals import Approval, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAX_SIZE = 16 << 20
 """Bytes of the largest file that is read; a full cluster of 28 HSMs needs 13 thousand."""
@@ -32,60 +32,77 @@ class Slot:
 
 
 class TokenFile:
-    """A token file: its kind, its digests of 32 bytes, and its slots for signatures."""
+    """A token file: its kind, its digests of 32 bytes, and its slots for signatures.
+
+    Of a large file only the document is kept; all else is made when it is asked for.
+    """
 
     def __init__(self, text: bytes, document: dict[str, object]) -> None:
         self.kind, self._tokens = kinds.recognize(document)
-        self.digests = self._decode(self.kind.digest, records.digest)
-        self.approvals = approvals.read_list(document.get("signatures")) if self.kind.has_approvals else []
-        self._approval_data = self._decode("approval_data", encoding.decode) if self.kind.has_approval_data else []
+        self.approvals = approvals.read_list(document) if self.kind.has_approvals else []
+        self._document = document
         self._is_cut = text.endswith(b"}")
         """Whether the last line has no end."""
-        self._document = document
+        for index in range(len(self)):
+            self.digest(index)
+            if self.kind.has_approval_data:
+                self.approval_data(index)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def digest(self, index: int) -> bytes:
+        """Return the digest of a token."""
+        return self._decoded(index, self.kind.digest, records.digest)
 
     @property
-    def approval_data(self) -> list[bytes]:
-        """The bytes whose SHA-256 each digest is. Raises ToktoolsError if the file has none."""
+    def digests(self) -> list[bytes]:
+        """The digests of all tokens."""
+        return [self.digest(index) for index in range(len(self))]
+
+    def approval_data(self, index: int) -> bytes:
+        """Return the bytes whose SHA-256 the digest of a token is. Raises ToktoolsError if the file has none."""
         if not self.kind.has_approval_data:
             raise ToktoolsError(
-                f"a file for {self.kind.title} has no approval data",
+                f"{self.kind.title} has no approval data",
                 "it has only digests, so use a signer that does not hash; see tok-recipes(7)",
             )
-        return self._approval_data
+        return self._decoded(index, "approval_data", encoding.decode)
 
     def digest_matches(self, index: int) -> bool:
         """Say whether a digest is the SHA-256 of the approval data beside it."""
         from hashlib import sha256
 
-        return sha256(self.approval_data[index]).digest() == self.digests[index]
+        return sha256(self.approval_data(index)).digest() == self.digest(index)
 
     def check_approval_data(self) -> None:
         """Raise ToktoolsError if the SHA-256 of approval data is not the digest, which would be signed blind."""
-        for index in range(len(self._approval_data)):
+        for index in range(len(self)) if self.kind.has_approval_data else ():
             if not self.digest_matches(index):
                 raise ToktoolsError(
                     f'token {index + 1}: the digest is not the SHA-256 of "approval_data"; do not sign it'
                 )
 
-    def slots(self) -> list[Slot]:
-        """Return the slots of all tokens, or of all approvers."""
-        if self.kind.has_approvals:
-            return [
-                Slot(f"approver {shown_name(one.username)}", self.digests[0], one.signature, user=one.user)
-                for one in self.approvals
-            ]
-        return [
-            Slot(f"token {index + 1}", digest, self.signature(index), index=index)
-            for index, digest in enumerate(self.digests)
-        ]
+    def slots(self) -> Iterator[Slot]:
+        """Yield the slots of all tokens, or of all approvers."""
+        return map(self.slot, range(len(self.approvals if self.kind.has_approvals else self)))
+
+    def slot(self, index: int) -> Slot:
+        """Return the slot of a token, or of an approver."""
+        if not self.kind.has_approvals:
+            return Slot(f"token {index + 1}", self.digest(index), self.signature(index), index=index)
+        approval = self.approvals[index]
+        name = f"approver {shown_name(approval.username)}"
+        return Slot(name, self.digest(0), approval.signature, user=approval.user)
 
     def signature(self, index: int) -> str:
         """Return the text in the slot of a token: base64, or an empty string."""
-        return str(self._tokens[index]["signed"])
+        signature = self._tokens[index]["signed"]
+        return encoding.encode(signature).decode() if isinstance(signature, bytes) else str(signature)
 
     def put(self, index: int, signature: bytes) -> None:
         """Put a signature into the slot of a token."""
-        self._tokens[index]["signed"] = encoding.encode(signature).decode()
+        self._tokens[index]["signed"] = signature  # dump() encodes it
 
     def approve(self, entry: dict[str, object]) -> int:
         """Put in the entry of an approver, in place of the one that is there or after the others; return its index.
@@ -99,7 +116,11 @@ class TokenFile:
             self._document["signatures"] = [approval.entry for approval in self.approvals]
             return len(self.approvals) - 1
         spelled: dict[str, object] = {name: old.entry[name] for name in ("username", "role") if name in old.entry}
-        old.entry.update({**entry, **spelled})
+        merged = {**old.entry, **entry, **spelled}
+        if "role" in entry and "role" not in old.entry:  # the CLI has it after the name
+            merged = {"username": merged["username"], "role": merged["role"], **merged}
+        old.entry.clear()
+        old.entry.update(merged)
         return self.approvals.index(old)
 
     def approval_by(self, user: str, role: str | None) -> Approval | None:
@@ -113,18 +134,15 @@ class TokenFile:
         """Return a top-level member, or None."""
         return self._document.get(name)
 
-    def dump(self) -> bytes:
-        """Return the file as the CloudHSM CLI writes it, with all members in their order."""
-        return b"".join(jsonfile.dump(self._document, b"" if self._is_cut else b"\n"))
+    def dump(self) -> Iterator[bytes]:
+        """Yield the file in pieces as the CloudHSM CLI writes it, with all members in their order."""
+        return jsonfile.dump(self._document, b"" if self._is_cut else b"\n")
 
-    def _decode(self, member: str, decode: Callable[[bytes], bytes]) -> list[bytes]:
-        decoded = []
-        for number, token in enumerate(self._tokens, start=1):
-            try:
-                decoded.append(decode(str(token[member]).encode()))
-            except ToktoolsError as error:
-                raise error.at(f'token {number}: "{member}"') from None
-        return decoded
+    def _decoded(self, index: int, member: str, decode: Callable[[bytes], bytes]) -> bytes:
+        try:
+            return decode(str(self._tokens[index][member]).encode())
+        except ToktoolsError as error:
+            raise error.at(f'token {index + 1}: "{member}"') from None
 
 
 def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
@@ -149,6 +167,7 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
     except ToktoolsError as error:
         error.hint = error.hint or ("" if source.content or source.path else files.why_empty())
         raise error.at(source.name) from None
+    source.content = b""  # a large file is not kept twice
     return source, tokens
 
 

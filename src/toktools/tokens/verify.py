@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toktools import encoding
 from toktools.errors import ToktoolsError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Keys = Mapping[str, Sequence[PublicKey]]
     """Public keys by approver, in lower case; those for everybody by an empty string."""
-    Results = list[tuple[str, str]]
+    Results = Iterable[tuple[str, str]]
     """The name of each slot and the problem with its signature, or an empty string."""
 
 
@@ -33,7 +33,8 @@ def verify_keys(arguments: Sequence[str], tokens: TokenFile, name: str, read_key
             keys.setdefault(user.lower(), []).append(read_key(key))
         elif is_pair and not os.path.exists(argument):
             # Without the argument: a PIN may be in it.
-            raise ToktoolsError(f"{name}: -p USER=PUB is for the approvers of a quorum token, which this is not")
+            reason = f"-p USER=PUB is for the approvers of a quorum token, and this is {tokens.kind.title}"
+            raise ToktoolsError(f"{name}: {reason}")
         else:
             keys.setdefault("", []).append(read_key(argument))
     return keys
@@ -79,14 +80,18 @@ def check_all(tokens: TokenFile, keys: Keys, need: int | None) -> Results:
     """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys."""
     if not tokens.kind.has_approvals:
         problem = checker(tokens, keys)
-        return [(slot.name, problem(slot)) for slot in tokens.slots()]
+        for slot in tokens.slots():
+            yield slot.name, problem(slot)
+        return
     approvals = ApprovalChecker(tokens.digests, keys)
     # If some are enough, there are approvers who need not sign.
-    results = [(slot.name, approvals.problem(slot)) for slot in tokens.slots() if slot.text or not need]
-    if not need:
-        users = {approval.user for approval in tokens.approvals}
-        results += [(f"approver {user}", "no approval") for user in keys if user and user not in users]
+    slots = [slot for slot in tokens.slots() if slot.text or not need]
+    for slot in slots:
+        yield slot.name, approvals.problem(slot)
+    signers = {approval.user for approval in tokens.approvals}
+    missing = [user for user in keys if user and user not in signers and not need]
+    for user in missing:
+        yield f"approver {user}", "no approval"
     count = len(approvals.approvers)
-    if need or not results:
-        results.append(("approvals", "" if count >= (need or 1) else f"{count} of {need or 1}"))
-    return results
+    if need or not (slots or missing):
+        yield "approvals", "" if count >= (need or 1) else f"{count} of {need or 1}"
