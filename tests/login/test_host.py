@@ -99,7 +99,7 @@ def test_the_cli_on_a_host(host: Host) -> None:
     assert done.err.count("\n") == 1  # the stand-in's own
     done = host.login("-v", "--record", "login.cast").check(0, "connection opened: hsm\n", "typed: (the password)\n")
     recording = host.desk.read("login.cast").decode()
-    assert " mfa-token-sign --token /tmp/toktools-" in recording
+    assert "/toktools-" in recording
     assert PASSWORD not in done.err + recording
 
 
