@@ -120,7 +120,7 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: Options) -> None:
     else:
         for value, flag in ((options.user, "-u"), (options.role, "-R"), (options.approvals, "--approvals")):
             if value:
-                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is {tokens.kind.title}")
+                raise ToktoolsError(f"{flag}: only a quorum token has approvers, and this is {tokens.kind}")
     if options.role and not options.user:
         raise ToktoolsError("-R needs -u, the approver")
     if options.approvals and not options.signatures:

@@ -49,7 +49,7 @@ def run(options: Options, console: Console) -> int:
     def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
         source, tokens = tokenfile.read(path)
         if options.need and not tokens.kind.has_approvals:
-            raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is {tokens.kind.title}")
+            raise ToktoolsError(f"{source.name}: --need is for a quorum token, and this is {tokens.kind}")
         try:
             # A name that no user can have could be a second name of an approver, who would count twice.
             for approval in tokens.approvals if options.need else ():

@@ -53,8 +53,7 @@ def _token_facts(tokens: TokenFile, index: int) -> dict[str, object]:
 
 def lines(name: str, tokens: TokenFile, *, hexadecimal: bool) -> Iterator[bytes]:
     """Yield the lines of a description for a person; *name* is that of the file."""
-    title = tokens.kind.title.removeprefix("a file for ").removeprefix("a ")
-    yield f"{name}: {title}: {_summary(tokens)}\n".encode()
+    yield f"{name}: {tokens.kind.title}: {_summary(tokens)}\n".encode()
     for line in _details(tokens, hexadecimal=hexadecimal):
         yield f"  {line}\n".encode()
 

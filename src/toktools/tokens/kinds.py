@@ -16,7 +16,7 @@ class Kind:
         self.name = name
         """The name for scripts."""
         self.title = title
-        """The name in messages, with its article."""
+        """The name for people."""
         self.members = members
         """The members, all strings, that every token has."""
         self.digest = digest
@@ -27,17 +27,18 @@ class Kind:
         """Whether several people sign its one token: quorum tokens."""
         return self is QUORUM_TOKEN
 
+    def __str__(self) -> str:
+        return f"a {self.title}" if self.has_approvals else f"a file for {self.title}"
+
     @property
     def has_approval_data(self) -> bool:
         """Whether the file has the bytes that were hashed."""
         return "approval_data" in self.members
 
 
-MFA = Kind("mfa", "a file for MFA login or set-up", ("unsigned", "signed"), "unsigned")
-REGISTRATION = Kind(
-    "quorum-registration", "a file for quorum registration", ("approval_data", "unsigned", "signed"), "unsigned"
-)
-QUORUM_TOKEN = Kind("quorum-token", "a quorum token", ("approval_data", "token"), "token")
+MFA = Kind("mfa", "MFA login or set-up", ("unsigned", "signed"), "unsigned")
+REGISTRATION = Kind("quorum-registration", "quorum registration", ("approval_data", "unsigned", "signed"), "unsigned")
+QUORUM_TOKEN = Kind("quorum-token", "quorum token", ("approval_data", "token"), "token")
 
 
 def recognize(document: dict[str, object]) -> tuple[Kind, list[dict[str, object]]]:

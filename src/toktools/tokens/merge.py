@@ -114,7 +114,7 @@ def check(
 
 def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
     if not copy.kind.has_approvals:
-        raise ToktoolsError(f"this is {copy.kind.title}, not a copy of the quorum token")
+        raise ToktoolsError(f"this is {copy.kind}, not a copy of the quorum token")
     if copy.digests != tokens.digests:
         raise ToktoolsError("this is a copy of another token")
     signed = [approval for approval in copy.approvals if approval.signature]

@@ -64,7 +64,7 @@ class TokenFile:
         """Return the bytes whose SHA-256 the digest of a token is. Raises ToktoolsError if the file has none."""
         if not self.kind.has_approval_data:
             raise ToktoolsError(
-                f"{self.kind.title} has no approval data",
+                f"{self.kind} has no approval data",
                 "it has only digests, so use a signer that does not hash; see tok-recipes(7)",
             )
         return self._decoded(index, "approval_data", encoding.decode)

@@ -33,7 +33,7 @@ def verify_keys(arguments: Sequence[str], tokens: TokenFile, name: str, read_key
             keys.setdefault(user.lower(), []).append(read_key(key))
         elif is_pair and not os.path.exists(argument):
             # Without the argument: a PIN may be in it.
-            reason = f"-p USER=PUB is for the approvers of a quorum token, and this is {tokens.kind.title}"
+            reason = f"-p USER=PUB is for the approvers of a quorum token, and this is {tokens.kind}"
             raise ToktoolsError(f"{name}: {reason}")
         else:
             keys.setdefault("", []).append(read_key(argument))
