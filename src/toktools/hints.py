@@ -182,7 +182,7 @@ _TOKEN_FILE = rb'\A\s*\{.*"(?:tokens?|unsigned|approval_data)"\s*:'
 _DECODE = "tr -d '\\r\\n' < FILE | openssl base64 -d -A decodes it"
 _KEYS_GO = "tok-sign -k takes a private key, and -p of other commands a public key or a certificate"
 _SIGNERS = "tok-sign and tok-exec make the raw RSA signature that CloudHSM needs"
-_ALONE = "aws kms sign --query Signature --output text and az keyvault key sign --query signature -o tsv write it alone"
+_ALONE = "aws kms sign --query Signature --output text and az ... --query signature -o tsv write a signature alone"
 _COPY = "copy the file itself, not its text"
 
 _ANYWHERE: list[Row] = [
