@@ -45,8 +45,8 @@ def made() -> dict[str, str]:
     """Return each file by its path below completions/, and its text."""
     texts = {}
     for command in sorted(path.stem for path in (ROOT / "src/toktools/commands").glob("[a-z]*.py")):
-        parser = cli.parser(command).argparse()
-        for action in parser._actions:  # noqa: SLF001 - nothing public has them
+        parser = cli.parser(command)
+        for action in (*parser.options, *parser.operands):
             if kind := KINDS.get(str(action.metavar)):
                 action.complete = kind  # type: ignore[attr-defined] # for shtab
         for shell, path in PATHS.items():

@@ -155,4 +155,4 @@ def test_offered(shell: str, line: str, wanted: set[str], prompts: Callable[[str
 def test_every_option_is_offered(shell: str, command: str, prompts: Callable[[str], Prompt]) -> None:
     """After two dashes there are all long options of the parser."""
     parser = cli.parser(command.removeprefix("tok-"))
-    assert prompts(shell).offered(f"{command} --") - {"--"} == {action.flags[-1] for action in parser.options}
+    assert prompts(shell).offered(f"{command} --") - {"--"} == {action.option_strings[-1] for action in parser.options}

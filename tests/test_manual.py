@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -47,12 +48,13 @@ def synopsis(parser: Parser) -> str:
     """The usage of a command as its page has it."""
     parts = [parser.prog]
     for action in parser.options:
-        group = next((group for group in parser.exclusive if action in group.members), None)
-        members, required = (group.members, group.required) if group else ([action], action.required)
+        members, required = next(
+            (group for group in parser.exclusive if action in group[0]), ([action], action.required)
+        )
         if action is not members[0] or action.dest in {"help", "version"}:
             continue
-        text = " | ".join(f"{each.flags[0]} {each.metavar or ''}".strip() for each in members)
-        more = "..." if isinstance(action.default, list) and "type" not in action.settings else ""
+        text = " | ".join(f"{each.option_strings[0]} {each.metavar or ''}".strip() for each in members)
+        more = "..." if isinstance(action.default, list) and not action.type else ""
         parts.append((text if required else f"[{text}]") + more)
     operands = [f"[{action.metavar}...]" if action.nargs else str(action.metavar) for action in parser.operands]
     return " ".join([*parts, *operands])
@@ -63,16 +65,16 @@ def test_page_and_help_agree(command: str) -> None:
     """The page has the purpose, the usage, and each option and operand of --help in the same words."""
     page = (ROOT / "man" / f"{command}.1").read_text()
     parser = cli.parser(command.removeprefix("tok-"))
-    assert plain(page.split(".Nd", 1)[1].split("\n", 1)[0]) == plain(str(parser.purpose))
+    assert plain(page.split(".Nd", 1)[1].split("\n", 1)[0]) == plain(str(parser.description))
     assert rendered(page, "SYNOPSIS").replace("-- ", "") == synopsis(parser)
     described = {}
     for entry in page.split(".Sh DESCRIPTION", 1)[1].split(".Sh", 1)[0].split("\n.It ")[1:]:
         head, body = entry.split("\n", 1)
         described[plain(head)] = plain(body)
     for action in (*parser.operands, *parser.options):
-        if action.nargs != "...":
-            head = f"{' '.join(action.flags)} {action.metavar or ''}"
-            assert described.pop(plain(head)).startswith(plain(action.settings["help"]))
+        if action.nargs != argparse.REMAINDER:
+            head = f"{' '.join(action.option_strings)} {action.metavar or ''}"
+            assert described.pop(plain(head)).startswith(plain(str(action.help)))
     assert not described
 
 

@@ -250,7 +250,7 @@ def test_a_flag_may_be_given_again() -> None:
 def test_no_argument_is_repeated(command: str) -> None:
     """A word in the wrong place is not shown: it may be a pass phrase that was meant for another option."""
     parser = cli.parser(command)
-    flags = [flag for action in parser.options for flag in action.flags]
+    flags = [flag for action in parser.options for flag in action.option_strings]
     lines = [["hunter2"], ["hunter2"] * 3, ["-hunter2"], ["-Vhunter2"], ["--passin:hunter2"], ["--pass=hunter2"]]
     lines += [[flag, "hunter2"] for flag in flags]
     lines += [[f"{flag}{end}hunter2"] for flag in flags for end in ("", "=", ":", " ", "=-", "x=")]
@@ -281,10 +281,10 @@ def test_answers_need_nothing_else(command: str, flag: str) -> None:
 def test_every_letter_has_a_word(command: str) -> None:
     """Each option has one long form, and a letter at most, and both mean the same; no other option has them."""
     options = cli.parser(command).options
-    flags = [flag for action in options for flag in action.flags]
+    flags = [flag for action in options for flag in action.option_strings]
     assert len(set(flags)) == len(flags)
     for action in options:
-        *letters, word = action.flags
+        *letters, word = action.option_strings
         assert word == f"--{action.dest.replace('_', '-')}"
         assert [len(letter) for letter in letters] in ([], [2])
 
@@ -293,9 +293,9 @@ def test_every_letter_has_a_word(command: str) -> None:
 def test_help(command: str) -> None:
     """Help has the usage, the purpose and the example, in 80 columns."""
     parser = cli.parser(command)
-    lines = parser.argparse().format_help().splitlines()
+    lines = parser.format_help().splitlines()
     assert lines[0].startswith(f"usage: tok-{command} ")
-    assert parser.purpose in lines
+    assert parser.description in lines
     assert lines[-2] == "example:"
     assert all(len(line) <= 80 and line.isascii() for line in lines)
 
@@ -306,7 +306,7 @@ def test_given_twice(command: str) -> None:
     several = {("verify", "-p"), ("merge", "-p"), ("login", "-c")}
     valid = {"-n": "1", "-j": "1", "-u": "a", "-R": "admin", "--role": "admin", "--need": "1", "--timeout": "1"}
     for option in cli.parser(command).options:
-        flag = option.flags[0]
-        if not option.is_switch and (command, flag) not in several:
+        flag = option.option_strings[0]
+        if option.nargs != 0 and (command, flag) not in several:
             words = [flag, valid.get(flag, "file:x")] * 2
             assert refused(command, *words).message == f"{flag} is given twice"

@@ -8,9 +8,8 @@ from toktools.errors import ToktoolsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
-
-    from toktools.parser import Group, Options, Parser
 
 KEY = "a file, pkcs11: or awskms: URI"
 PRIVATE_KEY = f"the RSA private key: {KEY}"
@@ -19,12 +18,12 @@ _MAX_JOBS = 1000
 _MAX_DIGITS = 18  # of the number of a token
 
 
-def add_key_option(group: Parser | Group, about: str = PRIVATE_KEY, *, required: bool = False) -> None:
+def add_key_option(group: argparse._ActionsContainer, about: str = PRIVATE_KEY, *, required: bool = False) -> None:
     """Add -k."""
     group.add_argument("-k", "--key", metavar="KEY", required=required, help=about)
 
 
-def add_source_option(group: Parser | Group, flag: str, about: str) -> None:
+def add_source_option(group: argparse._ActionsContainer, flag: str, about: str) -> None:
     """Add an option for the place of a secret; without it, a person is asked."""
     from toktools.system.prompt import Source
 
@@ -37,12 +36,14 @@ def add_source_option(group: Parser | Group, flag: str, about: str) -> None:
     )
 
 
-def add_base64_option(group: Parser | Group, signer: str) -> None:
+def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:
     """Add -b, of commands whose signer is a command."""
     group.add_argument("-b", "--base64", action="store_true", help=f"the {signer} writes base64, not raw bytes")
 
 
-def add_verify_key_option(group: Parser | Group, about: str, *, several: bool = False, required: bool = False) -> None:
+def add_verify_key_option(
+    group: argparse._ActionsContainer, about: str, *, several: bool = False, required: bool = False
+) -> None:
     """Add -p."""
     group.add_argument(
         "-p",
@@ -55,17 +56,17 @@ def add_verify_key_option(group: Parser | Group, about: str, *, several: bool = 
     )
 
 
-def add_jobs_option(group: Parser | Group, about: str) -> None:
+def add_jobs_option(group: argparse._ActionsContainer, about: str) -> None:
     """Add -j."""
     group.add_argument("-j", "--jobs", metavar="N", type=partial(number, "-j", high=_MAX_JOBS), help=about)
 
 
-def add_verbose_option(group: Parser | Group) -> None:
+def add_verbose_option(group: argparse._ActionsContainer) -> None:
     """Add -v, of commands that talk to another program, a token or AWS KMS."""
     group.add_argument("-v", "--verbose", action="store_true", help="show each step, with the seconds since the start")
 
 
-def add_tokens_option(group: Parser | Group) -> None:
+def add_tokens_option(group: argparse._ActionsContainer) -> None:
     """Add -n."""
     group.add_argument(
         "-n",
@@ -91,7 +92,7 @@ def cluster_id(text: str) -> str:
     return text
 
 
-def refuse_flags(options: Options, reason: str, *flags: str) -> None:
+def refuse_flags(options: argparse.Namespace, reason: str, *flags: str) -> None:
     """Raise ToktoolsError for this reason if one of these options is there: it would have no effect."""
     for flag in flags:
         if flag in options.flags:

@@ -1,12 +1,12 @@
-"""The command line: declared in the words of argparse, which writes the help; argv is read here.
+"""The command line: argparse declares it and writes the help, and argv is read here.
 
 argparse itself takes no argument that begins with a dash (-n -3), reads "--" and "-i3" in other ways in Python 3.9 than
-in 3.14, and repeats in its messages what may be a secret. It also takes as long to start as the rest of a filter, so
-only the help loads it.
+in 3.14, and repeats in its messages what may be a secret.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
@@ -15,10 +15,9 @@ from toktools.errors import ToktoolsError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any
 
-    Found = tuple["Argument", str]
+    Found = tuple[argparse.Action, str]
     """An option that is on the command line, and its argument."""
 
 
@@ -26,141 +25,47 @@ class Answer(Exception):  # noqa: N818 - no error
     """The text that --help or --version asks for."""
 
 
-class Options:
-    """The value of each option and operand, by its name; *flags* are those that are there, by their first names."""
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """The same help for every width of the terminal, and for every Python."""
 
-    flags: set[str]
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80, max_help_position=28)
 
-    def __init__(self, **values: object) -> None:
-        vars(self).update(values)
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return [text] if len(text) <= width else super()._split_lines(text, width)  # which loads textwrap
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401
-
-
-class Argument:
-    """An option or an operand, as argparse's add_argument() takes it."""
-
-    def __init__(self, *names: str, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
-        self.names = names
-        self.settings = settings
-        self.flags = names if names[0].startswith("-") else ()
-        self.dest = names[-1].lstrip("-").replace("-", "_")
-        self.action = settings.get("action", "store")
-        self.is_switch = self.action not in {"store", "append"}
-        """Whether it is an option that takes no argument."""
-        self.nargs = settings.get("nargs")
-        """For operands: "*" if there may be any number, "..." if they end the options too."""
-        self.default = settings.get("default", False if self.is_switch else None)
-        self.required = settings.get("required", False)
-        self.choices: Sequence[str] = settings.get("choices", ())
-        self.metavar: str = settings.get("metavar", "")
-
-    @property
-    def term(self) -> str:
-        """The name in messages: the flag and the name of its argument, or that of the operand."""
-        return " ".join(filter(None, (*self.flags[:1], self.metavar)))
-
-    def value(self, text: str) -> Any:  # noqa: ANN401 - what the type makes of it
-        """Return what the text on the command line means. Raises ToktoolsError."""
-        if self.choices and text not in self.choices:
-            raise ToktoolsError(f"{self.flags[0]}: expected {_listed(self.choices, 'or')}")
-        return True if self.is_switch else self.settings.get("type", str)(text)
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        names = ", ".join(action.option_strings)
+        return f"{names} {action.metavar or ''}".strip()  # before Python 3.13: -k KEY, --key KEY
 
 
-class Group:
-    """Arguments; with *parser*, options that exclude each other."""
-
-    def __init__(self, parser: Parser, *, required: bool) -> None:
-        self._parser = parser
-        self.members: list[Argument] = []
-        self.required = required
-
-    def add_argument(self, *names: str, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
-        """Add an option."""
-        self._parser.add_argument(*names, **settings)
-        self.members.append(self._parser.arguments[-1])
-
-
-class Parser:
+class Parser(argparse.ArgumentParser):
     """The options and operands of a command.
 
-    Options stand before, between and after operands; but if the last operand takes the rest ("..."), the first one ends
-    them. A type raises ToktoolsError, in which it names the option.
+    Options stand before, between and after operands; but if the last operand takes the rest (argparse.REMAINDER), the
+    first one ends them. A type raises ToktoolsError, in which it names the option.
     """
 
     def __init__(self, name: str, purpose: str, example: str) -> None:
-        self.prog = name
-        self.purpose = purpose
-        self.example = example
-        self.arguments: list[Argument] = []
-        self.exclusive: list[Group] = []
+        super().__init__(
+            prog=name,
+            description=purpose,
+            epilog=f"example:\n  {example}",
+            formatter_class=_HelpFormatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self.color = False  # Python 3.14 has colours in the help
+        self._positionals.title = self._optionals.title = None  # with no headings it fits a screen
         self.needs_dashes = ""
         """The kind of operands that must stand behind "--" if they have options of their own."""
-
-    def add_argument(self, *names: str, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
-        """Add an option or an operand, as argparse does."""
-        self.arguments.append(Argument(*names, **settings))
-
-    def add_mutually_exclusive_group(self, *, required: bool = False) -> Group:
-        """Add options that exclude each other."""
-        self.exclusive.append(Group(self, required=required))
-        return self.exclusive[-1]
 
     def add_help_options(self) -> None:
         """Add --help and --version, which stand behind the options of the command."""
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.add_argument("-V", "--version", action="version", version=__version__, help="show the version")
 
-    @property
-    def options(self) -> list[Argument]:
-        """The options, as they were added."""
-        return [argument for argument in self.arguments if argument.flags]
-
-    @property
-    def operands(self) -> list[Argument]:
-        """The operands, in their order."""
-        return [argument for argument in self.arguments if not argument.flags]
-
-    def argparse(self) -> argparse.ArgumentParser:
-        """Return the same as a parser of argparse, for the help and the completions."""
-        import argparse
-
-        class Formatter(argparse.RawDescriptionHelpFormatter):
-            """The same help for every width of the terminal, and for every Python."""
-
-            def __init__(self, prog: str) -> None:
-                super().__init__(prog, width=80, max_help_position=28)
-
-            def _split_lines(self, text: str, width: int) -> list[str]:
-                return [text] if len(text) <= width else super()._split_lines(text, width)  # which loads textwrap
-
-            def _format_action_invocation(self, action: argparse.Action) -> str:
-                names = ", ".join(action.option_strings)
-                return f"{names} {action.metavar or ''}".strip()  # before Python 3.13: -k KEY, --key KEY
-
-        made = argparse.ArgumentParser(
-            prog=self.prog,
-            description=self.purpose,
-            epilog=f"example:\n  {self.example}",
-            formatter_class=Formatter,
-            add_help=False,
-        )
-        made.color = False  # type: ignore[attr-defined] # Python 3.14 has colours in the help
-        # With no headings it fits a screen.
-        groups: dict[object, argparse._ActionsContainer] = {None: made.add_argument_group()}
-        options = made.add_argument_group()
-        for argument in self.operands:
-            groups[None].add_argument(*argument.names, **argument.settings)
-        for argument in self.options:
-            group = next((group for group in self.exclusive if argument in group.members), None)
-            if group and group not in groups:
-                groups[group] = options.add_mutually_exclusive_group(required=group.required)
-            (groups[group] if group else options).add_argument(*argument.names, **argument.settings)
-        return made
-
-    def parse(self, argv: Sequence[str]) -> Options:
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Return the value of each option and operand; the flags that are there are in *flags*.
 
         Raises Answer for --help and --version, and ToktoolsError for a usage error. No message repeats an operand, or
@@ -171,29 +76,44 @@ class Parser:
         except ToktoolsError as error:
             raise ToktoolsError(error.message, error.hint or f"try '{self.prog} --help'") from None
 
-    def _parse(self, argv: Sequence[str]) -> Options:
+    @property
+    def options(self) -> list[argparse.Action]:
+        """The options, as they were added."""
+        return self._get_optional_actions()
+
+    @property
+    def operands(self) -> list[argparse.Action]:
+        """The operands, in their order."""
+        return self._get_positional_actions()
+
+    @property
+    def exclusive(self) -> list[tuple[list[argparse.Action], bool]]:
+        """The options that exclude each other, and whether one of them is required."""
+        groups = self._mutually_exclusive_groups
+        return [(group._group_actions, group.required) for group in groups]  # noqa: SLF001 - nothing public has them
+
+    def _parse(self, argv: Sequence[str]) -> argparse.Namespace:
         found, words = self._read(argv)
-        arguments = [argument for argument, _ in found]
-        if any(argument.action == "help" for argument in arguments):
-            raise Answer(self.argparse().format_help())
-        if any(argument.action == "version" for argument in arguments):
+        actions = [action for action, _ in found]
+        if any(action.dest == "help" for action in actions):
+            raise Answer(self.format_help())
+        if any(action.dest == "version" for action in actions):
             raise Answer(f"{self.prog} (toktools) {__version__}\n")
-        self._check(arguments, words)
-        values = Options(**{argument.dest: argument.default for argument in self.arguments})
-        values.flags = {argument.flags[0] for argument in arguments}
-        for argument, text in found:
-            value = argument.value(text)
-            if argument.action == "append":
-                value = [*getattr(values, argument.dest), value]
-            setattr(values, argument.dest, value)
-        for argument in self.operands:
-            setattr(values, argument.dest, words if argument.nargs else words[0])
+        self._check(actions, words)
+        values = argparse.Namespace(
+            **{action.dest: action.default for action in self._actions if action.default is not argparse.SUPPRESS}
+        )
+        values.flags = {_flag(action) for action in actions}
+        for action, text in found:
+            action(self, values, _value(action, text), _flag(action))
+        for action in self.operands:
+            setattr(values, action.dest, words if _takes_many(action) else words[0])
             words = words[1:]
         return values
 
     def _read(self, argv: Sequence[str]) -> tuple[list[Found], list[str]]:
         """Part *argv* into options with their arguments and operands, as getopt_long(3) does, without abbreviations."""
-        takes_rest = any(argument.nargs == "..." for argument in self.operands)
+        takes_rest = any(action.nargs == argparse.REMAINDER for action in self.operands)
         found: list[Found] = []
         operands: list[str] = []
         words = iter(argv)
@@ -208,27 +128,27 @@ class Parser:
                 raise ToktoolsError("an option stands behind an operand", f"put -- before {self.needs_dashes}")
             elif word.startswith("--"):
                 flag, equals, text = word.partition("=")
-                option = self._option(flag, flag)
-                if equals and option.is_switch:
+                action = self._option(flag, flag)
+                if equals and action.nargs == 0:
                     raise ToktoolsError(f"option {flag} must not have an argument")
-                found.append((option, text if equals else _argument(option, flag, words)))
+                found.append((action, text if equals else _argument(action, flag, words)))
             else:
                 letters = word[1:]
                 while letters:
                     flag, letters = f"-{letters[0]}", letters[1:]
-                    option = self._option(flag, word if word.startswith(flag) else flag)
-                    text, letters = ("", letters) if option.is_switch else (letters, "")
-                    found.append((option, text or _argument(option, flag, words)))
+                    action = self._option(flag, word if word.startswith(flag) else flag)
+                    text, letters = ("", letters) if action.nargs == 0 else (letters, "")
+                    found.append((action, text or _argument(action, flag, words)))
         return found, operands
 
-    def _option(self, flag: str, word: str) -> Argument:
+    def _option(self, flag: str, word: str) -> argparse.Action:
         """Return the option of a flag; *word* is how the user wrote it."""
-        for option in self.options:
-            if flag in option.flags:
-                return option
+        for action in self.options:
+            if flag in action.option_strings:
+                return action
         from difflib import get_close_matches
 
-        known = [option.flags[-1][2:] for option in self.options]
+        known = [action.option_strings[-1][2:] for action in self.options]
         meant = _name(word).lstrip("-")  # -version may be meant for --version
         near = [name for name in known if meant and name.startswith(meant)] or get_close_matches(meant, known, n=1)
         hint = f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else ""
@@ -236,24 +156,24 @@ class Parser:
         name = next((f"--{name}..." for name in known if flag.startswith(f"--{name}")), shown(_name(flag)))
         raise ToktoolsError(f"option {name} not recognized", hint)
 
-    def _check(self, arguments: Sequence[Argument], words: Sequence[str]) -> None:
+    def _check(self, actions: Sequence[argparse.Action], words: Sequence[str]) -> None:
         """Raise ToktoolsError for what is too much, given twice, missing, or excludes each other."""
-        single = [operand for operand in self.operands if not operand.nargs]
+        single = [action for action in self.operands if not _takes_many(action)]
         if len(words) > len(single) == len(self.operands):
             what = "too many operands" if self.operands else f"{self.prog} takes no file names"
-            raise ToktoolsError(what, f"for example: {self.example}")
-        for number, argument in enumerate(arguments):
-            if argument.action == "store" and argument in arguments[:number]:
-                raise ToktoolsError(f"{argument.flags[0]} is given twice")
+            raise ToktoolsError(what, f"for {self.epilog}".replace("\n ", ""))
+        for number, action in enumerate(actions):
+            if action.nargs != 0 and action in actions[:number] and not isinstance(action, argparse._AppendAction):  # noqa: SLF001
+                raise ToktoolsError(f"{_flag(action)} is given twice")
         missing = []
-        for group in self.exclusive:
-            both = [argument.flags[0] for argument in group.members if argument in arguments]
+        for members, required in self.exclusive:
+            both = [_flag(action) for action in members if action in actions]
             if len(both) > 1:
                 raise ToktoolsError(f"{' and '.join(both)} cannot be used together")
-            if group.required and not both:
-                missing.append(_listed([argument.term for argument in group.members], "or"))
-        missing += [option.term for option in self.options if option.required and option not in arguments]
-        missing += [operand.term for operand in single[len(words) :]]
+            if required and not both:
+                missing.append(_listed([_term(action) for action in members], "or"))
+        missing += [_term(action) for action in self.options if action.required and action not in actions]
+        missing += [_term(action) for action in single[len(words) :]]
         if missing:
             raise ToktoolsError(f"{_listed(missing, 'and')} {'is' if len(missing) == 1 else 'are'} missing")
 
@@ -271,11 +191,30 @@ def _refuse_changed(word: str) -> None:
             raise ToktoolsError(what, "type its hyphens and blanks again: a page or a mail has changed them")
 
 
-def _argument(option: Argument, flag: str, words: Iterator[str]) -> str:
-    text = "" if option.is_switch else next(words, None)
+def _argument(action: argparse.Action, flag: str, words: Iterator[str]) -> str:
+    text = "" if action.nargs == 0 else next(words, None)
     if text is None:
         raise ToktoolsError(f"option {flag} requires an argument")
     return text
+
+
+def _value(action: argparse.Action, text: str) -> Any:  # noqa: ANN401 - what the type makes of it
+    if action.choices and text not in action.choices:
+        raise ToktoolsError(f"{_flag(action)}: expected {_listed(list(action.choices), 'or')}")
+    return action.type(text) if callable(action.type) else text
+
+
+def _takes_many(action: argparse.Action) -> bool:
+    return action.nargs in {argparse.ZERO_OR_MORE, argparse.REMAINDER}
+
+
+def _flag(action: argparse.Action) -> str:
+    """Return the flag by which messages name an option."""
+    return action.option_strings[0]
+
+
+def _term(action: argparse.Action) -> str:
+    return " ".join(filter(None, (*action.option_strings[:1], str(action.metavar or ""))))
 
 
 def _listed(terms: Sequence[str], last: str) -> str:

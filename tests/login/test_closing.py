@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from toktools.errors import ToktoolsError
 from toktools.keys.signer import Signer
 from toktools.login import options
 from toktools.login.host import LocalHost, SshHost
-from toktools.parser import Options
 from toktools.system import process
 from toktools.system.prompt import Source
 
@@ -45,7 +45,7 @@ def test_a_signal_while_all_is_closed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     files = tmp_path / "files"
     files.mkdir()
-    values = Options(
+    values = Namespace(
         username="officer1",
         role="admin",
         password=Source.parse("--password", f"file:{secret}"),
@@ -57,7 +57,7 @@ def test_a_signal_while_all_is_closed(tmp_path: Path) -> None:
         record=None,
     )
     signer = Interrupted()
-    console: Any = Options(say=print, warn=print)
+    console: Any = Namespace(say=print, warn=print)
 
     def start() -> None:
         with options.started(values, [signer], console):

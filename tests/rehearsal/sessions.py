@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from argparse import Namespace
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -17,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from rehearsing import PASSWORD
 
 from toktools.keys.files import pem
-from toktools.parser import Options
 from toktools.rehearsal import cluster, shell
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, User
 from toktools.rehearsal.commands import parser
@@ -64,7 +64,7 @@ class Cli:
 
     def __init__(self, desk: Rehearsal, **options: Any) -> None:
         usual = {"hsms": HSMS, "cluster_id": "c", "prompt_after_login": False, "registration_signatures": False}
-        self._shell = shell.Shell(Options(**{**usual, **options}), State("state"), parser())
+        self._shell = shell.Shell(Namespace(**{**usual, **options}), State("state"), parser())
         self._shell.terminal = self  # type: ignore[assignment]
         self._desk = desk
         self._lines: Iterator[str] = iter(())

@@ -11,15 +11,16 @@ from toktools.options import KEY, add_source_option, refuse_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
     from toktools.keys.signer import Signer
-    from toktools.parser import Options, Parser
 
 PURPOSE = "Register, replace or remove the key of a second factor, and prove it by a login."
 EXAMPLE = "tok-enroll -k officer1.key --username officer1 --role admin"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     shared.add_signer_options(
         parser,
@@ -38,7 +39,7 @@ def add_arguments(parser: Parser) -> None:
     shared.add_login_options(parser)
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, change the key, and log in with it."""
     if options.deregister:
         refuse_flags(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
@@ -72,7 +73,7 @@ def run(options: Options, console: Console) -> int:
     return 0
 
 
-def _old(options: Options, console: Console) -> Signer | None:
+def _old(options: argparse.Namespace, console: Console) -> Signer | None:
     if options.old_key is not None:
         public_key = "--old-verify-key", options.old_verify_key
         return shared.open_key(("--old-key", options.old_key), options.old_passin, public_key, console)
@@ -93,13 +94,13 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
         raise error.also(otherwise or refused) from None
 
 
-def _hint_of_login(options: Options) -> str:
+def _hint_of_login(options: argparse.Namespace) -> str:
     if options.old_key:
         return "check the password, and that --old-key is the registered key; a user who has none needs no --old-key"
     return "check the password; if the user has a second factor, give its key with --old-key"
 
 
-def _hint_of_change(options: Options) -> str:
+def _hint_of_change(options: argparse.Namespace) -> str:
     return (
         ""
         if options.change_quorum

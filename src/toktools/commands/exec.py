@@ -7,16 +7,16 @@ from toktools.options import add_base64_option, add_jobs_option, add_verbose_opt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
 
 PURPOSE = "Sign SHA-256 digests with any command, run once for each digest."
 EXAMPLE = "tok-extract f.json | tok-exec -p mine.pub -- ./signer | tok-merge -i f.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
     add_base64_option(parser, "command")
     add_verify_key_option(parser, "verify each signature with this key before writing it")
@@ -33,7 +33,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("arguments", metavar="ARG", nargs="...", help="the arguments of the signer")
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Sign what standard input has, and write it to standard output."""
     from toktools import keys
     from toktools.keys import stream

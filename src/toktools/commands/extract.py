@@ -7,14 +7,15 @@ from toktools.options import add_tokens_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
 
 PURPOSE = "Write the digests of a CloudHSM token file, one a line in base64."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
     add_tokens_option(parser)
     group = parser.add_mutually_exclusive_group()
@@ -28,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Write the digests, or the approval data, of the chosen tokens."""
     from toktools import encoding
     from toktools.system import files

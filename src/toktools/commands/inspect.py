@@ -6,21 +6,22 @@ from toktools.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
 
 PURPOSE = "Show what a CloudHSM token file is, and what is signed in it."
 EXAMPLE = "tok-inspect unsigned-tokens.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
     parser.add_argument("--json", action="store_true", help="write a JSON object for each file, for scripts")
     parser.add_argument("--hex", action="store_true", help="also write digests in hexadecimal")
     parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Describe each file."""
     from toktools.tokens import describe, jsonfile, tokenfile
 

@@ -13,8 +13,10 @@ from toktools.system.prompt import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
+    from toktools.parser import Parser
 
 PURPOSE = "Log in to the CloudHSM CLI with a second factor, and go on from there."
 EXAMPLE = "tok-login -k officer1.key --username officer1 --role admin"
@@ -52,7 +54,7 @@ def add_arguments(parser: Parser) -> None:
     parser.needs_dashes = "the command for the CLI"
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, and run the commands or hand the terminal over."""
     # Instead of those on standard input stands None.
     lines = [None if line == _STDIN else line for line in options.command]

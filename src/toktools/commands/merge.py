@@ -11,17 +11,17 @@ from toktools.tokens import approvals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
     from toktools.tokens.tokenfile import Slot, TokenFile
 
 PURPOSE = "Put signatures into a CloudHSM token file, all of them or none."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-i", "--in-place", action="store_true", help="change FILE in place")
@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     )
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Write the token file with the signatures in it."""
     from toktools.tokens import merge, tokenfile
 
@@ -100,7 +100,7 @@ def _checker(
     return verify.checker(tokens, keys)
 
 
-def _fill(tokens: TokenFile, options: Options, chosen: Sequence[int], console: Console) -> Sequence[int]:
+def _fill(tokens: TokenFile, options: argparse.Namespace, chosen: Sequence[int], console: Console) -> Sequence[int]:
     """Put all signatures into their slots, and return the indices of the slots. Raises ToktoolsError."""
     from toktools.tokens import merge
 
@@ -112,7 +112,7 @@ def _fill(tokens: TokenFile, options: Options, chosen: Sequence[int], console: C
     return merge.put(tokens, chosen, signatures)
 
 
-def _refuse_what_does_not_fit(tokens: TokenFile, options: Options) -> None:
+def _refuse_what_does_not_fit(tokens: TokenFile, options: argparse.Namespace) -> None:
     """Refuse options that are for another kind of token file than this."""
     if tokens.kind.has_approvals:
         if not (options.user or options.approvals):

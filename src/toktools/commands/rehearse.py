@@ -10,8 +10,9 @@ from toktools.tokens.kinds import MAX_HSMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
-    from toktools.parser import Options
 
 PURPOSE = "Rehearse a login to CloudHSM, with a stand-in for its CLI."
 EXAMPLE = "tok-rehearse interactive"
@@ -52,7 +53,7 @@ def _add_options(parser: Parser) -> None:
     )
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Run a command of the CLI, or take commands."""
     words = [options.command, *options.arguments]
     interactive = words[0] == "interactive"
@@ -62,7 +63,7 @@ def run(options: Options, console: Console) -> int:
         parser.add_help_options()
         later = parser.parse(words[1:])
         vars(options).update(
-            {each.dest: getattr(later, each.dest) for each in parser.options if each.flags[0] in later.flags}
+            {each.dest: getattr(later, each.dest) for each in parser.options if each.option_strings[0] in later.flags}
         )
 
     from toktools.encoding import count

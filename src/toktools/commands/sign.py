@@ -7,14 +7,15 @@ from toktools.options import add_jobs_option, add_key_option, add_source_option,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
 
 PURPOSE = "Sign SHA-256 digests with an RSA key, one signature a line for each digest."
 EXAMPLE = "tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_key_option(parser, required=True)
     add_source_option(parser, "--passin", "the pass phrase or PIN")
@@ -26,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
     add_verbose_option(parser)
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Sign what standard input has, and write it to standard output; or write the public key."""
     if options.public_key:
         refuse_flags(options, "cannot be used with --public-key", "-r", "-j")

@@ -11,10 +11,10 @@ from toktools.tokens import approvals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from toktools.cli import Console
-    from toktools.parser import Options, Parser
     from toktools.tokens.tokenfile import TokenFile
     from toktools.tokens.verify import Results
 
@@ -22,7 +22,7 @@ PURPOSE = "Check every signature in a CloudHSM token file."
 EXAMPLE = "tok-verify -p officer1.pub signed-tokens.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and operands."""
     add_verify_key_option(
         parser, "the key that should have signed; USER=PUB: that of USER", several=True, required=True
@@ -39,7 +39,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="*", help="a token file; the default is standard input")
 
 
-def run(options: Options, console: Console) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Say of every token whether its signature is good."""
     from toktools.keys import read_public_key
     from toktools.tokens import jsonfile, tokenfile, verify

@@ -22,12 +22,13 @@ from toktools.tokens import approvals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from toktools.cli import Console
     from toktools.keys.signer import Signer
     from toktools.login.dialogues import User
     from toktools.login.driver import Cli
     from toktools.login.host import LocalHost
-    from toktools.parser import Options, Parser
     from toktools.system.prompt import Source
 
 _MAX_DIGITS = 6
@@ -70,7 +71,7 @@ SIGNER_FLAGS = ("-b", "-p", "--passin")
 """The options that need -k or --signer."""
 
 
-def add_signer_options(parser: Parser, key: str, other: str, about: str) -> None:
+def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, about: str) -> None:
     """Add -k and --signer, the other option that stands in place of these, and what goes with them."""
     group = parser.add_mutually_exclusive_group(required=True)
     add_key_option(group, key)
@@ -86,7 +87,7 @@ def add_signer_options(parser: Parser, key: str, other: str, about: str) -> None
     add_source_option(parser, "--passin", "the pass phrase or PIN")
 
 
-def add_login_options(parser: Parser) -> None:
+def add_login_options(parser: argparse.ArgumentParser) -> None:
     """Add who logs in, and at which CLI."""
     parser.add_argument(
         "--username", metavar="U", type=partial(approvals.user, "--username"), required=True, help="the CloudHSM user"
@@ -128,7 +129,7 @@ def add_login_options(parser: Parser) -> None:
     )
 
 
-def open_signer(options: Options, console: Console) -> Signer:
+def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.key is not None:
         refuse_flags(options, "goes with --signer, not with -k", "-b")
@@ -154,7 +155,9 @@ def open_key(key: tuple[str, str], source: Source, public_key: tuple[str, str | 
 
 
 @contextmanager
-def started(options: Options, signers: Sequence[Signer], console: Console) -> Iterator[tuple[Cli, User, LocalHost]]:
+def started(
+    options: argparse.Namespace, signers: Sequence[Signer], console: Console
+) -> Iterator[tuple[Cli, User, LocalHost]]:
     """Start the CLI, and yield it with the user and the host; after the block it has ended, and no file is left.
 
     After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.

@@ -17,10 +17,10 @@ from toktools.tokens import approvals, jsonfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
     from contextlib import AbstractContextManager
     from typing import Any, NoReturn, TypeVar
 
-    from toktools.parser import Options
     from toktools.rehearsal.state import State
 
     T = TypeVar("T")
@@ -181,7 +181,7 @@ def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
 class Shell:
     """One shell, with one session; *options* are those of tok-rehearse."""
 
-    def __init__(self, options: Options, state: State, parser: Parser) -> None:
+    def __init__(self, options: Namespace, state: State, parser: Parser) -> None:
         self.options = options
         self.session = Session()
         self.terminal = Terminal()
