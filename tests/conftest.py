@@ -77,6 +77,12 @@ def only_if(suitable: object, reason: str) -> None:
         pytest.skip(reason)
 
 
+def full_device() -> str:
+    """Return the device that takes no byte, as a full disk; without it, skip the test."""
+    only_if(os.path.exists("/dev/full"), "this system has no /dev/full")
+    return "/dev/full"
+
+
 @contextmanager
 def short_directory() -> Iterator[Path]:
     """A directory for sockets, whose names must be short (unix(7)); that of TMPDIR may be long."""

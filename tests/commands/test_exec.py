@@ -182,7 +182,7 @@ def test_a_digest_does_not_wait(bench: Bench) -> None:
     [
         ("exit 7", "sh: exit status 7"),
         ("kill -9 $$", "sh: killed by signal 9"),
-        ("base64 -w0 signature.bin", "sh: its output is base64 text\ntok-exec: hint: use -b"),
+        ("openssl base64 -A -in signature.bin", "sh: its output is base64 text\ntok-exec: hint: use -b"),
         ('cat "$1"', "sh: its output is not a signature: wrong size: 32 bytes"),
         ("cat /dev/zero", "sh: more than 65536 bytes of output"),
     ],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import PASS_PHRASE, ROOT, Shell, need
+from conftest import PASS_PHRASE, ROOT, Shell, need, only_if
 
 OPENSSL_SIGN = 'openssl pkeyutl -sign -inkey "$KEY" -pkeyopt digest:sha256'
 
@@ -58,6 +59,7 @@ class Desk:
 @pytest.fixture
 def desk(shell: Shell, keys: Path) -> Desk:
     need("base64")
+    only_if(sys.platform != "darwin", "base64(1) has other options there")
     return Desk(shell, keys / "pkcs8.pem")
 
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from conftest import Shell, need
+from conftest import Shell, full_device, need
 
 # Many enough for threads, and not a multiple of what a thread takes at once.
 DIGESTS = [number.to_bytes(32, "big") for number in range(1, 334)]
@@ -95,6 +95,6 @@ def test_signals(shell: Shell, keys: Path, jobs: str, number: signal.Signals) ->
 
 def test_a_full_disk(shell: Shell, keys: Path) -> None:
     """A write error ends it in one line while the threads are still at work."""
-    done = shell.sh(f"tok-sign -j 2 -k {keys / 'pkcs8.pem'} > /dev/full", stdin=stream(*DIGESTS * 5))
+    done = shell.sh(f"tok-sign -j 2 -k {keys / 'pkcs8.pem'} > {full_device()}", stdin=stream(*DIGESTS * 5))
     done.check(2, "tok-sign: standard output: no space left on device")
     assert done.err.count("\n") == 1

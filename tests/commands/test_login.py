@@ -15,7 +15,7 @@ from typing import Any
 import pexpect
 import pytest
 from cli_desk import ASKS_PASSWORD, FOREVER, READY, USER, Desk, Seat, answers, assert_refused, desk, seat
-from conftest import PASS_PHRASE, Done, alive, wait_until
+from conftest import PASS_PHRASE, Done, alive, full_device, wait_until
 from rehearsing import PASSWORD
 
 __all__ = ["desk"]  # a fixture
@@ -618,7 +618,7 @@ def run(line):
     os.kill(helper, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("base64", "script"), [([], "exec {}"), (["-b"], "{} | base64 -w0")])
+@pytest.mark.parametrize(("base64", "script"), [([], "exec {}"), (["-b"], "{} | openssl base64 -A")])
 def test_a_signer(desk: Desk, base64: list[str], script: str) -> None:
     """A command signs, as for tok-exec."""
     openssl = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"
@@ -872,7 +872,7 @@ def test_a_closed_pipe(desk: Desk) -> None:
 def test_a_full_disk(desk: Desk) -> None:
     """Where the answers cannot be written, that is not success."""
     desk.fake()
-    with Path("/dev/full").open("wb") as full:
+    with Path(full_device()).open("wb") as full:
         words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
         done = desk.run(*words, stdout=full)
     assert (done.status, done.err) == (2, "tok-login: standard output: no space left on device\n")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import OFFICER1_PUB, SIGNED, Done, Shell, need, only_if
+from conftest import OFFICER1_PUB, SIGNED, Done, Shell, full_device, need, only_if
 
 from toktools.system import process
 
@@ -163,7 +163,7 @@ def test_standard_output_that_takes_nothing(
     shell: Shell, env: dict[str, str], command: str, redirection: str, said: str
 ) -> None:
     """Output that is lost on a full device or a closed descriptor is never exit 0, --help included."""
-    only_if(os.path.exists("/dev/full"), "this system has no /dev/full")
+    full_device()
     before = contents(shell.cwd)
     done = shell.sh(f"{WRITERS[command]} {redirection}", env=env).check(2)
     assert done.err == f"tok-{command.split(maxsplit=1)[0]}: standard output: {said}\n"
