@@ -20,7 +20,10 @@ import select
 import signal
 import sys
 import termios
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LACKS: dict[Any, str] = {
     os: r"""(get|set|list|remove)xattr | XATTR_.* | sched_[gs]et(affinity|scheduler|param) | sched_(rr_.*|param)

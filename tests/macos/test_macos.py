@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Shell
 
+pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="macOS is emulated on Linux alone")
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {"PYTHONPATH": str(HERE), "PATH": f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
