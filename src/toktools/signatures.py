@@ -25,6 +25,7 @@ _OTHER_HASHES = {
 PublicKey = RSAPublicKey
 """An RSA public key, for modules that do not import the library."""
 
+NOT_BY_KEY = "not made by the given key"
 _PADDING = PKCS1v15()
 _FINISHED = Prehashed(SHA256())
 
@@ -39,11 +40,14 @@ def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
 
 
 class Verifier:
-    """Public keys, one of which should have signed each of the digests."""
+    """Public keys, one of which should have signed each of the digests.
 
-    def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes], key_name: str = "the given key") -> None:
+    *otherwise* is what to say of a signature that the only key has not made, if no other fault is found in it.
+    """
+
+    def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes], otherwise: str = NOT_BY_KEY) -> None:
         self._keys = keys
-        self._key_name = key_name
+        self._otherwise = otherwise
         self._digests = digests
         self._sizes = sorted({key.key_size // 8 for key in keys})
 
@@ -70,7 +74,7 @@ class Verifier:
                 return "its bytes are in reverse order, as Windows CryptoAPI writes them"
             if _is_pss(key, digest, signature):
                 return "made with PSS padding, not PKCS#1 v1.5"
-        return f"not made by {self._key_name}" if len(self._keys) == 1 else "not made by any of the given keys"
+        return self._otherwise if len(self._keys) == 1 else "not made by any of the given keys"
 
     def _mistake(self, block: bytes, index: int) -> str:
         """Name what was signed instead, by the right key and with the right padding."""

@@ -31,7 +31,7 @@ officer pkcs8.pem password -c 'quorum token-sign list-quorum-values' -c 'user li
 [ "$(grep -c '^{"error_code":0,.*}$' answers)" -eq 2 ] || fail "not two answers"
 if grep -v '^{"error_code"' answers; then fail "more than the answers"; fi
 ends 1 "refused: tok-rehearse: wrong user name, role or password" officer pkcs8.pem wrong -- user list
-ends 1 "refused: tok-rehearse: token 1: not made by officer1's registered key" officer other.pem password -- user list
+ends 1 "refused: tok-rehearse: token 1: the signature is not by officer1's registered key" officer other.pem password -- user list
 ends 1 "refused: tok-rehearse: there is no such user" officer pkcs8.pem password \
     -c 'user delete --username nobody --role admin' -c 'user list'
 [ "$(grep -c '"error_code":1' out)" -eq 1 ] || fail "the refusal is not on standard output"

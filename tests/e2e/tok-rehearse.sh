@@ -38,7 +38,7 @@ answers() {
 } | rehearse
 [ "$(answers)" = 000000011 ] || fail "the answers are $(answers)"
 grep -q 'tok-rehearse: the file lacks 2 of the 2 digests of this attempt' session || fail "the replay is not named"
-grep -q "tok-rehearse: token 1: not made by officer1's registered key" session || fail "the wrong key is not named"
+grep -q "tok-rehearse: token 1: the signature is not by officer1's registered key" session || fail "the wrong key is not named"
 [ "$(tok-extract setup.json | wc -l)" -eq 2 ] || fail "not a digest for each HSM"
 if grep -q practice session notes; then fail "a password is shown"; fi
 if grep -q practice state; then fail "a password is in the state file"; fi
@@ -49,5 +49,5 @@ ends 0 "rehearsal: no real HSM" tok-rehearse --state state user list
 ends 1 "rehearsal: no real HSM" tok-rehearse --state state user delete --username officer1 --role admin
 ends 0 "rehearsal: no real HSM" env CLOUDHSM_ROLE=admin CLOUDHSM_PIN=admin:practice1 \
     tok-rehearse --state state user delete --username officer1 --role admin
-refuses "unrecognized subcommand" tok-rehearse --state state user rename
+refuses "unrecognized subcommand 'rename'" tok-rehearse --state state user rename
 refuses "not a state file of tok-rehearse" tok-rehearse --state setup.json user list

@@ -197,7 +197,7 @@ def swap(tokens: list[dict[str, str]]) -> None:
             change(lambda tokens: tokens[1].update(signed=tokens[0]["signed"])),
             "token 2: the signature of token 1, not of token 2",
         ),
-        (lambda: sign("login.json", "officer2"), "token 1: not made by officer1's registered key"),
+        (lambda: sign("login.json", "officer2"), "token 1: the signature is not by officer1's registered key"),
     ],
 )
 def test_a_wrong_second_factor(desk: Rehearsal, typed: str | Callable[[], object], said: str) -> None:

@@ -127,8 +127,8 @@ class Cli:
         if parsed["error_code"]:
             raise ToktoolsError(f"{self.name}: refused: {self._brief(str(parsed.get('data', response)))}", status=1)
 
-    def type(self, line: bytes) -> None:
-        """Type a line and the Enter key, and forget what was shown before.
+    def type(self, line: bytes, shown_as: str = "") -> None:
+        """Type a line and the Enter key, and forget what was shown before. A secret is *shown_as* something else.
 
         Raises ToktoolsError for a line that is too long.
         """
@@ -136,7 +136,7 @@ class Cli:
             raise ToktoolsError(f"a line of more than {MAX_LINE} bytes for the CLI; nothing typed")
         self._typed_at = self._prompt()
         self._typed = line.decode(errors="replace")
-        event(f"typed: {masked(self._typed) or 'Enter'}")
+        event(f"typed: {shown_as or masked(self._typed) or 'Enter'}")
         self._screen.forget()
         self._mark = (self._screen.row, self._screen.column)
         self._told = self._screen.row + 1
@@ -154,7 +154,7 @@ class Cli:
             self.watch(_PROMPT_SECONDS)
         if self._pty.recording:
             self._pty.recording.hide()
-        self.type(secret)
+        self.type(secret, "(the password)")
 
     def watch(self, seconds: float) -> None:
         """Show the next output, if some comes within *seconds*. Raises ToktoolsError if the CLI has ended."""

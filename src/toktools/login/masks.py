@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from toktools.errors import shown
 from toktools.system import prompt
 
+_MIN_SECRET = 4  # bytes; a name in place of every "a" would show the password to be "a"
+_CODE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
+
 
 def masked(text: str) -> str:
     """Return *text* with a name in place of each known secret."""
@@ -42,9 +45,13 @@ def _spellings() -> list[tuple[bytes, str]]:
     """Return each known secret, as it is and as JSON, Python or Rust quotes it, with its name; the longest first."""
     found: dict[bytes, str] = {}
     for secret, what in prompt.known.items():
+        if len(secret) < _MIN_SECRET:
+            continue
         text = secret.decode(errors="surrogateescape")
         quoted = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
         quoted |= {repr(text)[1:-1], ascii(text)[1:-1], shown(text)}
+        quoted |= {each.replace("/", "\\/") for each in quoted}
+        quoted |= {_CODE.sub(lambda code: code[0].upper(), each) for each in quoted}
         quoted |= {each.replace("'", "\\'") for each in quoted} | {each.replace('"', '\\"') for each in quoted}
         found.update({each.encode(errors="surrogateescape"): f"the {what}" for each in quoted})
     return sorted(found.items(), key=lambda item: len(item[0]), reverse=True)

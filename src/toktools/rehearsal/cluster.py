@@ -17,7 +17,7 @@ from math import ceil
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.files import parse_public_key
-from toktools.signatures import Verifier
+from toktools.signatures import NOT_BY_KEY, Verifier
 from toktools.tokens import approval_data, approvals
 from toktools.tokens.approvals import is_user_name
 
@@ -152,7 +152,7 @@ class Cluster:
         """
         user = self._authenticated(session, name, password, mfa=True)
         try:
-            _check_signatures(digests, answer, user.public_key, f"{name[0]}'s registered key")
+            _check_signatures(digests, answer, user.public_key, f"the signature is not by {name[0]}'s registered key")
         except Refused:
             user.failures += 1
             raise
@@ -438,8 +438,8 @@ def seconds_left(token: QuorumToken) -> int:
     return ceil(token.created + TOKEN_LIFE_SECONDS - time.time())
 
 
-def _verifier(public_key: str, digests: Sequence[bytes], key_name: str = "the given key") -> Verifier:
-    return Verifier([parse_public_key(public_key, "a registered key")], digests, key_name)
+def _verifier(public_key: str, digests: Sequence[bytes], otherwise: str = NOT_BY_KEY) -> Verifier:
+    return Verifier([parse_public_key(public_key, "a registered key")], digests, otherwise)
 
 
 def _is_running(pid: int) -> bool:
@@ -453,14 +453,14 @@ def _is_running(pid: int) -> bool:
 
 
 def _check_signatures(
-    digests: Sequence[bytes], answer: TokenFile, public_key: str, key_name: str = "the given key"
+    digests: Sequence[bytes], answer: TokenFile, public_key: str, otherwise: str = NOT_BY_KEY
 ) -> None:
     """Refuse an answer that does not have every digest of this attempt signed by the key."""
     signed = {slot.digest: slot.text for slot in answer.slots()}
     missing = sum(digest not in signed for digest in digests)
     if missing:
         raise refusal(f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt")
-    check = _verifier(public_key, digests, key_name)
+    check = _verifier(public_key, digests, otherwise)
     for index, digest in enumerate(digests):
         problem = check.problem(index, signed[digest])
         if problem:

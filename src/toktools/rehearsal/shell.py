@@ -33,6 +33,9 @@ _MAX_LINE = 1 << 16
 """Characters of a command; shlex takes a minute for a megabyte."""
 
 
+_SUBCOMMAND = re.compile("invalid choice:( '[a-z][a-z-]{0,29}')")
+
+
 class EndOfInput(ToktoolsError):  # noqa: N818 - an end, no error
     """The input ended at a question."""
 
@@ -118,14 +121,15 @@ class Parser(argparse.ArgumentParser):
         command = self
         for word in words:
             if word not in command.commands:
-                command.error("unknown")
+                command.error(f"invalid choice: {word!r}")
             command = command.commands[word]
         return command
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a line. Never repeat a word of it, which may be a password: argparse puts those between quotes."""
+        """Refuse a line. Argparse puts its words between quotes; none that may be a password is repeated."""
         if not self.work:
-            raise ToktoolsError("unrecognized subcommand", "help lists the commands")
+            word = _SUBCOMMAND.search(message)
+            raise ToktoolsError(f"unrecognized subcommand{word[1] if word else ''}", "help lists the commands")
         said = re.split("['\"]", message)[0].rstrip(" (:")
         raise ToktoolsError(f"{self.prog}: {said.removeprefix('argument ')}", f"try 'help {self.prog}'")
 
