@@ -48,12 +48,12 @@ def after_writing(error: ToktoolsError) -> ToktoolsError:
 
 
 @contextmanager
-def trouble_at(prefix: str) -> Iterator[None]:
+def trouble_at(prefix: str, hint: str = "") -> Iterator[None]:
     """Turn an OSError into a ToktoolsError whose message begins with *prefix*."""
     try:
         yield
     except OSError as error:
-        raise ToktoolsError(f"{prefix}: {reason(error)}") from None
+        raise ToktoolsError(f"{prefix}: {reason(error)}", hint) from None
 
 
 def temporary() -> str | None:
