@@ -2,10 +2,11 @@
 
 import base64
 import random
+from unittest import mock
 
 import pytest
 
-from toktools import encoding, records
+from toktools import encoding, hints, records
 from toktools.errors import ToktoolsError
 
 DIGEST = bytes(range(32))
@@ -111,6 +112,13 @@ def test_refused_signature_file(content: bytes, said: str) -> None:
     """A signature's own file with anything else in it is refused."""
     with pytest.raises(ToktoolsError, match=said):
         records.signature_file(content)
+
+
+def test_a_large_file_of_something_else() -> None:
+    """It is looked at once for what it is instead, not line by line."""
+    with mock.patch.object(hints, "not_base64", wraps=hints.not_base64) as looked, pytest.raises(ToktoolsError):
+        records.signature_file(b"a line of a log\n" * 100)
+    assert looked.call_count <= 1
 
 
 @pytest.mark.parametrize("text", [DIGEST.hex().encode(), encoding.line(DIGEST), 3 * encoding.line(DIGEST)])

@@ -91,7 +91,8 @@ def signature_file(content: bytes) -> list[bytes]:
 
 def _is_signature(text: bytes) -> bool:
     try:
-        return bool(signature(text))
+        # The size first: to say what else a line is takes long, and a wrong file may have millions.
+        return len(encoding.decode_leniently(text)) in SIGNATURE_SIZES and bool(signature(text))
     except ToktoolsError:
         return False
 
