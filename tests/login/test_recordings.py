@@ -178,6 +178,16 @@ def test_a_secret_in_any_pieces(pieces: list[bytes]) -> None:
     assert "for-practic" not in found[0]
 
 
+def test_a_secret_in_a_hidden_answer(tmp_path: Path) -> None:
+    """All that is typed there is stars, whatever it has in common with a secret that is known."""
+    with mock.patch.dict(prompt.known, {b"Winter24": "password"}, clear=True):
+        recording = Recording(str(tmp_path / "cast"), 24, 80, Console("login"))
+        recording.output(b"Enter password:")
+        recording.input(b"Winter24and25\r")
+        recording.close()
+    assert re.fullmatch(r"\*+\r", texts(tmp_path / "cast", "i"))
+
+
 STEPS = [
     "CLI started: ./cli interactive, pid ",
     "seen: 'aws-cloudhsm > '",

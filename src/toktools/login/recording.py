@@ -55,12 +55,10 @@ class Recording:
 
     def input(self, keys: bytes) -> None:
         """Record what is typed."""
-        text, stars = masks.mask(keys), _stars(keys)
-        if self._asks_secret and stars != keys:  # else it is an answer of the terminal
+        if self._asks_secret and _stars(keys) != keys:  # else it is an answer of the terminal
             self._is_hidden = True
-        if self._is_hidden and text == keys:
-            text = stars
-        self._event("i", text.decode(errors="replace"))
+        text = masks.mask(keys)
+        self._event("i", (_stars(text) if self._is_hidden else text).decode(errors="replace"))
 
     def output(self, output: bytes) -> None:
         """Record what the program shows."""
