@@ -25,11 +25,12 @@ LINE = base64.b64encode(FIRST)
 
 
 class Pipe:
-    """A pipe whose reader fails if nothing has been written, and does not wait for ever."""
+    """A pipe in place of standard input: who reads what has not been written fails, and does not wait for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reader, self._writer = os.pipe()
         os.set_blocking(self.reader, False)
+        monkeypatch.setattr(files, "STDIN", self.reader)
 
     def write(self, text: bytes) -> None:
         assert os.write(self._writer, text) == len(text)
@@ -39,17 +40,16 @@ class Pipe:
             os.close(self._writer)
         self._writer = -1
 
-    def holding(self, text: bytes) -> int:
-        """Write all of the stream, and return the descriptor to read it from."""
+    def hold(self, text: bytes) -> None:
+        """Write all of the stream."""
         self.write(text)
         self.close()
-        return self.reader
 
 
 @pytest.fixture
-def pipe() -> Iterator[Pipe]:
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
     """A pipe that is closed at the end."""
-    pipe = Pipe()
+    pipe = Pipe(monkeypatch)
     yield pipe
     pipe.close()
     os.close(pipe.reader)
@@ -57,7 +57,7 @@ def pipe() -> Iterator[Pipe]:
 
 def test_each_record_comes_as_soon_as_its_line(pipe: Pipe) -> None:
     """A record is there once its line feed is written, while the writer goes on."""
-    found = stream.read_digests(pipe.reader)
+    found = stream.read_digests()
     pipe.write(encoding.line(FIRST))
     assert next(found) == [(1, FIRST)]
     pipe.write(encoding.line(SECOND) + encoding.line(THIRD)[:7])
@@ -82,8 +82,8 @@ def test_each_record_comes_as_soon_as_its_line(pipe: Pipe) -> None:
 )
 def test_line_ends(pipe: Pipe, text: bytes, expected: list[bytes]) -> None:
     """A line ends in LF or CR LF, the last one need not end at all, and empty lines may follow it."""
-    found = [digest for batch in stream.read_digests(pipe.holding(text)) for _, digest in batch]
-    assert found == expected
+    pipe.hold(text)
+    assert [digest for batch in stream.read_digests() for _, digest in batch] == expected
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,8 @@ def test_line_ends(pipe: Pipe, text: bytes, expected: list[bytes]) -> None:
 )
 def test_wrong_line(pipe: Pipe, wrong: bytes, said: str) -> None:
     """A wrong line is refused with its number, after the records before it."""
-    found = stream.read_digests(pipe.holding(encoding.line(FIRST) + encoding.line(SECOND) + wrong))
+    pipe.hold(encoding.line(FIRST) + encoding.line(SECOND) + wrong)
+    found = stream.read_digests()
     assert next(found) == [(1, FIRST), (2, SECOND)]
     with pytest.raises(ToktoolsError, match=f"^standard input: line 3: .*{said}"):
         next(found)
@@ -112,26 +113,29 @@ def test_wrong_line(pipe: Pipe, wrong: bytes, said: str) -> None:
 @pytest.mark.parametrize("text", [b"\n", b"\r\n\n"])
 def test_a_stream_of_empty_lines(pipe: Pipe, text: bytes) -> None:
     """The first line is not the end."""
+    pipe.hold(text)
     with pytest.raises(ToktoolsError, match=r"^standard input: line 1: empty$"):
-        list(stream.read_digests(pipe.holding(text)))
+        list(stream.read_digests())
 
 
 @pytest.mark.parametrize(
     ("path", "said"), [("/dev/zero", "line 1: longer than 4096 bytes"), (".", "is a directory")], ids=["endless", "."]
 )
-def test_what_cannot_be_read(path: str, said: str) -> None:
+def test_what_cannot_be_read(monkeypatch: pytest.MonkeyPatch, path: str, said: str) -> None:
     """A line without an end does not fill the memory; an error of the system names the stream."""
     fd = os.open(path, os.O_RDONLY)
+    monkeypatch.setattr(files, "STDIN", fd)
     try:
         with pytest.raises(ToktoolsError, match=f"^standard input: {said}$"):
-            next(stream.read_digests(fd))
+            next(stream.read_digests())
     finally:
         os.close(fd)
 
 
 def test_signatures(pipe: Pipe) -> None:
     """A signature of any size fits on a line; a digest is none."""
-    found = stream.read_signatures(pipe.holding(b"".join(encoding.line(bytes(size)) for size in (256, 384, 512, 32))))
+    pipe.hold(b"".join(encoding.line(bytes(size)) for size in (256, 384, 512, 32)))
+    found = stream.read_signatures()
     assert [len(next(found)) for _ in range(3)] == [256, 384, 512]
     with pytest.raises(ToktoolsError, match=r"^standard input: line 4: wrong size: 32 bytes"):
         next(found)

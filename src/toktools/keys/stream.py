@@ -33,17 +33,17 @@ _LOOK_UP_SECONDS = 0.2
 """The longest wait at once: a signal may come just before a wait, or to another thread, and is seen only after it."""
 
 
-def read_digests(fd: int = files.STDIN) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield the 32-byte digests of a stream with the numbers of their lines, as many at a time as have come.
+def read_digests() -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the 32-byte digests on standard input with the numbers of their lines, as many at a time as have come.
 
     ToktoolsError names a wrong line, after the digests before it.
     """
-    return _records(fd, records.digest)
+    return _records(records.digest)
 
 
-def read_signatures(fd: int = files.STDIN) -> Iterator[bytes]:
-    """Yield the signatures of a stream. ToktoolsError names a wrong line."""
-    return (signature for batch in _records(fd, records.signature) for _, signature in batch)
+def read_signatures() -> Iterator[bytes]:
+    """Yield the signatures on standard input. ToktoolsError names a wrong line."""
+    return (signature for batch in _records(records.signature) for _, signature in batch)
 
 
 def sign_stream(sign: Sign, jobs: int, *, quick: bool = False, progress: Progress | None = None) -> None:
@@ -149,9 +149,9 @@ def _sign_line(sign: Sign, number: int, digest: bytes) -> bytes:
         raise error.at(f"{files.STDIN_NAME}: line {number}") from None
 
 
-def _records(fd: int, decode: Callable[[bytes], bytes]) -> Iterator[list[tuple[int, bytes]]]:
+def _records(decode: Callable[[bytes], bytes]) -> Iterator[list[tuple[int, bytes]]]:
     number = empty = 0
-    for lines in _lines(fd):
+    for lines in _lines():
         batch: list[tuple[int, bytes]] = []
         wrong = None
         try:
@@ -172,12 +172,12 @@ def _records(fd: int, decode: Callable[[bytes], bytes]) -> Iterator[list[tuple[i
             raise wrong
 
 
-def _lines(fd: int) -> Iterator[list[bytes]]:
+def _lines() -> Iterator[list[bytes]]:
     """Yield the lines that came with each read, without their ends; of one that is too long, enough to show it."""
     rest = b""
     while len(rest) <= MAX_LINE_BYTES:
         with files.trouble_at(files.STDIN_NAME):
-            chunk = os.read(fd, 1 << 16)
+            chunk = os.read(files.STDIN, 1 << 16)
         if not chunk:
             break
         *lines, rest = (rest + chunk).split(b"\n")
