@@ -475,6 +475,9 @@ def test_a_bad_line_on_standard_input(desk: Desk) -> None:
     done = desk.run(*words, stdin=b"one\ntwo\x03\nthree\n", start_new_session=True, env=desk.env)
     done.check(2, "standard input: line 2: a command for the CLI must be one line of text\n")
     assert done.out == b'{"error_code":0,"data":"one"}\n'
+    done = desk.run("sh", "-c", '"$@" <&-', "sh", *words, start_new_session=True, env=desk.env)
+    done.check(2, "tok-login: standard input: bad file descriptor\n")
+    assert desk.lines("heard")[-1] == "quit"
 
 
 @pytest.mark.parametrize("word", ["quit", "exit", " exit "])

@@ -279,7 +279,8 @@ def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
     while more or ahead:
         while more and b"\n" not in ahead and len(ahead) <= MAX_LINE:
             cli.watch_until_readable(files.STDIN)
-            chunk = os.read(files.STDIN, MAX_LINE)
+            with files.trouble_at(files.STDIN_NAME):
+                chunk = os.read(files.STDIN, MAX_LINE)
             ahead += chunk
             more = bool(chunk)
         line, _, ahead = ahead.partition(b"\n")
