@@ -101,6 +101,11 @@ def test_the_cli_on_a_host(host: Host) -> None:
     recording = host.desk.read("login.cast").decode()
     assert "/toktools-" in recording
     assert PASSWORD not in done.err + recording
+    odd = host.desk.tmp / "a blank"  # a name that the CLI there never sees
+    odd.mkdir()
+    words = [*host.words(), "--", "user list"]
+    host.desk.run(*words, env={**host.desk.env, "TMPDIR": str(odd)}, start_new_session=True).check(0)
+    odd.rmdir()
 
 
 @pytest.mark.parametrize("login_shell", ["bash", "dash", "busybox sh", "tcsh", "fish", "zsh"])

@@ -74,9 +74,10 @@ class Cli:
         """Start the CLI. Raises ToktoolsError."""
         self._pty.recording = recording
         try:
-            event(f"CLI started: {masked(' '.join(argv))}, pid {self._pty.start(argv)}")
+            pid = self._pty.start(argv)
         except (OSError, ValueError):
             raise ToktoolsError(f"{self.name}: not found, or not executable", "name the CLI with --cli") from None
+        event(f"CLI started: {masked(' '.join(argv))}, pid {pid}")
 
     def knows(self, username: str) -> None:
         """Take also USERNAME@CLUSTER-ID > for the prompt, as it may be after a login ("user replicate")."""

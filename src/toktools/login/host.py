@@ -55,7 +55,7 @@ class LocalHost:
             process.held(),
         ):
             self._directory = mkdtemp(prefix="toktools-", dir=self._token_dir or files.temporary())
-        if not is_plain(self._directory):  # how the CLI would want it quoted is not documented
+        if not is_plain(self.path("")):  # how the CLI would want it quoted is not documented
             raise ToktoolsError(
                 f"{shown(self._directory)}: the CLI may misread this name",
                 "set TMPDIR to a directory with a plain name: letters, digits, '.', '_' and '-'",
@@ -234,13 +234,13 @@ class SshHost(LocalHost):
     def _command(self, *, connects: bool = False) -> list[str]:
         """Return ssh with its options: first the user's, which therefore count."""
         # The host gets nothing of ours: neither an agent nor a forwarded port. A later command opens no connection.
-        own = ["ForwardAgent=no", "ForwardX11=no", "ClearAllForwardings=yes", f"ControlPath={self._control}/s"]
+        options = ["ForwardAgent=no", "ForwardX11=no", "ClearAllForwardings=yes", f"ControlPath={self._control}/s"]
         if connects:
-            own += ["ControlMaster=yes", f"ControlPersist={_PERSIST_SECONDS}"]
+            options += ["ControlMaster=yes", f"ControlPersist={_PERSIST_SECONDS}"]
         else:
             # If the user's options name a proxy, that one reaches no host of this name (RFC 6761).
-            own += ["ControlMaster=no", "ProxyCommand=false", "HostName=none.invalid"]
-        return [*self._ssh, *(word for option in own for word in ("-o", option))]
+            options += ["ControlMaster=no", "ProxyCommand=false", "HostName=none.invalid"]
+        return [*self._ssh, *(word for option in options for word in ("-o", option))]
 
     def _run(
         self, script: str, *, stdin: str = os.devnull, connects: bool = False, seconds: float | None = None

@@ -163,6 +163,7 @@ def started(
     After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.
     """
     from toktools.login import dialogues, driver, host
+    from toktools.login.recording import Recording
 
     options.password.warn_of_exposure(console.warn)
     user = dialogues.User(options.username, options.role, options.password, console.warn)
@@ -173,11 +174,7 @@ def started(
         else host.LocalHost(options.token_dir)
     )
     cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
-    recording = None
-    if options.record is not None:
-        from toktools.login.recording import Recording
-
-        recording = Recording(options.record, *driver.SIZE, console)
+    recording = None if options.record is None else Recording(options.record, *driver.SIZE, console)
     # The signers are closed first, so that none of their threads works while the host starts a command.
     closes = [*(signer.close for signer in signers), cli.close, where.close]
     closes += [recording.close] if recording else []

@@ -191,7 +191,7 @@ class Pty:
         """Pass on the program's output and the user's keys, *typed* first, until its end, or until *until* says so."""
         while True:
             keys = [source] if len(typed) < _CHUNK else []
-            ready, room = terminal.wait([self._fd, *keys], [self._fd] if typed else [], _POLL_SECONDS)
+            ready, writable = terminal.wait([self._fd, *keys], [self._fd] if typed else [], _POLL_SECONDS)
             if self._fd in ready:
                 output = self.read(0)
                 files.write(target, output or b"")
@@ -199,7 +199,7 @@ class Pty:
                     return
             elif self.has_ended():
                 return
-            if room:
+            if writable:
                 try:
                     typed = typed[self._type(typed) :]
                 except BlockingIOError:

@@ -80,13 +80,9 @@ class Screen:
                     break
                 self._in_string = False
                 at = end.end()
-                continue
-            piece = _PIECE.match(text, at)
-            if piece is None:
-                at += 1
-                continue
-            at = piece.end()
-            self._show(piece)
+            elif piece := _PIECE.match(text, at):
+                at = piece.end()
+                self._show(piece)
         answers = bytes(self._answers)
         self._answers.clear()
         return answers
