@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     taken: list[int] = []
     monkeypatch.setattr(os, "read", lambda _fd, size: taken.append(size))
     Source.parse("--passin", "file:/dev/zero").check("k", "pass phrase")
-    assert taken == [0]
+    assert taken == []
 
 
 def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,13 +74,9 @@ def read(path: str | None, limit: int) -> Snapshot:
     Raises ToktoolsError where it cannot be read or holds more than limit bytes.
     """
     path = None if path == "-" else path
-    with trouble_at(display(path)):
-        fd = STDIN if path is None else os.open(path, os.O_RDONLY)
-        try:
-            snapshot = Snapshot(path, b"".join(chunks(fd, limit + 1)), os.fstat(fd))
-        finally:
-            if fd != STDIN:
-                os.close(fd)
+    source = STDIN if path is None else path
+    with trouble_at(display(path)), open(source, "rb", buffering=0, closefd=path is not None) as file:
+        snapshot = Snapshot(path, b"".join(chunks(file.fileno(), limit + 1)), os.fstat(file.fileno()))
     if len(snapshot.content) > limit:
         raise ToktoolsError(f"{snapshot.name}: larger than {limit} bytes")
     return snapshot

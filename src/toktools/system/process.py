@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,14 +121,8 @@ def forbid_core_dumps() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    try:
-        fd = os.open(_COREDUMP_FILTER, os.O_WRONLY)
-    except OSError:
-        return  # another system than Linux
-    try:
-        os.write(fd, b"0")
-    finally:
-        os.close(fd)
+    with suppress(OSError), open(_COREDUMP_FILTER, "wb", buffering=0) as file:  # Linux has it
+        file.write(b"0")
 
 
 def cores() -> int:

@@ -121,11 +121,7 @@ class Source:
             if self._kind == "fd":
                 self._refuse_stdin(int(self._where))
             elif self._kind == "file" and not stat.S_ISFIFO(os.stat(self._where).st_mode):  # to open it would spoil it
-                fd = os.open(self._where, os.O_RDONLY)
-                try:
-                    os.read(fd, 0)  # which a directory refuses
-                finally:
-                    os.close(fd)
+                open(self._where, "rb", buffering=0).close()
 
     def read(self, name: str, what: str, *, allow_empty: bool = False) -> bytes:
         """Fetch the secret: the first line, without its end. Raises ToktoolsError, also if it is empty or too long."""
@@ -157,11 +153,8 @@ class Source:
                 return ask(question)
             if self._kind == "fd":
                 return self._first_line(int(self._where))
-            fd = os.open(self._where, os.O_RDONLY)
-            try:
-                return self._first_line(fd)
-            finally:
-                os.close(fd)
+            with open(self._where, "rb", buffering=0) as file:
+                return self._first_line(file.fileno())
 
     def _first_line(self, fd: int) -> bytes:
         self._refuse_stdin(fd)
