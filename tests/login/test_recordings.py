@@ -214,6 +214,8 @@ def test_each_step_is_shown(desk: Desk) -> None:
     steps = iter(re.findall(r"^tok-login: \d+\.\d{3} s: (.*)$", done.err, re.MULTILINE))
     for step in STEPS:
         assert any(each.startswith(step) for each in steps), (step, done.err)
+    done = desk.login("-v", commands=("user create --password 'of another' --role admin",)).check(0)
+    assert "typed: user create --password (hidden) --role admin\n" in done.err
 
 
 def test_each_step_of_a_filter_is_shown(shell: Shell, keys: Path) -> None:

@@ -45,6 +45,7 @@ _OBJECT = re.compile(r"^[ \t]*\{", re.MULTILINE)
 _LINE_END = re.compile(r"[ \t]*(?:\n|\Z)")
 _MAX_TRIES = 64  # to read an object that is none
 _DELETE = 0x7F
+_PASSWORD_OPTION = re.compile(r"""(--[\w-]*password[ =]+)("[^"]*"|'[^']*'|\S+)""")
 
 
 class Cli:
@@ -137,7 +138,8 @@ class Cli:
             raise ToktoolsError(f"a line of more than {MAX_LINE} bytes for the CLI; nothing typed")
         self._typed_at = self._prompt()
         self._typed = line.decode(errors="replace")
-        event(f"typed: {shown_as or masked(self._typed) or 'Enter'}")
+        text = shown_as or masked(_PASSWORD_OPTION.sub(r"\1(hidden)", self._typed))
+        event(f"typed: {text or 'Enter'}")
         self._screen.forget()
         self._mark = (self._screen.row, self._screen.column)
         self._told = self._screen.row + 1
