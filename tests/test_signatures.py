@@ -47,7 +47,7 @@ def test_sign_is_rfc_8017(key: rsa.RSAPrivateKey, digest: bytes) -> None:
 
 def test_published_signatures() -> None:
     """AWS's three published signatures verify, and each of them for its own digest alone."""
-    officer1 = read_public_key(str(OFFICER1_PUB))
+    officer1 = read_public_key(str(OFFICER1_PUB), print)
     tokens = tokenfile.parse(SIGNED.read_bytes())
     published = [base64.b64decode(tokens.signature(index)) for index in range(3)]
     good = [[signatures.verifies(officer1, digest, signature) for signature in published] for digest in tokens.digests]

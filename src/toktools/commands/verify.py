@@ -92,7 +92,7 @@ def _facts(source: files.Snapshot, tokens: TokenFile, results: Results) -> dict[
 
 
 class _Facts:
-    """What --json writes about a signature; the dictionaries of a large file would be much memory at once."""
+    """The JSON of a signature; the dictionaries of a large file would be much memory at once."""
 
     __slots__ = ("_result",)
 

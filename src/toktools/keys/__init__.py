@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 
-from toktools.errors import ToktoolsError
+from toktools.errors import ToktoolsError, shown
 from toktools.system.events import event
 
 TYPE_CHECKING = False
@@ -40,8 +40,6 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
     scheme = _scheme(key)
     if not scheme:
         return _open_file(key, source, warn)
-    from toktools.errors import shown
-
     module, where, package, extra = _SCHEMES[scheme]
     opener = import_extra(module, f"a key {where}", package, extra)
     signer: Signer = opener.open_signer(key, source, warn)

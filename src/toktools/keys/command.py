@@ -30,7 +30,7 @@ _KEY_OR_SIGNATURE = re.compile("[A-Za-z0-9+/]{40}")
 _GRACE_SECONDS = 0.5
 """The time between terminate and kill."""
 _LOOK_UP_SECONDS = 0.05
-"""How soon to see that a command has ended whose output another process holds open."""
+"""The longest time until the end of a command is seen whose output another process holds open."""
 
 
 class Command(Signer):

@@ -91,7 +91,7 @@ def open_signer(path: str, source: Source, warn: Warn) -> Signer:
     return KeyInMemory(key)
 
 
-def read_public_key(path: str, warn: Warn = lambda _: None) -> RSAPublicKey:
+def read_public_key(path: str, warn: Warn) -> RSAPublicKey:
     """Read the RSA public key in a file: a public key, a certificate or a private key. Raises ToktoolsError."""
     file = _read(path)
     return parse_public_key(file.content, file.name, warn)

@@ -39,7 +39,7 @@ class Screen:
     def __init__(self, height: int, width: int) -> None:
         self.row = 0
         self._column = 0
-        """Where the next character goes; the width itself where that is the next row's first."""
+        """The column of the next character; the width itself if that is the next row's first."""
         self._height = height
         self._width = width
         self._above: list[str] = []

@@ -45,9 +45,9 @@ INVALID_VALUE = "Invalid quorum value provided."
 
 # AWS shows the names of user and key-usage alone, and their numbers, 3 and 5; the others are the stand-in's guess.
 SERVICES = {"user": "user-management", "quorum": "quorum-management", "cluster": "cluster-management"}
-"""What several admins approve, and its name in a token file."""
+"""The services that several admins approve, and the name of each in a token file."""
 KEY_SERVICES = ("key-usage", "key-management")
-"""What the owner of a key and its shared users approve."""
+"""The services that the owner of a key and its shared users approve."""
 REGISTRATION = "registration"
 _NUMBERS = {REGISTRATION: 0, "user": 3, "quorum": 4, "key-usage": 5, "cluster": 6, "key-management": 7}
 """Of the services, in approval data."""

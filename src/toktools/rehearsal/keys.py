@@ -50,7 +50,7 @@ class Key:
     """The names of the crypto users with whom it is shared."""
     manage: int = 0
     use: int = 0
-    """How many of the owner and the shared users must approve; below 2, none."""
+    """The numbers of people, the owner among them, who must approve; below 2, none."""
 
     @property
     def people(self) -> list[str]:
