@@ -141,6 +141,7 @@ def test_not_json(text: bytes, said: str) -> None:
         ('{"x": 1, "x": 1}', 'the member "x" occurs twice in one object'),
         ('{"x": 1, "\\u0078": 2}', 'the member "x" occurs twice'),
         ('[[{"y": {"z": 1, "z": 1}}]]', 'the member "z" occurs twice'),
+        (f'{{"{"x" * 50}": 1, "{"x" * 50}": 2}}', f'the member "{"x" * 40}" occurs twice'),
         ('{"": 1, "": 2}', 'the member "" occurs twice'),
         ('{"\\u001b[2J": 1, "\\u001b[2J": 2}', r'the member "\x1b[2J" occurs twice'),
     ],

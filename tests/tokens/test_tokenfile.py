@@ -148,6 +148,7 @@ def test_examples_of_the_manual() -> None:
         (quorum_token(top='"version": "2.1"'), 'unknown "version": "2.1"'),
         (mfa_file(top='"version": 2.0'), 'unknown "version": 2.0;'),
         (mfa_file(top='"version": null'), 'unknown "version": null'),
+        (mfa_file(top=f'"version": "{"9" * 50}"'), f'unknown "version": "{"9" * 40}"; toktools knows'),
         (mfa_file(top='"version": "\\u001b[2J\x9b"'), r'unknown "version": "\x1b[2J\x9b"'),
         (mfa_file(top='"version": ["\x9b"]'), r'unknown "version": ["\u009b"]'),
         (mfa_file(top='"Version": "2.0"'), 'no member "version"'),

@@ -122,7 +122,7 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         from collections import Counter
 
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ToktoolsError(f'the member "{shown(twice)}" occurs twice in one object')
+        raise ToktoolsError(f'the member "{shown(twice[:_MAX_SHOWN])}" occurs twice in one object')
     return members
 
 

@@ -7,6 +7,7 @@ from toktools.errors import ToktoolsError, quoted
 VERSION = "2.0"
 MAX_HSMS = 28
 """In a cluster, each of which a login has a token for ("AWS CloudHSM quotas")."""
+_MAX_SHOWN = 40
 
 
 class Kind:
@@ -95,7 +96,7 @@ def _check_version(document: dict[str, object]) -> None:
     if version != VERSION:
         import json
 
-        text = quoted(version) if isinstance(version, str) else json.dumps(version)
+        text = quoted(version[:_MAX_SHOWN]) if isinstance(version, str) else json.dumps(version)[:_MAX_SHOWN]
         raise ToktoolsError(f'unknown "version": {text}; toktools knows "{VERSION}"')
 
 
