@@ -153,13 +153,14 @@ class Parser(argparse.ArgumentParser):
         near = [name for name in known if meant and name.startswith(meant)] or get_close_matches(meant, known, n=1)
         hint = f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else ""
         # The rest of a word that begins with an option may be its argument.
-        name = next((f"--{name}..." for name in known if flag.startswith(f"--{name}")), shown(_name(flag)))
-        raise ToktoolsError(f"option {name} not recognized", hint)
+        begun = [f"--{name}..." for name in known if flag.startswith(f"--{name}")]
+        raise ToktoolsError(f"option {begun[0] if begun else shown(_name(flag))} not recognized", hint)
 
     def _check(self, actions: Sequence[argparse.Action], words: Sequence[str]) -> None:
         """Raise ToktoolsError for what is too much, given twice, missing, or excludes each other."""
         single = [action for action in self.operands if not _takes_many(action)]
-        if len(words) > len(single) == len(self.operands):
+        takes_many = len(single) < len(self.operands)
+        if len(words) > len(single) and not takes_many:
             what = "too many operands" if self.operands else f"{self.prog} takes no file names"
             raise ToktoolsError(what, f"for {self.epilog}".replace("\n ", ""))
         for number, action in enumerate(actions):
