@@ -150,11 +150,13 @@ def run(line):
 def test_what_a_host_prints(host: Host) -> None:
     """Nothing of a dotfile is believed, not even a marker that it repeats, and its escapes are shown as such."""
     host.behaves(
+        'printf "%0999d\\n" 0 >&2;'
         'printf "toktools:/tmp/x\\n%s\\n" "$SSH_ORIGINAL_COMMAND"; printf "\\033[8mEnter pass phrase: \\n%s" x >&2'
     )
     done = host.login().check(0)
     assert [answer["error_code"] for answer in answers(done.out)] == [0]
     assert "tok-login: hsm: \\x1b[8mEnter pass phrase: \n" in done.err
+    assert 0 < max(map(len, re.findall("hsm: (0*)$", done.err, re.MULTILINE))) <= 300
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ class SshHost(LocalHost):
             errors += new_errors
             if connects:
                 for line in new_errors.decode(errors="replace").splitlines():
-                    self._say(f"{self._name}: {shown(line)}")
+                    self._say(f"{self._name}: {shown(line[-_MAX_SHOWN:])}")
             if len(output) + len(errors) > _MAX_OUTPUT:
                 raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
             if has_ended:
