@@ -323,6 +323,10 @@ def test_another_directory_for_the_token_file(desk: Desk) -> None:
         (b"x" * 2000, "officer1: the password is longer than 1023 bytes\n"),
         (b"x" * 6, "a CloudHSM password has 7 to 32 characters and no ':'; nothing typed\n"),
         (b"x" * 33, "a CloudHSM password has 7 to 32 characters and no ':'; nothing typed\n"),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nMII\n",
+            "hint: this looks like the file of a key; --password names the file of the password\n",
+        ),
         (b"officer1:secret", "hint: CLOUDHSM_PIN holds USER:PASSWORD; give the password alone\n"),
         (b'{"password": "for"}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
         (b'{\n"password": 1}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),

@@ -118,9 +118,13 @@ print(calls)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="plays root and another user")
-@pytest.mark.parametrize("kind", ["seen", "any"])
 @pytest.mark.parametrize(
-    ("what", "back"), [("sub/f.json", 1), ("sub/f.json", 1000), ("sub", 1), ("sub", 1000), ("temporary", 1000)]
+    ("what", "back", "kind"),
+    [
+        *((what, back, kind) for what in ("sub/f.json", "sub") for back in (1, 1000) for kind in ("seen", "any")),
+        *(("temporary", 1000, kind) for kind in ("seen", "any")),
+        ("sub", 1, "new"),
+    ],
 )
 def test_a_swap_at_every_call(shell: Shell, what: str, back: int, kind: str) -> None:
     """At whichever call a file or its directory becomes a link to root's, and back: root's keeps owner and mode."""
@@ -134,6 +138,8 @@ def test_a_swap_at_every_call(shell: Shell, what: str, back: int, kind: str) -> 
         (yard / "sub" / "f.json").chmod(0o666)
         for path in (yard, yard / "sub", yard / "sub" / "f.json"):
             os.chown(path, 65534, 65534)
+        if kind == "new":
+            (yard / "sub" / "f.json").unlink()
         victim.write_bytes(b"secret of root\n")
         victim.chmod(0o600)
         command: list[str | Path] = [shell.bin / "python", "-c", SWAP, str(point), str(back), what, victim, kind]

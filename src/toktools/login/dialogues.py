@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from toktools.login.driver import Cli
     from toktools.login.host import LocalHost
 
+_PEM = "-----BEGIN "
 _PASSWORD_SIZES = range(7, 32 + 1)  # characters, as AWS documents them now (8 to 32), or did (7 to 32)
 _LATE_SECONDS = 3.0  # that the token file may come after the question for it
 _LOOK_SECONDS = 0.01
@@ -58,7 +59,8 @@ class User:
             password = self._source.read(self.name, "password")
             refuse_controls(password, "the password")
             text = password.decode(errors="replace")
-            if len(text) not in _PASSWORD_SIZES or ":" in text:  # the HSM would count it as a wrong one
+            # The HSM would count it as a wrong one.
+            if len(text) not in _PASSWORD_SIZES or ":" in text or text.startswith(_PEM):
                 sizes = f"{_PASSWORD_SIZES.start} to {_PASSWORD_SIZES.stop - 1}"
                 raise ToktoolsError(
                     f"a CloudHSM password has {sizes} characters and no ':'; nothing typed", _meant(text)
@@ -71,6 +73,8 @@ class User:
 
 def _meant(text: str) -> str:
     """Return a hint about a text that is no password."""
+    if text.startswith(_PEM):
+        return "this looks like the file of a key; --password names the file of the password"
     if text.startswith("{"):
         return "this looks like JSON, as a secrets store keeps it; give the password alone"
     return "CLOUDHSM_PIN holds USER:PASSWORD; give the password alone" if ":" in text else ""

@@ -98,6 +98,10 @@ class _Staged:
             self._open.callback(os.close, self._old)
             if not os.path.samestat(os.fstat(self._old), self._status):
                 raise ToktoolsError(f"{self.name}: {_CHANGED}")
+        else:
+            with suppress(FileNotFoundError):  # none there, and none in the directory that was opened
+                os.stat(self._base, dir_fd=self._directory, follow_symlinks=False)
+                raise ToktoolsError(f"{self.name}: {_CHANGED}")
 
     def _openat(self, name: str, flags: int, mode: int = 0) -> int:
         return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=self._directory)
