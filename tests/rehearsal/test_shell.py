@@ -348,6 +348,7 @@ def test_killed_at_a_hidden_question(number: signal.Signals, start: Start) -> No
         "x" * 1_000_000,
         "'",
     ],
+    ids=lambda line: ascii(line[:30]),  # pytest puts the whole into the environment, which may be too much
 )
 def test_hostile_lines(line: str, room: Shell) -> None:
     """NUL, control characters, what is not UTF-8 and a line of a megabyte get an answer or a message."""

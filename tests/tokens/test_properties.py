@@ -255,7 +255,8 @@ def test_any_bytes_for_the_stream(desk: Shell, keys: Path, stream: bytes) -> Non
         good += 1
     assert len(done.out.splitlines()) == good
     raw = run(desk, "tok-sign", "-r", "-k", keys / "pkcs8.pem", stdin=stream)
-    assert (raw.status == 0) == (len(stream) == 32) == (len(raw.out) == 256)
+    is_digest = len(stream) == 32 and not encoding.is_text(stream)
+    assert (raw.status == 0) == is_digest == (len(raw.out) == 256)
 
 
 @given(
