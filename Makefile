@@ -16,7 +16,7 @@ EXTRAS =
 MUTANTS =
 # Those that start few processes and take no hundreds of examples.
 QUICK = $(filter-out %/test_properties.py,$(wildcard tests/tokens/*.py)) $(patsubst %,tests/%.py,login/test_screen \
-    login/test_screen_moves rehearsal/test_rehearsal_keys system/test_files commands/test_inspect commands/test_several \
+    rehearsal/test_users system/test_files commands/test_inspect commands/test_several \
     commands/test_stdin keys/test_stream test_cli test_encoding test_errors test_hints test_options test_project test_records \
     test_signatures)
 # pytest rewrites each test module once, not in each worker of each run, if it may keep what it has made.

@@ -44,3 +44,12 @@ def test_versions_agree(shell: Shell) -> None:
     assert f"* {date.fromisoformat(newest[2]):%a %b %d %Y} " in spec
     assert {page.name for page in PAGES if f"\n.Os toktools {newest[1]}\n" not in page.read_text()} == set()
     assert shell.run("tok-sign", "--version").out.decode() == f"tok-sign (toktools) {newest[1]}\n"
+
+
+def test_lists_of_tests() -> None:
+    """Every test that the Makefile and pyproject.toml name is there."""
+    quick = (ROOT / "Makefile").read_text().split("$(patsubst %,tests/%.py,", 1)[1].split(")", 1)[0]
+    named = [f"tests/{name}.py" for name in quick.replace("\\", "").split()]
+    named += re.findall(r'"(tests/[\w/]+(?:\.py)?)"', (ROOT / "pyproject.toml").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists()] == []
