@@ -428,6 +428,26 @@ def test_another_terminal_does_not_wait(desk: Desk, shell: Shell) -> None:
         os.close(other.line)
 
 
+def test_another_user_keeps_no_prompt_away(desk: Desk, shell: Shell) -> None:
+    """A lock that another session holds delays a question, but not for ever."""
+    other = Desk(shell)
+    try:
+        script = 'until [ -e go ]; do sleep 0.05; done; "$1" -c "$2"'
+        text = program("prompt", "terminal._MAX_LOCK_SECONDS = 0.1")
+        asking = desk.start("sh", "-c", script, "sh", shell.bin / "python", text)
+        lock = f"fcntl.lockf(os.open('/dev/tty', os.O_RDWR), fcntl.LOCK_EX, 1, {asking.pid})"
+        script = f"import fcntl, os, time; {lock}; print('locked', flush=True); time.sleep(300)"
+        desk.programs.append(other.start(shell.bin / "python", "-c", script))
+        other.wait_for(b"locked")
+        shell.write("go", b"")
+        desk.wait_for(QUESTION)
+        desk.type(ANSWER + b"\r")
+        assert desk.end_of(asking) == 0
+    finally:
+        os.close(other.screen)
+        os.close(other.line)
+
+
 # Waiting.
 
 

@@ -25,6 +25,7 @@ _STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _HELD = (*process.FATAL, *_STOPS)
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CHARACTERS = 0, 1, 2, 3, 6
 _LOCK_SECONDS = 0.05
+_MAX_LOCK_SECONDS = 60.0  # every user may lock /dev/tty, and must not keep a prompt away for ever
 _PROGRESS_AFTER_SECONDS = 2.0
 _PROGRESS_EVERY_SECONDS = 0.2
 GREEN, RED = 32, 31
@@ -135,7 +136,8 @@ def _wait_for_turn(fd: int) -> None:
         except termios.error as error:
             if error.args[0] != EINTR:
                 raise
-    while not _lock(fd):
+    deadline = monotonic() + _MAX_LOCK_SECONDS
+    while not _lock(fd) and monotonic() < deadline:
         sleep(_LOCK_SECONDS)
 
 
