@@ -58,7 +58,7 @@ complete -c tok-exec -f
 
 complete -c tok-exec -n _shtab_tok_exec_using -s b -l base64 -d 'the command writes base64, not raw bytes'
 complete -c tok-exec -n _shtab_tok_exec_using -s p -l verify-key -xka "(printf '%s\n' pkcs11: awskms:///; __fish_complete_path (commandline -ct))" -d 'verify each signature with this key before writing it'
-complete -c tok-exec -n _shtab_tok_exec_using -l approval-data -xka "(__fish_complete_path (commandline -ct))" -d 'feed the command the approval data from this token file, not the digest'
+complete -c tok-exec -n _shtab_tok_exec_using -l approval-data -xka "(__fish_complete_path (commandline -ct))" -d 'feed it the approval data of this file, not the digest'
 complete -c tok-exec -n _shtab_tok_exec_using -s j -l jobs -x -d 'run up to N commands at once'
 complete -c tok-exec -n _shtab_tok_exec_using -s v -l verbose -d 'show each step, with the seconds since the start'
 complete -c tok-exec -n _shtab_tok_exec_using -s h -l help -d 'show this help'

@@ -72,7 +72,7 @@ complete -c tok-login -n _shtab_tok_login_using -l token-dir -x -d 'parent direc
 complete -c tok-login -n _shtab_tok_login_using -l cluster-id -x -d 'the cluster, if several are configured'
 complete -c tok-login -n _shtab_tok_login_using -l timeout -x -d 'how long each step may take; the default is 60'
 complete -c tok-login -n _shtab_tok_login_using -s v -l verbose -d 'show each step, with the seconds since the start'
-complete -c tok-login -n _shtab_tok_login_using -l record -xka "(__fish_complete_path (commandline -ct))" -d 'record the dialogue in this new file, an asciicast, without secrets'
+complete -c tok-login -n _shtab_tok_login_using -l record -xka "(__fish_complete_path (commandline -ct))" -d 'record the dialogue in a new file, without secrets'
 complete -c tok-login -n _shtab_tok_login_using -l record-session -d 'record also what you do at the CLI'"'"'s prompt'
 complete -c tok-login -n _shtab_tok_login_using -s c -l command -x -d 'run this command; -: run the commands on standard input'
 complete -c tok-login -n _shtab_tok_login_using -l new-password -xka "(printf '%s\n' env: file: fd:)" -d 'a command'"'"'s new password: env:VAR, file:PATH or fd:N'

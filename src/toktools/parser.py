@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Found = tuple[argparse.Action, str]
     """An option that is on the command line, and its argument."""
 
+_MANY_OPTIONS = 16
+"""With more of them, a usage that names each fills half a screen."""
+
 
 class Answer(Exception):  # noqa: N818 - no error
     """The text that --help or --version asks for."""
@@ -31,8 +34,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=80, max_help_position=28)
 
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return [text] if len(text) <= width else super()._split_lines(text, width)  # which loads textwrap
+    def _split_lines(self, text: str, _width: int) -> list[str]:
+        return [text]  # argparse would load textwrap, but each help is one line
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         names = ", ".join(action.option_strings)
@@ -64,6 +67,8 @@ class Parser(argparse.ArgumentParser):
         """Add --help and --version, which stand behind the options of the command."""
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.add_argument("-V", "--version", action="version", version=__version__, help="show the version")
+        if len(self.options) > _MANY_OPTIONS:
+            self.usage = self._short_usage()
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Return the value of each option and operand; the flags that are there are in *flags*.
@@ -91,6 +96,14 @@ class Parser(argparse.ArgumentParser):
         """The options that exclude each other, and whether one of them is required."""
         groups = self._mutually_exclusive_groups
         return [(group._group_actions, group.required) for group in groups]  # noqa: SLF001 - nothing public has them
+
+    def _short_usage(self) -> str:
+        """Return a usage with nothing but what is required, and the operands."""
+        either = [f"({' | '.join(map(_term, members))})" for members, required in self.exclusive if required]
+        needed = [_term(action) for action in self.options if action.required]
+        operands = [f"[{action.metavar} ...]" for action in self.operands]
+        indent = " " * len(f"usage: {self.prog}")
+        return "\n".join([" ".join([self.prog, *either]), " ".join([indent, *needed, "[OPTION ...]", *operands])])
 
     def _parse(self, argv: Sequence[str]) -> argparse.Namespace:
         found, words = self._read(argv)

@@ -3,7 +3,7 @@
 set -eu
 . "${0%/*}/lib.sh"
 
-answers_questions tok-enroll 37
+answers_questions tok-enroll 32
 refuses "-k KEY, --signer COMMAND or --deregister is missing" tok-enroll --username admin --role admin
 
 umask 077

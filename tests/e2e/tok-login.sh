@@ -3,7 +3,7 @@
 set -eu
 . "${0%/*}/lib.sh"
 
-answers_questions tok-login 37
+answers_questions tok-login 32
 refuses "standard input and output are not a terminal" tok-login -k "$KEYS/pkcs8.pem" --username officer1 --role admin
 
 # A cluster with an officer whose second factor is the key.

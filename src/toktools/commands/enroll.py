@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--change-quorum",
         action="store_true",
-        help="also replace the key for approvals: CloudHSM has one key for both",
+        help="also replace the key for approvals: one serves both",
     )
     shared.add_login_options(parser)
 

@@ -23,13 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approval-data",
         metavar="FILE",
-        help="feed the command the approval data from this token file, not the digest",
+        help="feed it the approval data of this file, not the digest",
     )
     add_jobs_option(parser, "run up to N commands at once")
     add_verbose_option(parser)
-    parser.add_argument(
-        "command", metavar="COMMAND", help="the signer; {} in an argument becomes the name of a file with its input"
-    )
+    parser.add_argument("command", metavar="COMMAND", help="the signer; {} in an argument names a file to sign")
     parser.add_argument("arguments", metavar="ARG", nargs="...", help="the arguments of the signer")
 
 

@@ -44,12 +44,12 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "--prompt-after-login",
         action="store_true",
-        help="show user and cluster in the prompt after a login, as CLI 5.15 does",
+        help="show user and cluster in the prompt, like CLI 5.15",
     )
     parser.add_argument(
         "--registration-signatures",
         action="store_true",
-        help="write signatures in the file of a quorum registration, as CLI 5.18 does",
+        help="add signatures to registrations, like CLI 5.18",
     )
 
 

@@ -124,9 +124,7 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
         help="how long each step may take; the default is 60",
     )
     add_verbose_option(parser)
-    parser.add_argument(
-        "--record", metavar="FILE", help="record the dialogue in this new file, an asciicast, without secrets"
-    )
+    parser.add_argument("--record", metavar="FILE", help="record the dialogue in a new file, without secrets")
 
 
 def open_signer(options: argparse.Namespace, console: Console) -> Signer:
