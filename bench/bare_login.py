@@ -24,7 +24,7 @@ signer = keys.open_signer("officer1.key", Source.ask("--passin"), print)
 pid, terminal = pty.fork()
 if not pid:
     os.execvp(sys.argv[1], sys.argv[1:])
-answer(b"aws-cloudhsm > ", f"login --username officer1 --role admin mfa-token-sign --token {FILE}")
+answer(b"aws-cloudhsm > ", f"login --username admin --role admin mfa-token-sign --token {FILE}")
 answer(b"Enter password:", "for-practice")
 answer(b"token file):", "")
 with open(FILE, encoding="utf-8") as file:
