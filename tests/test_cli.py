@@ -128,7 +128,6 @@ def test_file_that_is_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert b"AAAA" in Path("f.json").read_bytes()
 
 
-# Prints on standard error what run() has set when the process ends.
 def test_interrupted_while_it_loads(shell: Shell) -> None:
     """Ctrl-C while libraries are imported ends a command by the signal, without a traceback."""
     shell.write("argparse.py", b"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
