@@ -265,11 +265,11 @@ def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
         ([*USER, "-k", "k", "-c", "x", "--", "x"], "-c and COMMAND cannot be used together\n"),
         ([*USER, "-k", "k", "--cli", "'./cli", "--", "x"], "--cli: no closing quotation\n"),
         ([*USER, "-k", "k", "--cli", " ", "--", "x"], "--cli: the command is empty\n"),
-        ([*USER, "-k", "k", "--", "  "], "a command for the CLI must be one line of text\n"),
-        ([*USER, "-k", "k", "-c", "user list", "-c", "a\nquit"], "a command for the CLI must be one line of text\n"),
-        ([*USER, "-k", "k", "--", "user \udcff"], "a command for the CLI must be one line of text\n"),
-        ([*USER, "-k", "k", "--", "a\\"], "a command for the CLI must be one line of text\n"),
-        ([*USER, "-k", "k", "--", "x" * 901], "must not have more than 900 bytes\n"),
+        ([*USER, "-k", "k", "--", "  "], "a command for the CLI is empty\n"),
+        ([*USER, "-k", "k", "-c", "user list", "-c", "a\nquit"], "command for the CLI has the character \\n, which"),
+        ([*USER, "-k", "k", "--", "user \udcff"], "command for the CLI has the character \\xff, which cannot be"),
+        ([*USER, "-k", "k", "--", "a\\"], "a command for the CLI ends in a backslash\n"),
+        ([*USER, "-k", "k", "--", "x" * 901], "a command for the CLI has more than 900 bytes\n"),
     ],
 )
 def test_usage_errors(desk: Desk, words: list[str], said: str) -> None:
@@ -293,6 +293,13 @@ def test_a_cli_that_cannot_be_started(desk: Desk, cli: str, said: str) -> None:
     """What cannot be started is named in one line."""
     desk.write("lost", b"#!/no/interpreter\n").chmod(0o700)
     assert_refused(desk.login(cli=cli), 2, said)
+
+
+def test_few_descriptors(desk: Desk) -> None:
+    """A CLI that is there, but cannot be started, is not called missing: the system's reason is said."""
+    words = shlex.join([*desk.words("--password", "file:password"), "--", "user list"])
+    done = desk.sh(f"ulimit -n 5; exec {words}", env=desk.env, start_new_session=True)
+    assert_refused(done, 2, "tok-login: ./cli: cannot be started: too many open files\n", "hint: -v shows each step\n")
 
 
 def test_the_cli_is_split_as_a_shell_does(desk: Desk) -> None:
@@ -468,7 +475,7 @@ def test_lines_that_go_on(desk: Desk) -> None:
     desk.fake()
     words = desk.words("--password", "file:password", "-c", "-")
     done = desk.run(*words, stdin=b"one \\\n  --two\\\r\n three\n\nfour\\", start_new_session=True, env=desk.env)
-    done.check(2, "standard input: line 5: a command for the CLI must be one line of text\n")
+    done.check(2, "standard input: line 5: a command for the CLI ends in a backslash\n")
     assert done.out == b'{"error_code":0,"data":"one   --two three"}\n'
 
 
@@ -477,7 +484,7 @@ def test_a_bad_line_on_standard_input(desk: Desk) -> None:
     desk.fake()
     words = desk.words("--password", "file:password", "-c", "-")
     done = desk.run(*words, stdin=b"one\ntwo\x03\nthree\n", start_new_session=True, env=desk.env)
-    done.check(2, "standard input: line 2: a command for the CLI must be one line of text\n")
+    done.check(2, "standard input: line 2: a command for the CLI has the character \\x03, which cannot be typed\n")
     assert done.out == b'{"error_code":0,"data":"one"}\n'
     done = desk.run("sh", "-c", '"$@" <&-', "sh", *words, start_new_session=True, env=desk.env)
     done.check(2, "tok-login: standard input: bad file descriptor\n")

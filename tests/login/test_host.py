@@ -214,7 +214,7 @@ def test_the_connection_is_lost_while_it_connects(host: Host) -> None:
     """Nothing more is sent, and no directory is left."""
     host.behaves("kill -9 $PPID; sleep 1")
     done = host.login().check(2)
-    assert "tok-login: hsm: ssh failed\n" in done.err
+    assert "tok-login: hsm: ssh failed" in done.err
 
 
 def test_the_connection_is_lost_at_the_prompt(host: Host) -> None:
@@ -336,15 +336,46 @@ def test_an_unknown_host_key(host: Host) -> None:
     """What ssh does not trust is not used; what ssh says is shown."""
     host.desk.write("known_hosts", b"")
     done = host.login().check(2, "tok-login: hsm: Host key verification failed.\n")
-    assert done.err.endswith("tok-login: hsm: ssh failed\ntok-login: hint: -v shows each step\n")
+    assert "tok-login: hsm: ssh failed: Host key verification failed.\ntok-login: hint: -v" in done.err
     assert not (host.home / "pid").exists()
+
+
+NOT_RUN = "it did not run the command that it was sent; it printed: "
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ("echo 'This account is \033[8mnot available.'; exit 1", "This account is \\x1b[8mnot available."),
+        ("echo \"fatal: unknown: '$SSH_ORIGINAL_COMMAND'\"; exit 128", "fatal: unknown: 'exec "),
+        ("yes 'Welcome' | head -n 9999", "Welcome / Welcome"),
+        ("cat", "nothing"),
+    ],
+    ids=["nologin", "repeats it", "much", "nothing"],
+)
+def test_a_host_that_runs_something_else(host: Host, run: str, said: str) -> None:
+    """What a forced command or login shell prints is shown, escaped and cut, and nothing is typed there."""
+    host.behaves(run=f"{run}\n")
+    done = host.login()
+    assert_refused(done, 2, f"tok-login: hsm: {NOT_RUN}", said, "hint: a forced command or login shell there runs")
+    assert len(done.err) < 700
+
+
+def test_much_on_standard_error(host: Host) -> None:
+    """Of what is printed there while ssh connects, twenty lines are shown, and the last ones if that fails."""
+    host.behaves("yes noise | head -n 999 >&2")
+    done = host.login().check(0)
+    assert done.err.count("tok-login: hsm: noise\n") == 20
+    assert done.err.count("tok-login: hsm: more was left out\n") == 1
+    host.behaves("yes noise | head -n 999 >&2; echo Denied >&2; exit 255")
+    assert host.login().check(2).err.count("/ noise / Denied\n") == 1
 
 
 def test_an_ssh_that_loses_the_quotes(host: Host) -> None:
     """Another program in the place of ssh must pass the command on as it is."""
     host.desk.script('for last; do :; done; eval "set -- $last"; exec sh -c "$*"', "no-quotes")
     done = host.run(*host.desk.words("--password", "file:password", "--host", "h", "--ssh", "./no-quotes", "--", "x"))
-    done.check(2, "h: a command did not arrive there as it was sent", "hint: --ssh must pass")
+    assert_refused(done, 2, f"tok-login: h: {NOT_RUN}nothing\n", ", or --ssh changes the command\n")
 
 
 def test_no_ssh(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import takewhile
 
 from toktools import prompts
-from toktools.errors import ToktoolsError
+from toktools.errors import ToktoolsError, shown
 from toktools.keys import stream
 from toktools.login.driver import MAX_LINE, refuse_controls
 from toktools.login.host import NEW_KEY
@@ -256,10 +256,15 @@ def _name(command: str) -> str:
 
 def refuse_command(command: str) -> None:
     """Raise ToktoolsError if a command is not one line of text that can be typed."""
-    if not command.strip() or not command.isprintable() or command.endswith("\\"):
-        raise ToktoolsError("a command for the CLI must be one line of text")
-    if len(command.encode(errors="replace")) > MAX_LINE:
-        raise ToktoolsError(f"a command for the CLI must not have more than {MAX_LINE} bytes")
+    odd = next((char for char in command if not char.isprintable()), "")
+    if not command.strip():
+        raise ToktoolsError("a command for the CLI is empty")
+    if odd:
+        raise ToktoolsError(f"a command for the CLI has the character {shown(odd)}, which cannot be typed")
+    if command.endswith("\\"):
+        raise ToktoolsError("a command for the CLI ends in a backslash")
+    if len(command.encode()) > MAX_LINE:
+        raise ToktoolsError(f"a command for the CLI has more than {MAX_LINE} bytes")
 
 
 def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from math import inf
 
 from toktools import prompts
 from toktools.errors import ToktoolsError, shown
+from toktools.login.host import cannot_start
 from toktools.login.masks import masked
 from toktools.login.pty import Pty
 from toktools.login.screen import Screen
@@ -76,8 +77,8 @@ class Cli:
         self._pty.recording = recording
         try:
             pid = self._pty.start(argv)
-        except (OSError, ValueError):
-            raise ToktoolsError(f"{self.name}: not found, or not executable", "name the CLI with --cli") from None
+        except OSError as error:
+            raise cannot_start(self.name, error, "name the CLI with --cli") from None
         event(f"CLI started: {masked(' '.join(argv))}, pid {pid}")
 
     def knows(self, username: str) -> None:
@@ -162,9 +163,9 @@ class Cli:
     def watch(self, seconds: float) -> None:
         """Show the next output, if some comes within *seconds*. Raises ToktoolsError if the CLI has ended."""
         if self._has_ended_within(seconds):
-            status, text = self._exit()
+            _, text, hint = self._exit()
             error = self._unexpected(f"it ended ({text})", self._everything())
-            raise ToktoolsError(error.message, self._host.exit_hint(status))
+            raise ToktoolsError(error.message, hint)
 
     def watch_until_readable(self, fd: int) -> None:
         """Read what the CLI shows until there is something to read elsewhere. Raises ToktoolsError if it ends."""
@@ -183,7 +184,7 @@ class Cli:
         event("the terminal is handed over")
         self._mark = (self._screen.row, self._screen.column)  # no prompt is known from here on
         self._pty.hand_over()
-        status, text = self._exit()
+        status, text, _ = self._exit()
         if status < 0 or self._host.is_lost(status):  # the exit status that a shell gives
             raise ToktoolsError(f"{self.name}: {text}", status=128 - status if status < 0 else 2)
         return status
@@ -195,7 +196,7 @@ class Cli:
         while not self._has_ended_within(deadline - time.monotonic()):
             if time.monotonic() > deadline:
                 raise self._unexpected("it did not end after quit", self._everything())
-        status, text = self._exit()
+        status, text, _ = self._exit()
         if status:
             raise ToktoolsError(f"{self.name}: {text}")
 
@@ -357,12 +358,12 @@ class Cli:
         for line in "\n".join(lines).strip().splitlines():
             self._say(shown(masked(line)))
 
-    def _exit(self) -> tuple[int, str]:
-        """Return the exit status of the CLI, and what messages say about it."""
+    def _exit(self) -> tuple[int, str, str]:
+        """Return the exit status of the CLI, what messages say about it, and a hint."""
         status = self._pty.wait(_END_SECONDS)
-        text = self._host.exit_text(status)
+        text, hint = self._host.ending(status)
         event(f"CLI ended: {text}")
-        return status, text
+        return status, text, hint
 
     def _unexpected(self, what: str, lines: Sequence[str]) -> ToktoolsError:
         text = " / ".join(line.strip() for line in lines if line.strip())

@@ -5,10 +5,12 @@ All that comes from another host is hostile. Of its output, only the content bet
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -27,14 +29,16 @@ TOKEN_FILES = ("unsigned-tokens.json", "login.json", "set-up.json", "proof.json"
 NEW_KEY = "new-key.pub"
 MAX_TOKEN_FILE = 1 << 16  # bytes; that of 28 HSMs has 13,000
 _MAX_OUTPUT = 2 * MAX_TOKEN_FILE  # bytes from one command on the host: a token file, and what a login shell prints
-_MAX_SHOWN = 300  # characters of a host's standard error in a message
+_MAX_SHOWN = 300  # characters of a host's output in a message
+_MAX_LINES = 20  # of its standard error, and that of ssh, that are shown while they connect
 _PLAIN = str.maketrans("/._-", "xxxx")
 _CANNOT_CREATE = 73  # sysexits.h
 _CANNOT_RUN = (126, 127)  # sh(1)
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
 _LOST = 255  # ssh(1)
-_PERSIST_SECONDS = 10  # a connection is kept without a command
+_PERSIST_SECONDS = 60  # a connection is kept without a command; close() ends it
 _REMOVE_SECONDS = 10.0
-_GRACE_SECONDS = 0.3
+_CLOSE_SECONDS = 0.3
 _POLL_SECONDS = 0.05
 
 
@@ -84,13 +88,12 @@ class LocalHost:
         self._put(name, content)
         self.send(name)
 
-    def exit_text(self, status: int) -> str:
-        """Say how the CLI ended: its exit status, or a signal's number below zero."""
-        return process.exit_text(status)
+    def ending(self, status: int) -> tuple[str, str]:
+        """Say how the CLI ended, and what to do about it, if that is known.
 
-    def exit_hint(self, status: int) -> str:
-        """Return what to do about such an end, if that is known."""
-        return "name the CLI with --cli" if status in _CANNOT_RUN else ""
+        *status* is its exit status, or a signal's number below zero.
+        """
+        return process.exit_text(status), "name the CLI with --cli" if status in _CANNOT_RUN else ""
 
     def is_lost(self, status: int) -> bool:
         """Return whether such an end is that of the connection, not of the CLI."""
@@ -137,18 +140,23 @@ class SshHost(LocalHost):
         self._is_there = False
         self._control = ""
         self._child: subprocess.Popen[bytes] | None = None
+        self._said = 0  # lines that ssh and the host have printed while they connect
 
     def open(self) -> None:
         """Connect, and make sure that commands arrive as they were sent. Raises ToktoolsError."""
         super().open()
         with process.held():
             self._control = mkdtemp(prefix="toktools-", dir="/tmp")  # the path of a socket is short (unix(7))
-        marker = secrets.token_hex(16)
-        if marker.encode() not in self._run(f"echo {marker}", connects=True):
-            raise ToktoolsError(
-                f"{self._name}: a command did not arrive there as it was sent",
-                "--ssh must pass the host and the command on to ssh as they are",
-            )
+        # In the command the marker is in two parts, so that a host that only repeats the command does not print it.
+        first, second = secrets.token_hex(8), secrets.token_hex(8)
+        output, errors, status = self._complete(f'echo {first}""{second}', connects=True)
+        if status == _LOST:
+            raise self._error("ssh failed", errors)
+        if f"{first}{second}".encode() not in output:
+            printed = output.strip() or errors.strip() or b"nothing"
+            error = self._error("it did not run the command that it was sent; it printed", printed)
+            error.hint = "a forced command or login shell there runs something else, or --ssh changes the command"
+            raise error
         event(f"connection opened: {self._host}")
 
     def argv(self, cli: Sequence[str]) -> list[str]:
@@ -186,18 +194,15 @@ class SshHost(LocalHost):
         """Copy a file from here to the CLI's host. Raises ToktoolsError."""
         self._run(f"cat >{self.path(name)}", stdin=self.local(name))
 
-    def exit_text(self, status: int) -> str:
-        """Say how the CLI ended: its exit status, or a signal's number below zero."""
-        special = {
-            _LOST: f"the connection to {self._name} was lost",
-            _CANNOT_CREATE: f"cannot create the directory {self._there} on {self._name}",
-            **dict.fromkeys(_CANNOT_RUN, f"not found on {self._name}, or not executable"),
-        }
-        return special.get(status) or super().exit_text(status)
-
-    def exit_hint(self, status: int) -> str:
-        """Return what to do about such an end, if that is known."""
-        return "name another directory with --token-dir" if status == _CANNOT_CREATE else super().exit_hint(status)
+    def ending(self, status: int) -> tuple[str, str]:
+        """Say how the CLI ended, and what to do about it, if that is known."""
+        if status == _LOST:
+            return f"the connection to {self._name} was lost", ""
+        if status == _CANNOT_CREATE:
+            what = f"cannot create the directory {self._there} on {self._name}"
+            return what, "name another directory with --token-dir"
+        text, hint = super().ending(status)
+        return f"not found on {self._name}, or not executable" if hint else text, hint
 
     def is_lost(self, status: int) -> bool:
         """Return whether such an end is that of the connection, not of the CLI."""
@@ -216,12 +221,12 @@ class SshHost(LocalHost):
     def close(self) -> None:
         """Leave nothing behind, in a second, not even the connection."""
         self._stop()
-        self.clear(_GRACE_SECONDS)
+        self.clear(_CLOSE_SECONDS)
         if not self._control:
             return
         try:
             argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", "exit", "--", self._host]
-            subprocess.run(argv, check=False, timeout=_GRACE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
+            subprocess.run(argv, check=False, timeout=_CLOSE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
         except (OSError, subprocess.TimeoutExpired):
             pass
         shutil.rmtree(self._control, ignore_errors=True)
@@ -242,39 +247,38 @@ class SshHost(LocalHost):
             options += ["ControlMaster=no", "ProxyCommand=false", "HostName=none.invalid"]
         return [*self._ssh, *(word for option in options for word in ("-o", option))]
 
-    def _run(
-        self, script: str, *, stdin: str = os.devnull, connects: bool = False, seconds: float | None = None
-    ) -> bytes:
+    def _run(self, script: str, *, stdin: str = os.devnull, seconds: float | None = None) -> bytes:
         """Run a shell's commands there, and return their output. Raises ToktoolsError."""
+        output, errors, status = self._complete(script, stdin=stdin, seconds=seconds)
+        if status == _LOST:
+            raise ToktoolsError(self.ending(status)[0])
+        if status:
+            raise self._error(process.exit_text(status), errors)
+        return output
+
+    def _complete(
+        self, script: str, *, stdin: str = os.devnull, connects: bool = False, seconds: float | None = None
+    ) -> tuple[bytes, bytes, int]:
+        """Run a shell's commands there, and return their output, their standard error and their exit status."""
         argv = [*self._command(connects=connects), "-T", "--", self._host, _in_shell(script)]
-        pipe = subprocess.PIPE
-        name = shown(self._ssh[0])
         with files.trouble_at(files.display(stdin)), open(stdin, "rb") as source, process.held():
             try:
                 self._child = subprocess.Popen(  # noqa: S603 - the user names it
                     argv,
                     stdin=source,
-                    stdout=pipe,
-                    stderr=pipe,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                     preexec_fn=process.release,  # noqa: PLW1509 - it takes no lock that a thread may hold
                 )
-                event(f"{'connecting' if connects else 'command'} on {self._host}: {script}")
-            except (FileNotFoundError, PermissionError):
-                raise ToktoolsError(f"{name}: not found, or not executable", "name it with --ssh") from None
             except OSError as error:
-                raise ToktoolsError(f"{name}: {files.reason(error)}") from None
+                raise cannot_start(shown(self._ssh[0]), error, "name it with --ssh") from None
+        event(f"{'connecting' if connects else 'command'} on {self._host}: {script}")
         try:
             output, errors, status = self._collect(self._child, seconds, connects=connects)
         finally:
             self._stop()
         event(f"command ended: {process.exit_text(status)}, {len(output)} bytes of output")
-        if status == _LOST:
-            what = "ssh failed" if connects else f"the connection to {self._name} was lost"
-            raise ToktoolsError(f"{self._name}: {what}" if connects else what)
-        if status:
-            said = " / ".join(errors.decode(errors="replace").split("\n")).strip(" /\r")[-_MAX_SHOWN:]
-            raise ToktoolsError(f"{self._name}: {process.exit_text(status)}" + (f": {shown(said)}" if said else ""))
-        return output
+        return output, errors, status
 
     def _collect(
         self, child: subprocess.Popen[bytes], seconds: float | None, *, connects: bool
@@ -289,12 +293,11 @@ class SshHost(LocalHost):
         output = errors = b""
         while True:
             has_ended = child.poll() is not None
-            new_errors = _available(child.stderr)
             output += _available(child.stdout)
+            new_errors = _available(child.stderr)
             errors += new_errors
             if connects:
-                for line in new_errors.decode(errors="replace").splitlines():
-                    self._say(f"{self._name}: {shown(line[-_MAX_SHOWN:])}")
+                self._tell(new_errors)
             if len(output) + len(errors) > _MAX_OUTPUT:
                 raise ToktoolsError(f"{self._name}: more than {_MAX_OUTPUT} bytes of output")
             if has_ended:
@@ -308,22 +311,37 @@ class SshHost(LocalHost):
             except subprocess.TimeoutExpired:
                 pass
 
+    def _tell(self, text: bytes) -> None:
+        """Show lines that ssh and the host print on standard error while they connect, up to a limit."""
+        for line in text.splitlines():
+            self._said += 1
+            if self._said <= _MAX_LINES:
+                self._say(f"{self._name}: {_brief(line)}")
+            elif self._said == _MAX_LINES + 1:
+                self._say(f"{self._name}: more was left out")
+
+    def _error(self, what: str, output: bytes) -> ToktoolsError:
+        """Return an error, with what the host printed, if that is anything."""
+        printed = _brief(output)
+        return ToktoolsError(f"{self._name}: {what}" + (f": {printed}" if printed else ""))
+
     def _stop(self) -> None:
         """End the ssh that runs, if one does: by SIGTERM first, since it may have turned the terminal's echo off."""
         child = self._child
         if child is None:
             return
-        if child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        process.end(child, (signal.SIGTERM, signal.SIGKILL))
         for stream in (child.stdout, child.stderr):
             if stream:
                 stream.close()
         self._child = None
+
+
+def cannot_start(name: str, error: OSError, hint: str) -> ToktoolsError:
+    """Return the error of a program that cannot be started; the hint names the option that names another."""
+    if error.errno in _NO_PROGRAM:
+        return ToktoolsError(f"{name}: not found, or not executable", hint)
+    return ToktoolsError(f"{name}: cannot be started: {files.reason(error)}")
 
 
 def is_plain(path: str) -> bool:
@@ -337,6 +355,12 @@ def _available(stream: IO[bytes] | None) -> bytes:
         return b""
     os.set_blocking(stream.fileno(), False)
     return stream.read(_MAX_OUTPUT + 1) or b""
+
+
+def _brief(output: bytes) -> str:
+    """Return the end of what a host printed, escaped, in one line."""
+    lines = (shown(line.strip()) for line in output.decode(errors="replace").splitlines())
+    return " / ".join(filter(None, lines))[-_MAX_SHOWN:]
 
 
 def _quoted(word: str) -> str:

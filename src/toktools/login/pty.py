@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _POLL_SECONDS = 0.5  # another process may hold the terminal open after the program's end
-_GRACE_SECONDS = 0.3  # between SIGHUP, SIGTERM and SIGKILL
 _SUSPEND = b"\x1a"  # Ctrl-Z
 
 
@@ -36,7 +35,7 @@ class Pty:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, argv: Sequence[str]) -> int:
-        """Start the program, and return its process ID. Raises OSError or ValueError if that is not possible."""
+        """Start the program, and return its process ID. Raises OSError if that is not possible."""
         with process.held():
             self._fd, line = os.openpty()
             try:
@@ -115,14 +114,8 @@ class Pty:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
-            if self._process is None or self._process.poll() is not None:
-                break
-            self._process.send_signal(number)
-            try:
-                self._process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
+        if self._process is not None:
+            process.end(self._process, (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL))
 
     def hand_over(self) -> None:
         """Connect the terminal of standard input and output until the program ends.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from subprocess import Popen
     from typing import NoReturn
 
 FATAL = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """The signals that a person, a shell or a supervisor ends a process with."""
 
+_GRACE_SECONDS = 0.3  # that a child gets to end by a signal
 _COREDUMP_FILTER = "/proc/self/coredump_filter"  # core(5)
 
 
@@ -123,6 +125,16 @@ def forbid_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with suppress(OSError), open(_COREDUMP_FILTER, "wb", buffering=0) as file:  # Linux has it
         file.write(b"0")
+
+
+def end(child: Popen[bytes], numbers: Sequence[int]) -> None:
+    """End a child, if it has not ended, by each of these signals, with a moment between them."""
+    from subprocess import TimeoutExpired
+
+    for number in numbers:
+        child.send_signal(number)  # does nothing if it has ended
+        with suppress(TimeoutExpired):
+            child.wait(_GRACE_SECONDS)
 
 
 def cores() -> int:
