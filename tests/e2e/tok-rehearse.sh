@@ -50,4 +50,4 @@ ends 1 "rehearsal: no real HSM" tok-rehearse --state state user delete --usernam
 ends 0 "rehearsal: no real HSM" env CLOUDHSM_ROLE=admin CLOUDHSM_PIN=admin:practice1 \
     tok-rehearse --state state user delete --username officer1 --role admin
 refuses "unrecognized subcommand 'rename'" tok-rehearse --state state user rename
-refuses "not a state file of tok-rehearse" tok-rehearse --state setup.json user list
+refuses "not a state file of this release of tok-rehearse" tok-rehearse --state setup.json user list

@@ -20,7 +20,7 @@ from rehearsing import PASSWORD
 from toktools.keys.files import pem
 from toktools.rehearsal import cluster, shell
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, MARK, User
-from toktools.rehearsal.commands import parser
+from toktools.rehearsal.commands import CLI
 from toktools.rehearsal.state import State
 from toktools.system import files
 from toktools.tokens import tokenfile
@@ -64,7 +64,7 @@ class Cli:
 
     def __init__(self, desk: Rehearsal, **options: Any) -> None:
         usual = {"hsms": HSMS, "cluster_id": "c", "prompt_after_login": False, "registration_signatures": False}
-        self._shell = shell.Shell(Namespace(**{**usual, **options}), State("state"), parser())
+        self._shell = shell.Shell(Namespace(**{**usual, **options}), State("state"), CLI)
         self._shell.terminal = self  # type: ignore[assignment]
         self._desk = desk
         self._lines: Iterator[str] = iter(())

@@ -59,13 +59,6 @@ class Pattern:
 REFERENCE = Pattern("0x[0-9a-f]{16}")
 
 
-def order(data: object) -> object:
-    """Return the names of members, in their order, however deep."""
-    if isinstance(data, dict):
-        return [(name, order(value)) for name, value in data.items()]
-    return [order(value) for value in data] if isinstance(data, list) else None
-
-
 def token(cli: Cli, service: str, file: str = "t.json", more: str = "") -> str:
     """Generate a quorum token, and return its file."""
     assert cli.do(f"quorum token-sign generate --service {service} --token {file}{more}") == {"filepath": file}
@@ -167,11 +160,7 @@ NOT_AN_APPROVER = "{} is not registered as an approver"
         ([("officer1", "officer1", {}), ("officer1", "officer1", {"role": None})], too_few(1)),
         (
             [("officer1", "officer1", {}), ("officer2", "officer1", {})],
-            own("approver officer2: not made by the given key"),
-        ),
-        (
-            [(name, "officer1", {}) for name in ("officer1", "admin")],
-            own("approver admin: not made by the given key"),
+            own("approver officer2: the signature is not by officer2's registered key"),
         ),
         ([("cu1", "cu1", {"role": "admin"})], own(NOT_AN_APPROVER.format("cu1"))),
         ([("cu1", "cu1", {})], own(NOT_AN_APPROVER.format("cu1"))),
@@ -278,42 +267,30 @@ PAIR = (
 )
 SIGN = "crypto sign rsa-pkcs --key-filter attr.label=private --hash-function sha256 --data YWJjMTIz "
 SHARE = "key share --filter attr.label=private attr.class=private-key --username {} --role crypto-user "
-UNSHARE = SHARE.replace("share", "unshare", 1)
 THE_KEY = " --filter attr.label=private"
 VALUES = "--share-crypto-users cu2 --manage-private-key-quorum-value {} --use-private-key-quorum-value {} "
-ATTRIBUTES = """
-    key-type label id check-value class encrypt decrypt token always-sensitive derive destroyable
-    extractable local modifiable never-extractable private sensitive sign trusted unwrap verify wrap
-    wrap-with-trusted key-length-bytes public-exponent modulus modulus-size-bits
-"""
 
 
 def key(label: str, *shared: str) -> dict[str, object]:
     """A key with quorum values, as the page of key generate-asymmetric-pair rsa shows one."""
-    is_private = label == "private"
-    true = {"token", "destroyable", "extractable", "local", "modifiable", "private"}
-    true |= {"always-sensitive", "sensitive", "sign"} if is_private else {"verify"}
-    known: dict[str, object] = {
-        "key-type": "rsa",
-        "label": label,
-        "id": "",
-        "check-value": Pattern("0x[0-9a-f]{6}"),
-        "class": f"{label}-key",
-        "key-length-bytes": 512,
-        "public-exponent": "0x010001",
-        "modulus": Pattern("0x[0-9a-f]{512}"),
-        "modulus-size-bits": 2048,
-    }
-    value = 2 if is_private else 0
+    value, flag = (2, "sign") if label == "private" else (0, "verify")
     return {
-        "key-reference": REFERENCE,
+        "key-reference": Pattern("0x[0-9a-f]{16}"),
         "key-info": {
             "key-owners": [{"username": "cu1", "key-coverage": "full"}],
             "shared-users": [{"username": username, "key-coverage": "full"} for username in shared],
             "key-quorum-values": {"manage-key-quorum-value": value, "use-key-quorum-value": value},
             "cluster-coverage": "full",
         },
-        "attributes": {name: known.get(name, name in true) for name in ATTRIBUTES.split()},
+        "attributes": {
+            flag: True,
+            "key-type": "rsa",
+            "label": label,
+            "class": f"{label}-key",
+            "public-exponent": "0x010001",
+            "modulus": Pattern("0x[0-9a-f]{512}"),
+            "modulus-size-bits": 2048,
+        },
     }
 
 
@@ -322,12 +299,8 @@ def owner(desk: Rehearsal) -> Cli:
     """A session of cu1, who has a key that cu2 shares; cu1 and cu2 must both approve."""
     desk.approve_all("cu1", "cu2")
     cli = desk.cli("cu1")
-    made, expected = (
-        cli.do(PAIR + VALUES.format(2, 2)),
-        {"public_key": key("public"), "private_key": key("private", "cu2")},
-    )
-    assert made == expected
-    assert order(made) == order(expected)
+    made = cli.do(PAIR + VALUES.format(2, 2))
+    assert made == {"public_key": key("public"), "private_key": key("private", "cu2")}
     return cli
 
 
@@ -355,7 +328,7 @@ def test_the_use_of_a_key(owner: Cli) -> None:
 
 
 def test_the_management_of_a_key(owner: Cli) -> None:
-    """Sharing needs approvals for key-management, and unsharing leaves as many users as the values need."""
+    """Sharing needs approvals for key-management, of a token for that."""
     assert owner.type(SHARE.format("cu3")) == QUORUM_FAILED
     usage = approve(token(owner, "key-usage", more=THE_KEY), "cu1", "cu2")
     assert owner.type(SHARE.format("cu3") + usage) == NEEDS_APPROVAL
@@ -365,10 +338,6 @@ def test_the_management_of_a_key(owner: Cli) -> None:
     assert owner.do(SHARE.format("cu3") + approval) == {"message": "Key shared successfully"}
     listed = owner.do("key list --filter attr.label=private attr.class=private-key --verbose")
     assert listed == {"matched_keys": [key("private", "cu2", "cu3")], "total_key_count": 1, "returned_key_count": 1}
-    approval = approve(token(owner, "key-management", "u.json", THE_KEY), "cu1", "cu2")
-    assert owner.do(UNSHARE.format("cu3") + approval) == {"message": "Key unshared successfully"}
-    assert owner.type(UNSHARE.format("cu3")) == own("the key is not shared with the user")
-    assert owner.type(UNSHARE.format("cu2")) == BAD_VALUE
     said = own("a key can be shared only with crypto users")
     assert owner.type(SHARE.format("admin").replace("crypto-user", "admin")) == said
 
@@ -406,9 +375,8 @@ def test_whose_key_it_is(desk: Rehearsal) -> None:
     assert owner.do("key list --filter attr.label=public")["matched_keys"] == [
         {"key-reference": "0x0000000000100001", "attributes": {"label": "public"}}
     ]
-    alone = own("only the owner of a key can do this")
-    for line in (SHARE.format("cu3"), UNSHARE.format("cu2"), "key delete --filter attr.label=private"):
-        assert shared.type(line) == alone
+    for line in (SHARE.format("cu3"), "key delete --filter attr.label=private"):
+        assert shared.type(line) == own("only the owner of a key can do this")
     assert shared.do(SIGN) == owner.do(SIGN)
     no_key = own("no keys match, but exactly one is needed")
     assert other.type(SIGN) == no_key
@@ -428,8 +396,6 @@ def test_whose_key_it_is(desk: Rehearsal) -> None:
     [
         ("key-reference=0x100002", 1),
         ("key-reference=0x0000000000100002", 1),
-        ("key-reference=x", 0),
-        ("attr.class=private-key", 1),
         ("attr.sign=true attr.label=public", 0),
         ("attr.nonsense=true", 0),
         ("attr.modulus-size-bits=2048", 2),
@@ -454,12 +420,8 @@ def test_signatures(desk: Rehearsal, name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (PAIR.replace("2048", "1024"), own("an RSA key has 2048, 3072, 4096 bits")),
-        (PAIR.replace("65537", "3"), own("the public exponent is 65537")),
         (SIGN.replace("private", "public"), own("the key cannot sign: that needs a private key with sign=true")),
         (SIGN.replace("YWJjMTIz", "x"), (1, Pattern("tok-rehearse: .*base64.*"))),
-        (SIGN.replace("--data YWJjMTIz", "--data-path missing"), own("missing: no such file or directory")),
-        (f"{SIGN} --data-path f", own("either --data-path or --data is needed")),
     ],
 )
 def test_what_keys_cannot_do(desk: Rehearsal, line: str, said: object) -> None:

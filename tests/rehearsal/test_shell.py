@@ -15,9 +15,9 @@ from typing import Any
 
 import pexpect
 import pytest
-from conftest import AWS_MFA, ROOT, Done, Shell, full_device
+from conftest import ROOT, Done, Shell, full_device
 from rehearsing import PASSWORD
-from sessions import WITH_PASSWORD, Rehearsal, desk, named, own, sign, user
+from sessions import WITH_PASSWORD, Rehearsal, desk, named, own, user
 from terminal import Spawn
 
 from toktools import __version__
@@ -37,7 +37,6 @@ CHANGE_MFA = f"user change-mfa token-sign {named('officer1')}"
 VALUES = "quorum token-sign list-quorum-values"
 NOTICE = "tok-rehearse: rehearsal: no real HSM; {} plays a cluster of {} HSMs"
 ANSWER = json.dumps({"error_code": 0, "data": user("officer1")}, indent=2)
-NO_SUCH_COMMAND = (2, "unrecognized subcommand")
 INPUT_ENDED = "tok-rehearse: standard input: it ended before all questions were answered\n"
 
 # What is typed until somebody is asked something more: the prompt, the passwords, the signed file.
@@ -60,14 +59,12 @@ QUESTIONS = {
         ("quit now", "unrecognized subcommand 'quit'"),
         ("help hunter2", "unrecognized subcommand"),
         ("help user lst", "unrecognized subcommand 'lst'"),
-        ("user lst", "unrecognized subcommand 'lst'"),
         (f"user {'l' * 31}", "unrecognized subcommand"),
         (f"{LOGIN} hunter2", "login: COMMAND: invalid choice"),
         (f"{LOGIN} mfa-token-sign", "login mfa-token-sign: the following arguments are required: --token"),
         ("login --role hunter2", "login: --role: invalid choice"),
         (f"{LOGIN} --passwort=hunter2", "login: option --passwort not recognized"),
         (f"{LOGIN} -phunter2", "login: option -p not recognized"),
-        (f"{LOGIN} --password", "login: --password: expected one argument"),
         ("logout hunter2", "logout: too many operands"),
         ("key list --verbose=hunter2", "key list: --verbose/-v: ignored explicit argument"),
         ("key list --filter hunter2", "key list: --filter: a filter is key-reference=0x... or attr.NAME=VALUE"),
@@ -111,54 +108,20 @@ def test_prompts(desk: Rehearsal) -> None:
 
 
 def test_help(desk: Rehearsal) -> None:
-    """help, -h and --help show the help of a command or a group, in clap's words; a group alone does too."""
+    """help, -h and --help show the help of a command or a group, under clap's headings."""
     cli = desk.cli()
     whole = cli.do("help login")
     assert cli.do("login -h") == cli.do("login --username a --help") == whole
-    usage = "Usage: login [OPTIONS] --username <USERNAME> --role <ROLE> [COMMAND]"
-    assert whole.splitlines()[:4] == ["Log in", "", usage, ""]
-    options = [line.split(maxsplit=2) for line in whole.splitlines()[5:]]
-    assert ["--role", "<ROLE>", "The user's role [possible values: admin, crypto-user]"] in options
+    usage = "Usage: login [OPTIONS] --username <USERNAME> --role <ROLE>"
+    assert whole.splitlines()[:5] == ["Log in", "", usage, "", "Commands:"]
+    options = [line.split(maxsplit=2) for line in whole.partition("Options:\n")[2].splitlines()]
+    assert ["--role", "<ROLE>", "The user's role: admin or crypto-user"] in options
     assert ["-h,", "--help", "Print help"] in options
     assert "\nUsage: user <COMMAND>\n" in cli.do("user --help")
-    listed = re.findall(r"^  (\S+)  ", cli.do("help user"), re.MULTILINE)
-    assert listed == ["create", "delete", "list", "change-password", "change-mfa", "change-quorum", "help"]
-    assert "  quit " in cli.do("help")
-    assert "--filter [<FILTER>...]" in cli.do("help key delete")
+    listed = re.findall(r"^  ([a-z]\S+)", cli.do("help user"), re.MULTILINE)
+    assert listed == ["create", "delete", "list", "change-password", "change-mfa", "change-quorum"]
+    assert "quit, or exit, ends it" in cli.do("help")
     assert cli.do("-V") == cli.do("--version") == f"tok-rehearse (toktools) {__version__}\n"
-
-
-def test_hsms(desk: Rehearsal) -> None:
-    """cluster hsm-info lists each HSM with the members of its page, and needs no login."""
-    names = (
-        "vendor model serial-number hardware-version-major hardware-version-minor firmware-version-major "
-        "firmware-version-minor firmware-build-number firmware-id fips-state"
-    )
-    hsms = desk.cli().do("cluster hsm-info")["hsms"]
-    assert [list(hsm) for hsm in hsms] == [names.split()] * 2
-    assert {type(value) for hsm in hsms for value in hsm.values()} == {str}
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("missing.json", "missing.json: no such file or directory"),
-        ("officer1.pub", "officer1.pub: "),
-        ("aws.json", "the file lacks 2 of the 2 digests of this attempt"),
-        ("x\x1b[2J", r"x\x1b[2J: no such file or directory"),
-    ],
-)
-def test_a_wrong_signed_file(desk: Rehearsal, path: str, said: str) -> None:
-    """A signed file that is missing or broken is answered in one line; only a file that can be read counts."""
-    cli = desk.cli("officer1")
-    cli.do(
-        f"{CHANGE_MFA} --token setup.json", PASSWORD, PASSWORD, lambda: sign("setup.json", "officer1"), "officer1.pub"
-    )
-    shutil.copy(AWS_MFA / "signed-tokens.json", "aws.json")
-    code, data = desk.cli().type(MFA_LOGIN, PASSWORD, path)
-    assert (code, data[: len(own(said)[1])]) == own(said)
-    assert "\n" not in data
-    assert desk.user("officer1").failures == (path == "aws.json")
 
 
 @pytest.mark.parametrize("path", ["directory", "missing/f.json", "state", "link", "officer1.pub"])
@@ -320,43 +283,42 @@ def test_ctrl_d(question: str, start: Start) -> None:
     assert cli.end() == (0 if question == READY else 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_killed_at_a_hidden_question(number: signal.Signals, start: Start) -> None:
-    """Ctrl-C or another deadly signal at a hidden question ends the shell by that signal, with the echo on again."""
+def test_ctrl_c_at_a_hidden_question(start: Start) -> None:
+    """It ends the shell by that signal, with the echo on again."""
     cli = start()
     cli.type(LOGIN)
     cli.child.expect_exact(ENTER)
     assert not cli.child.getecho()
-    if number == signal.SIGINT:
-        cli.child.sendintr()
-    else:
-        cli.child.kill(number)
-    assert cli.end() == -number
+    cli.child.sendintr()
+    assert cli.end() == -signal.SIGINT
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "shown"),
     [
-        "a\0b",
-        "user\0list",
-        "\x1b[2J\x9b\x07",
-        "\udcff\udcc3",
-        f"{LOGIN} mfa-token-sign --token \udcff\0",
-        "user create --username \udcff --role admin --password x",
-        "crypto sign rsa-pkcs --key-filter attr.label=\udcff --hash-function sha256 --data \udcff",
-        "key list --filter " + "attr.label=x " * 80_000,
-        "x" * 1_000_000,
-        "'",
+        ("a\0b\x1b[2J\x7f\tc\r\x08\u00e9\\d", "a^@b^[[2J^?\tc^M^H\u00e9\\d"),
+        ("\x9b31m\u202e\udcff\udcc3", r"\x9b31m\u202e\xff\xc3"),
+        (f"{LOGIN} mfa-token-sign --token \udcff\0", rf"{LOGIN} mfa-token-sign --token \xff^@"),
+        ("user create --username \udcff --role admin --password other-words", ""),
+        ("crypto sign rsa-pkcs --key-filter attr.label=\udcff --hash-function sha256 --data \udcff", ""),
+        ("key list --filter " + "attr.label=x " * 4000, ""),
     ],
     ids=lambda line: ascii(line[:30]),  # pytest puts the whole into the environment, which may be too much
 )
-def test_hostile_lines(line: str, room: Shell) -> None:
-    """NUL, control characters, what is not UTF-8 and a line of a megabyte get an answer or a message."""
+def test_hostile_lines(line: str, shown: str, room: Shell) -> None:
+    """Control characters are shown in caret notation, others that act on a terminal are escaped."""
     done = rehearse(room, line, "wrong", VALUES, "quit").check(0)
+    assert f"{READY}{shown}" in done.out.decode()
     assert "internal error" not in done.err
-    assert all(text.isprintable() for text in done.err.splitlines())
+    assert (done.err + done.out.decode()).replace("\n", "").replace("\t", "").isprintable()
     assert len(done.err) < 1000
-    assert '"quorum": 1' in done.out.decode(errors="replace")
+    assert '"quorum": 1' in done.out.decode()
+
+
+def test_a_line_without_an_end(room: Shell) -> None:
+    """A line that no person types ends the shell, and is not shown."""
+    done = rehearse(room, "x" * 1_000_000, VALUES).check(2, "standard input: a line is longer than 65536 bytes")
+    assert done.out.decode() == READY
 
 
 # Single commands
@@ -378,8 +340,6 @@ def test_single_commands(room: Shell) -> None:
     [
         (f"officer1:{PASSWORD}", b"the user has a second factor"),
         ("admin:wrong-for-practice", b"wrong user name, role or password"),
-        ("admin:", b"wrong user name, role or password"),
-        (f"clerk:{PASSWORD}", b"wrong user name, role or password"),
     ],
 )
 def test_a_single_command_without_a_login(pin: str, said: bytes, room: Shell) -> None:
@@ -401,25 +361,18 @@ def test_a_single_command_without_a_login(pin: str, said: bytes, room: Shell) ->
         (f"{LOGIN}", None, None, "login: it works only in interactive mode"),
         (f"interactive {PASSWORD}", None, None, "tok-rehearse interactive takes no file names"),
         ("cluster activate", None, None, "it ended before all questions were answered"),
+        ("help user", None, None, ""),
+        ("interactive --help", None, None, ""),
     ],
 )
 def test_usage_errors(words: str, role: str | None, pin: str | None, said: str, room: Shell) -> None:
     """What is no command, has half a user, or gets no answers, is status 2 and a message without the password."""
     done = single(room, *words.split(), role=role, pin=pin).check(2 if said else 0, said)
-    assert (b"error_code" in done.out) == (not said)
+    assert bool(done.out) == (not said or words == "cluster activate")
     assert PASSWORD not in done.err
 
 
-@pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_help_of_the_program(flag: str, room: Shell) -> None:
-    """The program's own help and version come from before and from behind interactive."""
-    for words in ([flag], ["interactive", flag]):
-        done = room.run("tok-rehearse", *words).check(0)
-        assert done.out.startswith(b"usage: tok-rehearse " if flag == "--help" else b"tok-rehearse ")
-        assert done.err == ""
-
-
-@pytest.mark.parametrize("command", ["user list", "interactive", "help", f"cluster activate {WITH_PASSWORD}"])
+@pytest.mark.parametrize("command", ["interactive", "help", f"cluster activate {WITH_PASSWORD}"])
 def test_lost_output_is_no_success(command: str, room: Shell) -> None:
     """With standard output full or closed the status is 2, never 0."""
     for target in ("&-", full_device()):

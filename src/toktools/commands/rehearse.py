@@ -67,13 +67,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
         )
 
     from toktools.encoding import count
-    from toktools.rehearsal.commands import parser as cli_parser
+    from toktools.rehearsal.commands import CLI
     from toktools.rehearsal.shell import Shell
     from toktools.rehearsal.state import State
 
     state = State(options.state)
     console.say(f"rehearsal: no real HSM; {state.name} plays a cluster of {count(options.hsms, 'HSM')}")
-    shell = Shell(options, state, cli_parser())
+    shell = Shell(options, state, CLI)
     if not interactive:
         return shell.run(words)
     shell.interact(console.complain)

@@ -17,7 +17,7 @@ from math import ceil
 from toktools import encoding
 from toktools.errors import ToktoolsError, shown
 from toktools.keys.files import parse_public_key
-from toktools.signatures import NOT_BY_KEY, Verifier
+from toktools.signatures import Verifier
 from toktools.tokens import approval_data, approvals
 from toktools.tokens.approvals import is_user_name
 
@@ -152,7 +152,7 @@ class Cluster:
         """
         user = self._authenticated(session, name, password, mfa=True)
         try:
-            _check_signatures(digests, answer, user.public_key, f"the signature is not by {name[0]}'s registered key")
+            _check_signatures(digests, answer, user.public_key, f"{name[0]}'s registered key")
         except Refused:
             user.failures += 1
             raise
@@ -219,22 +219,13 @@ class Cluster:
             for key in self.keys:
                 key.shared = [username for username in key.shared if username != name[0]]
 
-    def change_password(
-        self,
-        session: Session,
-        name: Name,
-        password: str,
-        approval: TokenFile | None = None,
-        *,
-        deregister_mfa: bool = False,
-    ) -> None:
-        """Change a password, and so unlock the user; the quorum registration goes with it, and MFA if asked for."""
+    def change_password(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
+        """Change a password, and so unlock the user; the quorum registration goes with it."""
         user = self._changeable(session, name)
         _check_password(password)
         self._approve_for(session, name, approval)
         _set_password(user, password)
         user.quorum = False
-        user.mfa = user.mfa and not deregister_mfa
         if not user.mfa:
             user.public_key = ""
 
@@ -258,7 +249,7 @@ class Cluster:
     ) -> None:
         """Register a key (PEM) for MFA, the first or a new one, and set the password; this makes an approver too."""
         user = self._changeable(session, name)
-        _check_signatures(digests, answer, public_key)
+        _check_signatures(digests, answer, public_key, "the key that is to be registered")
         if user.quorum and user.public_key != public_key and not change_quorum:
             raise refusal("MFA and quorum share one key, and the quorum key differs: --change-quorum changes it too")
         self._approve_for(session, name, approval)
@@ -268,9 +259,11 @@ class Cluster:
 
     def deregister_mfa(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Remove the second factor, and the quorum registration with it, and set the password."""
-        if not self._changeable(session, name).mfa:
+        user = self._changeable(session, name)
+        if not user.mfa:
             raise refusal("the user has no second factor")
-        self.change_password(session, name, password, approval, deregister_mfa=True)
+        self.change_password(session, name, password, approval)
+        user.mfa, user.public_key = False, ""
 
     def user(self, name: Name) -> User:
         """Return a user, or refuse."""
@@ -294,7 +287,7 @@ class Cluster:
             raise refusal("no registration is under way: quorum token-sign generate --service registration --token F")
         if not any(slot.text for slot in answer.slots()):
             raise Refused("InvalidQuorumSignature")
-        _check_signatures(session.registration, answer, public_key)
+        _check_signatures(session.registration, answer, public_key, "the key that is to be registered")
         if user.mfa and user.public_key != public_key:
             raise refusal("MFA and quorum share one key, and the MFA key differs")
         session.registration = ()
@@ -376,9 +369,9 @@ class Cluster:
             name = entry.user, entry.role or ADMIN  # the files of 2023 have no roles, and are of admins
             if name not in approvers or not self.users[name].quorum:
                 raise refusal(f"{shown(entry.username)} is not registered as an approver")
-            problem = _verifier(self.users[name].public_key, approval.digests).problem(0, entry.signature)
-            if problem:
-                raise refusal(f"approver {shown(entry.username)}: {problem}")
+            check = _verifier(self.users[name].public_key, approval.digests, f"{entry.user}'s registered key")
+            if problem := check.problem(0, entry.signature):
+                raise refusal(f"approver {entry.username}: {problem}")
         people = len({entry.user for entry in signed})  # an admin may be there with the role and without it
         if people < need:
             raise Refused(f"Too few quorum approvals: currently {people} approvals, but {need} approvals required")
@@ -438,8 +431,9 @@ def seconds_left(token: QuorumToken) -> int:
     return ceil(token.created + TOKEN_LIFE_SECONDS - time.time())
 
 
-def _verifier(public_key: str, digests: Sequence[bytes], otherwise: str = NOT_BY_KEY) -> Verifier:
-    return Verifier([parse_public_key(public_key, "a registered key")], digests, otherwise)
+def _verifier(public_key: str, digests: Sequence[bytes], name: str) -> Verifier:
+    """Return what verifies signatures by a public key (PEM), which refusals call *name*."""
+    return Verifier([parse_public_key(public_key, name)], digests, f"the signature is not by {name}")
 
 
 def _is_running(pid: int) -> bool:
@@ -452,18 +446,15 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _check_signatures(
-    digests: Sequence[bytes], answer: TokenFile, public_key: str, otherwise: str = NOT_BY_KEY
-) -> None:
+def _check_signatures(digests: Sequence[bytes], answer: TokenFile, public_key: str, name: str) -> None:
     """Refuse an answer that does not have every digest of this attempt signed by the key."""
     signed = {slot.digest: slot.text for slot in answer.slots()}
     missing = sum(digest not in signed for digest in digests)
     if missing:
         raise refusal(f"the file lacks {missing} of the {encoding.count(len(digests), 'digest')} of this attempt")
-    check = _verifier(public_key, digests, otherwise)
+    check = _verifier(public_key, digests, name)
     for index, digest in enumerate(digests):
-        problem = check.problem(index, signed[digest])
-        if problem:
+        if problem := check.problem(index, signed[digest]):
             raise refusal(f"token {index + 1}: {problem}")
 
 
@@ -496,6 +487,4 @@ def _hash(password: str, salt: str) -> str:
     try:
         return pbkdf2_hmac("sha256", secret, salted, ITERATIONS).hex()
     except ValueError:  # such settings without a FIPS provider
-        raise ToktoolsError(
-            "OpenSSL refuses PBKDF2 with SHA-256: see OPENSSL_CONF and the file that it names"
-        ) from None
+        raise ToktoolsError("OpenSSL refuses PBKDF2 with SHA-256: see the file that OPENSSL_CONF names") from None

@@ -12,7 +12,7 @@ from toktools.errors import ToktoolsError
 from toktools.keys.files import parse_public_key, pem
 from toktools.rehearsal import keys
 from toktools.rehearsal.cluster import KEY_SERVICES, REGISTRATION, SERVICES, Cluster, Name, User, refusal, seconds_left
-from toktools.rehearsal.shell import Option, Parser, Shell, Work, option
+from toktools.rehearsal.shell import Option, Parser, Shell, option
 from toktools.system import files
 from toktools.system.atomic import write_atomically
 from toktools.tokens import approvals, jsonfile, kinds, tokenfile
@@ -21,46 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_MAX_SIZE = 1 << 20
-"""Of a public key, and of data to be signed."""
+_MAX_KEY = 1 << 16
+"""Bytes of a public key."""
 
-_GROUPS = {
-    "cluster": "The cluster as a whole",
-    "user": "The users of the cluster",
-    "user change-mfa": "The second factor of a user",
-    "user change-quorum": "The key with which a user approves",
-    "user change-quorum token-sign": "A key that signs quorum tokens",
-    "quorum": "What several users must approve",
-    "quorum token-sign": "Quorum tokens and quorum values",
-    "key": "The keys of the cluster",
-    "key generate-asymmetric-pair": "Make a key pair",
-    "crypto": "Work with keys",
-    "crypto sign": "Sign",
-}
-_COMMANDS: dict[str, tuple[str, Work, Sequence[Option]]] = {}
-
-
-def parser() -> Parser:
-    """Return the parser of the CLI's commands."""
-    cli = Parser(prog="", description="A stand-in for the CloudHSM CLI")
-    for name, (about, work, options) in _COMMANDS.items():
-        group, words = cli, name.split()
-        for end, word in enumerate(words[:-1], 1):
-            if word not in group.commands:
-                group.add(word, _GROUPS[" ".join(words[:end])])
-            group = group.commands[word]
-        group.add(words[-1], about, work, options)
-    return cli
-
-
-def _command(name: str, about: str, *options: Option) -> Callable[[Work], Work]:
-    """Return a decorator that makes a function a command of the CLI."""
-
-    def add(work: Work) -> Work:
-        _COMMANDS[name] = about, work, options
-        return work
-
-    return add
+CLI = Parser(prog="", description="A stand-in for the CloudHSM CLI. quit, or exit, ends it.")
 
 
 # Options
@@ -75,8 +39,8 @@ def _filter(text: str) -> tuple[str, str]:
 
 def _attribute(text: str) -> tuple[str, bool]:
     name, _, value = text.partition("=")
-    if name not in keys.FLAGS or value not in {"true", "false"}:
-        raise ArgumentTypeError(f"an attribute is one of {', '.join(keys.FLAGS)}, with =true or =false")
+    if value not in {"true", "false"}:
+        raise ArgumentTypeError("an attribute is NAME=true or NAME=false")
     return name, value == "true"
 
 
@@ -87,7 +51,7 @@ def _several(flag: str, convert: Callable[[str], object], **settings: Any) -> Op
 
 _USER = (
     option("--username", help="The user", required=True, type=str.lower),
-    option("--role", help="The user's role", required=True, choices=approvals.ROLES),
+    option("--role", help=f"The user's role: {' or '.join(approvals.ROLES)}", required=True, choices=approvals.ROLES),
 )
 _PASSWORD = option("--password", help="The password; without it, the CLI asks for it")
 _APPROVAL = option("--approval", help="The signed quorum token")
@@ -123,7 +87,7 @@ def _write_token(path: str, document: dict[str, object]) -> None:
 def _read_public_key(path: str) -> str:
     """Read a public key as AWS asks for it, PEM with BEGIN PUBLIC KEY, and return it in that format."""
     with _answered():
-        file = files.read(path, _MAX_SIZE)
+        file = files.read(path, _MAX_KEY)
         if b"-----BEGIN PUBLIC KEY-----" not in file.content:
             raise ToktoolsError(f"{file.name}: not a public key in PEM, as openssl rsa -pubout writes it")
         return pem(parse_public_key(file.content, file.name))
@@ -151,7 +115,7 @@ def _text(content: bytes) -> str:
 # cluster, login, logout
 
 
-@_command("cluster activate", "Make the first admin, named admin", _PASSWORD)
+@CLI.command("cluster activate", "Make the first admin, named admin", _PASSWORD)
 def _activate(shell: Shell, arguments: Namespace) -> object:
     password = shell.new_password(arguments.password)
     with shell.cluster() as cluster:
@@ -159,29 +123,7 @@ def _activate(shell: Shell, arguments: Namespace) -> object:
     return "Cluster activation successful"
 
 
-@_command("cluster hsm-info", "List the HSMs")
-def _hsm_info(shell: Shell, _arguments: Namespace) -> object:
-    # AWS's values for hsm2m.medium are not known; the names of the members are those of its page.
-    return {
-        "hsms": [
-            {
-                "vendor": "toktools",
-                "model": "no HSM: a rehearsal",
-                "serial-number": f"rehearsal-{number}",
-                "hardware-version-major": "0",
-                "hardware-version-minor": "0",
-                "firmware-version-major": "0",
-                "firmware-version-minor": "0",
-                "firmware-build-number": "0",
-                "firmware-id": "REHEARSAL",
-                "fips-state": "0 [non-FIPS mode with single factor authentication]",
-            }
-            for number in range(1, shell.options.hsms + 1)
-        ]
-    }
-
-
-@_command("login", "Log in", *_USER, _PASSWORD)
+@CLI.command("login", "Log in", *_USER, _PASSWORD)
 def _login(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.login, _name(arguments), shell.password(arguments.password))
     return _user_data(_name(arguments))
@@ -190,7 +132,7 @@ def _login(shell: Shell, arguments: Namespace) -> object:
 _TOKEN = option("--token", help="The file for the unsigned tokens", required=True)
 
 
-@_command("login mfa-token-sign", "Log in with a second factor", _TOKEN)
+@CLI.command("login mfa-token-sign", "Log in with a second factor", _TOKEN)
 def _mfa_login(shell: Shell, arguments: Namespace) -> object:
     name, password = _name(arguments), shell.password(arguments.password)
     digests = shell.call(Cluster.check_mfa_login, name, password)
@@ -205,7 +147,7 @@ def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.Toke
     return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)
 
 
-@_command("logout", "Log out")
+@CLI.command("logout", "Log out")
 def _logout(shell: Shell, _arguments: Namespace) -> object:
     shell.call(Cluster.logout)
     return "Logout successful"
@@ -214,19 +156,19 @@ def _logout(shell: Shell, _arguments: Namespace) -> object:
 # user
 
 
-@_command("user create", "Make a user. For admins", *_USER, _PASSWORD, _APPROVAL)
+@CLI.command("user create", "Make a user. For admins", *_USER, _PASSWORD, _APPROVAL)
 def _create(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.create, _name(arguments), shell.new_password(arguments.password), _approval(arguments))
     return _user_data(_name(arguments))
 
 
-@_command("user delete", "Remove a user. For admins", *_USER, _APPROVAL)
+@CLI.command("user delete", "Remove a user. For admins", *_USER, _APPROVAL)
 def _delete(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.delete, _name(arguments), _approval(arguments))
     return _user_data(_name(arguments))
 
 
-@_command("user list", "List the users")
+@CLI.command("user list", "List the users")
 def _list(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         users = list(cluster.users.values()) or [User("admin", "unactivated-admin")]
@@ -245,22 +187,14 @@ def _list(shell: Shell, _arguments: Namespace) -> object:
     }
 
 
-@_command(
-    "user change-password",
-    "Change a password, and so unlock the user; the quorum registration goes with it",
-    *_USER,
-    _PASSWORD,
-    _APPROVAL,
-    option("--deregister-mfa", help="Also remove the second factor", action="store_true"),
-    option("--deregister-quorum", help="Remove the quorum registration; without it too", action="store_true"),
-)
+@CLI.command("user change-password", "Change a password, and so unlock the user", *_USER, _PASSWORD, _APPROVAL)
 def _change_password(shell: Shell, arguments: Namespace) -> object:
     password, approval = shell.new_password(arguments.password), _approval(arguments)
-    shell.call(Cluster.change_password, _name(arguments), password, approval, deregister_mfa=arguments.deregister_mfa)
+    shell.call(Cluster.change_password, _name(arguments), password, approval)
     return _user_data(_name(arguments))
 
 
-@_command(
+@CLI.command(
     "user change-mfa token-sign",
     "Register the key of a second factor, or take it away, and set the password",
     *_USER,
@@ -288,7 +222,7 @@ def _change_mfa(shell: Shell, arguments: Namespace) -> object:
     return _user_data(name)
 
 
-@_command(
+@CLI.command(
     "user change-quorum token-sign register",
     "Register the key with which the logged-in user approves",
     option("--public-key", help="The public key", required=True),
@@ -302,7 +236,7 @@ def _register(shell: Shell, arguments: Namespace) -> object:
 # quorum
 
 
-@_command(
+@CLI.command(
     "quorum token-sign generate",
     "Write a token for others to approve, or for a registration",
     option("--service", help="What the token is for", required=True, choices=[*SERVICES, REGISTRATION, *KEY_SERVICES]),
@@ -335,7 +269,7 @@ def _generate_token(shell: Shell, arguments: Namespace) -> object:
     return {"filepath": arguments.token}
 
 
-@_command("quorum token-sign list", "List the quorum tokens")
+@CLI.command("quorum token-sign list", "List the quorum tokens")
 def _list_tokens(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         found = cluster.live_tokens()
@@ -361,13 +295,13 @@ def _list_tokens(shell: Shell, _arguments: Namespace) -> object:
 _SCOPE = option("--scope", help="Whose tokens: one's own, or everybody's", required=True, choices=["user", "all"])
 
 
-@_command("quorum token-sign delete", "Delete quorum tokens. For admins", _SCOPE)
+@CLI.command("quorum token-sign delete", "Delete quorum tokens. For admins", _SCOPE)
 def _delete_tokens(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.delete_tokens, everyone=arguments.scope == "all")
     return "Deletion of quorum token(s) successful"
 
 
-@_command(
+@CLI.command(
     "quorum token-sign set-quorum-value",
     "Set how many must approve. For admins",
     option("--service", help="What is approved", required=True, choices=list(SERVICES)),
@@ -379,7 +313,7 @@ def _set_value(shell: Shell, arguments: Namespace) -> object:
     return "Set Quorum Value successful"
 
 
-@_command("quorum token-sign list-quorum-values", "List how many must approve")
+@CLI.command("quorum token-sign list-quorum-values", "List how many must approve")
 def _list_values(shell: Shell, _arguments: Namespace) -> object:
     with shell.cluster() as cluster:
         return cluster.values
@@ -388,15 +322,15 @@ def _list_values(shell: Shell, _arguments: Namespace) -> object:
 # key, crypto
 
 
-@_command(
+@CLI.command(
     "key generate-asymmetric-pair rsa",
     "Make an RSA key pair. For crypto users",
     option("--public-label", help="The label of the public key", required=True),
     option("--private-label", help="The label of the private key", required=True),
-    option("--modulus-size-bits", help="The size of the modulus: 2048, 3072 or 4096", required=True, type=int),
-    option("--public-exponent", help="The public exponent: 65537", required=True, type=int),
-    _several("--public-attributes", _attribute, help="Such as verify=true", metavar="PUBLIC_KEY_ATTRIBUTES"),
-    _several("--private-attributes", _attribute, help="Such as sign=true", metavar="PRIVATE_KEY_ATTRIBUTES"),
+    option("--modulus-size-bits", help="2048, 3072 or 4096", required=True, type=int, choices=keys.SIZES),
+    option("--public-exponent", help=f"{keys.EXPONENT}", required=True, type=int, choices=[keys.EXPONENT]),
+    _several("--public-attributes", _attribute, help="Such as verify=true"),
+    _several("--private-attributes", _attribute, help="Such as sign=true"),
     _several("--share-crypto-users", str.lower, help="Crypto users with whom the private key is shared"),
     option("--manage-private-key-quorum-value", help="How many must approve its management", default=0, type=int),
     option("--use-private-key-quorum-value", help="How many must approve its use", default=0, type=int),
@@ -419,7 +353,7 @@ def _key_data(key: keys.Key) -> dict[str, object]:
     }
 
 
-@_command(
+@CLI.command(
     "key list",
     "List the keys that the user owns or shares, and all public keys",
     _KEYS,
@@ -427,50 +361,35 @@ def _key_data(key: keys.Key) -> dict[str, object]:
 )
 def _list_keys(shell: Shell, arguments: Namespace) -> object:
     found = shell.call(keys.matching, arguments.filter)
-    listed = [
-        _key_data(key) if arguments.verbose else {"key-reference": key.name, "attributes": {"label": key.label}}
-        for key in found
-    ]
+    listed = [_key_data(key) for key in found]
+    if not arguments.verbose:
+        listed = [{"key-reference": key.name, "attributes": {"label": key.attributes["label"]}} for key in found]
     return {"matched_keys": listed, "total_key_count": len(found), "returned_key_count": len(found)}
 
 
-@_command("key share", "Share a key. For its owner", _KEY, *_USER, _APPROVAL)
+@CLI.command("key share", "Share a key. For its owner", _KEY, *_USER, _APPROVAL)
 def _share(shell: Shell, arguments: Namespace) -> object:
     shell.call(keys.share, arguments.filter, _name(arguments), _approval(arguments))
     return {"message": "Key shared successfully"}
 
 
-@_command("key unshare", "Take a key from a user who shares it. For its owner", _KEY, *_USER, _APPROVAL)
-def _unshare(shell: Shell, arguments: Namespace) -> object:
-    shell.call(keys.unshare, arguments.filter, _name(arguments), _approval(arguments))
-    return {"message": "Key unshared successfully"}
-
-
-@_command("key delete", "Delete a key. For its owner", _KEY)
+@CLI.command("key delete", "Delete a key. For its owner", _KEY)
 def _delete_key(shell: Shell, arguments: Namespace) -> object:
     shell.call(keys.delete, arguments.filter)
     return {"message": "Key deleted successfully"}
 
 
-@_command(
+@CLI.command(
     "crypto sign rsa-pkcs",
     "Sign with RSA-PKCS. For crypto users",
     _several("--key-filter", _filter, help=f"The one key {_FITS}", required=True),
     option("--hash-function", help="What the data is hashed with", required=True, choices=list(keys.HASHES)),
-    option("--data-path", help="The file with the data"),
-    option("--data", help="The data in base64; instead of --data-path"),
+    option("--data", help="The data in base64", required=True),
     _APPROVAL,
 )
 def _sign(shell: Shell, arguments: Namespace) -> object:
-    approval, content = _approval(arguments), _content(arguments)
+    approval = _approval(arguments)
+    with _answered():
+        content = encoding.decode(arguments.data.encode(errors="replace"))
     key, signature = shell.call(keys.sign, arguments.key_filter, arguments.hash_function, content, approval)
     return {"key-reference": key.name, "signature": _text(signature)}
-
-
-def _content(arguments: Namespace) -> bytes:
-    if (arguments.data is None) == (arguments.data_path is None):
-        raise refusal("either --data-path or --data is needed")
-    with _answered():
-        if arguments.data is None:
-            return files.read(arguments.data_path, _MAX_SIZE).content
-        return encoding.decode(arguments.data.encode(errors="replace"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -21,18 +20,10 @@ Filters = Sequence[tuple[str, str]]
 """Pairs of a name, key-reference or attr. and an attribute, and its value."""
 
 _FIRST_REFERENCE = 0x100001
-_SIZES = (2048, 3072, 4096)
-_EXPONENT = 65537
+SIZES = (2048, 3072, 4096)
+EXPONENT = 65537
 HASHES = {"sha224": hashes.SHA224(), "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
-"""The hash functions of the CLI; SHA-1, which it has too, is gone from many systems."""
-FLAGS = (
-    *("encrypt", "decrypt", "token", "always-sensitive", "derive", "destroyable", "extractable", "local", "modifiable"),
-    *("never-extractable", "private", "sensitive", "sign", "trusted", "unwrap", "verify", "wrap", "wrap-with-trusted"),
-)
-"""The attributes that are true or false, in AWS's order."""
-_TRUE = ("token", "destroyable", "extractable", "local", "modifiable", "private")
-"""Those that are true unless the user chooses otherwise; of a private key also _TRUE_IF_PRIVATE."""
-_TRUE_IF_PRIVATE = ("always-sensitive", "sensitive")
+"""The hash functions of the CLI but SHA-1, which is gone from many systems."""
 
 
 @dataclass
@@ -62,11 +53,6 @@ class Key:
         """The reference as the CLI writes it."""
         return f"0x{self.reference:016x}"
 
-    @property
-    def label(self) -> object:
-        """The label that its owner gave it."""
-        return self.attributes["label"]
-
     def fits(self, name: str, value: str) -> bool:
         """Return whether one filter fits."""
         if name == "key-reference":
@@ -78,16 +64,14 @@ class Key:
 def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tuple[Key, Key]:
     """Generate a key pair from the command's options; return the public and the private key. For crypto users."""
     owner = _crypto_user(cluster, session)
-    if wanted.modulus_size_bits not in _SIZES:
-        raise refusal(f"an RSA key has {', '.join(map(str, _SIZES))} bits")
-    if wanted.public_exponent != _EXPONENT:
-        raise refusal(f"the public exponent is {_EXPONENT}")
     shared = [name for name in dict.fromkeys(wanted.share_crypto_users) if name != owner]
     for name in shared:
         cluster.user((name, CRYPTO_USER))
     manage, use = wanted.manage_private_key_quorum_value, wanted.use_private_key_quorum_value
-    _check_values(manage, use, 1 + len(shared))
-    key = rsa.generate_private_key(_EXPONENT, wanted.modulus_size_bits)
+    values = {manage, use}
+    if values != {0} and (any(value not in APPROVERS for value in values) or max(values) > 1 + len(shared)):
+        raise Refused(INVALID_VALUE)
+    key = rsa.generate_private_key(EXPONENT, wanted.modulus_size_bits)
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     private_key = key.private_bytes(pem, pkcs8, serialization.NoEncryption()).decode()
     reference = max([_FIRST_REFERENCE, *(key.reference + 1 for key in cluster.keys)])
@@ -99,21 +83,14 @@ def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tupl
 
 
 def _attributes(key: rsa.RSAPrivateKey, half: str, label: str, chosen: Sequence[tuple[str, bool]]) -> dict[str, object]:
-    """Return the attributes that AWS lists, in AWS's order."""
-    true = _TRUE + _TRUE_IF_PRIVATE if half == "private" else _TRUE
-    flags = {**{name: name in true for name in FLAGS}, **dict(chosen)}
-    modulus = key.public_key().public_numbers().n
-    size = key.key_size // 8
+    """Return the attributes that were chosen, and those of every key that say which one it is."""
     return {
+        **dict(chosen),
         "key-type": "rsa",
         "label": label,
-        "id": "",
-        "check-value": f"0x{sha256(modulus.to_bytes(size, 'big')).hexdigest()[:6]}",
         "class": f"{half}-key",
-        **flags,
-        "key-length-bytes": 2 * size,
-        "public-exponent": f"0x{_EXPONENT:06x}",
-        "modulus": f"0x{modulus:x}",
+        "public-exponent": f"0x{EXPONENT:06x}",
+        "modulus": f"0x{key.public_key().public_numbers().n:x}",
         "modulus-size-bits": key.key_size,
     }
 
@@ -131,21 +108,14 @@ def matching(cluster: Cluster, session: Session, filters: Filters) -> list[Key]:
 
 def share(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None) -> None:
     """Share a key with a crypto user. For its owner."""
-    key, username = _owned(cluster, session, filters), _sharer(cluster, name)
+    key = _owned(cluster, session, filters)
+    if name[1] != CRYPTO_USER:
+        raise refusal("a key can be shared only with crypto users")
+    username = cluster.user(name).username
     if username in key.people:
         raise refusal("the user has the key already")
     _approve(cluster, session, "key-management", key, approval)
     key.shared.append(username)
-
-
-def unshare(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None) -> None:
-    """Take a key from a user with whom it is shared, unless its quorum values need that user. For its owner."""
-    key, username = _owned(cluster, session, filters), _sharer(cluster, name)
-    if username not in key.shared:
-        raise refusal("the key is not shared with the user")
-    _check_values(key.manage, key.use, len(key.people) - 1)
-    _approve(cluster, session, "key-management", key, approval)
-    key.shared.remove(username)
 
 
 def delete(cluster: Cluster, session: Session, filters: Filters) -> None:
@@ -175,7 +145,7 @@ def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
     """Hash a content and sign it with RSA-PKCS (RFC 8017 section 8.2). For the key's people."""
     _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
-    if not key.private_key or not key.attributes["sign"]:
+    if not key.private_key or not key.attributes.get("sign"):
         raise refusal("the key cannot sign: that needs a private key with sign=true")
     _approve(cluster, session, "key-usage", key, approval)
     private_key = serialization.load_pem_private_key(key.private_key.encode(), None)
@@ -191,12 +161,6 @@ def _approve(cluster: Cluster, session: Session, service: str, key: Key, approva
 
 def _value(key: Key, service: str) -> int:
     return key.use if service == "key-usage" else key.manage
-
-
-def _check_values(manage: int, use: int, people: int) -> None:
-    values = {manage, use}
-    if values != {0} and (any(value not in APPROVERS for value in values) or max(values) > people):
-        raise Refused(INVALID_VALUE)
 
 
 def _crypto_user(cluster: Cluster, session: Session) -> str:
@@ -219,9 +183,3 @@ def _owned(cluster: Cluster, session: Session, filters: Filters) -> Key:
     if key.owner != username:
         raise refusal("only the owner of a key can do this")
     return key
-
-
-def _sharer(cluster: Cluster, name: Name) -> str:
-    if name[1] != CRYPTO_USER:
-        raise refusal("a key can be shared only with crypto users")
-    return cluster.user(name).username

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from toktools import __version__, prompts
-from toktools.errors import ToktoolsError
+from toktools.errors import ToktoolsError, shown
 from toktools.parser import Answer
 from toktools.rehearsal.cluster import Cluster, Name, Refused, Session, refusal
 from toktools.system import files, prompt
@@ -30,9 +30,7 @@ Option = tuple[tuple[str, ...], "dict[str, Any]"]
 """The flags of an option, and the rest of what argparse's add_argument() takes."""
 
 _MAX_LINE = 1 << 16
-"""Characters of a command; shlex takes a minute for a megabyte."""
-
-
+"""Bytes of a line; shlex takes a minute for a megabyte."""
 _SUBCOMMAND = re.compile("invalid choice:( '[a-z][a-z-]{0,29}')")
 
 
@@ -59,13 +57,22 @@ class Terminal:
         else:
             files.write_stdout(question.encode())
             with files.trouble_at(files.STDIN_NAME):
-                line = self._input.readline()
-            if not self._is_terminal:
-                files.write_stdout(b"\n" if hidden else line.rstrip(b"\n") + b"\n")
+                line = self._input.readline(_MAX_LINE + 1)
+        if len(line) > _MAX_LINE:
+            raise ToktoolsError(f"{files.STDIN_NAME}: a line is longer than {_MAX_LINE} bytes")
+        text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
+        if not self._is_terminal:
+            files.write_stdout(("" if hidden else "".join(map(_echoed, text))).encode() + b"\n")
         if not line:
             raise EndOfInput(f"{files.STDIN_NAME}: it ended before all questions were answered")
-        text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
         return text.replace("\0", "\ufffd")  # no name and no password can have one
+
+
+def _echoed(char: str) -> str:
+    """Return a character as a terminal echoes it, or escaped if even that could act on a terminal."""
+    if char in "\t\\":
+        return char
+    return f"^{chr(ord(char) ^ 0x40)}" if char < " " or char == "\x7f" else shown(char)
 
 
 # Command lines and their help
@@ -80,50 +87,53 @@ _CLUSTER_ID = option("--cluster-id", help="The cluster to use; the default is th
 
 
 class Parser(argparse.ArgumentParser):
-    """A command of the CLI, or a group of commands; its help looks like clap's."""
+    """A command of the CLI, or a group of commands."""
 
     work: Work | None = None
     """Runs the command, and returns the data of the answer; None for a group."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
-        super().__init__(allow_abbrev=False, **settings)
+        super().__init__(allow_abbrev=False, add_help=False, **settings)
+        self.add_argument("-h", "--help", action="help", help="Print help")
         self.commands: dict[str, Parser] = {}
-        self._options: list[argparse.Action] = []
         self._adder: Any = None
         self.set_defaults(command=self)
 
-    def add(self, word: str, about: str, work: Work | None = None, options: Sequence[Option] = ()) -> Parser:
-        """Add a command, or a group of them, below this one."""
+    def command(self, name: str, about: str, *options: Option) -> Callable[[Work], Work]:
+        """Return a decorator that makes a function a command of the CLI."""
+
+        def register(work: Work) -> Work:
+            group = self
+            *groups, word = name.split()
+            for each in groups:
+                group = group.commands.get(each) or group.add(each)
+            command = group.add(word, description=about)
+            command.work = work
+            for flags, settings in (_CLUSTER_ID, *options):
+                command.add_argument(*flags, **settings)
+            return work
+
+        return register
+
+    def add(self, word: str, **settings: str) -> Parser:
+        """Add a group, or a command."""
         self._adder = self._adder or self.add_subparsers(prog=self.prog, metavar="COMMAND")
-        command: Parser = self._adder.add_parser(word, prog=f"{self.prog} {word}".strip(), description=about)
-        command.work = work
-        for flags, settings in (_CLUSTER_ID, *options) if work else ():
-            command._options.append(command.add_argument(*flags, **settings))
-        self.commands[word] = command
-        return command
+        self.commands[word] = self._adder.add_parser(word, prog=f"{self.prog} {word}".strip(), **settings)
+        return self.commands[word]
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Return what a line gives, and in command its own parser. Raises Answer for the help and the version."""
         if words[0] in {"-V", "--version"}:
             raise Answer(f"tok-rehearse (toktools) {__version__}\n")
-        if words[0] == "help":
-            raise Answer(self.find(words[1:]).format_help())
-        arguments, rest = self.parse_known_args(words)
+        arguments, rest = self.parse_known_args([*words[1:], "--help"] if words[0] == "help" else words)
         command: Parser = arguments.command
         if rest:
             word = rest[0]
             name = word.partition("=")[0] if word.startswith("--") else word[:2]
             command.error(f"option {name} not recognized" if word.startswith("-") else "too many operands")
+        if not command.work:
+            raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
         return arguments
-
-    def find(self, words: Sequence[str]) -> Parser:
-        """Return the command of that name."""
-        command = self
-        for word in words:
-            if word not in command.commands:
-                command.error(f"invalid choice: {word!r}")
-            command = command.commands[word]
-        return command
 
     def error(self, message: str) -> NoReturn:
         """Refuse a line. Argparse puts its words between quotes; none that may be a password is repeated."""
@@ -138,45 +148,23 @@ class Parser(argparse.ArgumentParser):
         raise Answer(self.format_help())
 
     def format_help(self) -> str:
-        """Return the help in clap's layout."""
-        lines = [self.description or "", "", f"Usage: {self.format_usage()}", ""]
-        if self.commands:
-            rows = [(word, command.description or "") for word, command in self.commands.items()]
-            if not self.prog:
-                rows += [("quit", "End the session"), ("exit", "End the session")]
-            rows.append(("help", "Print this message or the help of the given subcommand(s)"))
-            lines += ["Commands:", *_columns(rows), ""]
-        rows = [(f"    {_term(action)}", _about(action)) for action in self._options]
-        rows.append(("-h, --help", "Print help"))
-        if not self.prog:
-            rows.append(("-V, --version", "Print version"))
-        return "\n".join([*lines, "Options:", *_columns(rows), ""])
-
-    def format_usage(self) -> str:
-        """Return the line that shows how to type the command."""
-        if not self.work:
-            return f"{self.prog} <COMMAND>".lstrip()
-        required = [_term(action) for action in self._options if action.required]
-        return " ".join([self.prog, "[OPTIONS]", *required, *(["[COMMAND]"] if self.commands else [])])
+        """Return the help, under the headings of clap, which scripts look for."""
+        actions = self._get_optional_actions()
+        commands = [(word, each.description or ", ".join(each.commands)) for word, each in self.commands.items()]
+        options = [(_term(action), action.help or "") for action in actions]
+        required = [_term(action) for action in actions if action.required]
+        usage = [self.prog, "[OPTIONS]", *required] if self.work else [self.prog, "<COMMAND>"]
+        lines = [self.description or "", "", f"Usage: {' '.join(usage)}"]
+        for heading, rows in (("Commands", commands), ("Options", options)):
+            if rows:
+                lines += ["", f"{heading}:", *(f"  {term:32}  {about}" for term, about in rows)]
+        return "\n".join([*lines, ""])
 
 
 def _term(action: argparse.Action) -> str:
     """Return an option and its argument, as clap shows them."""
-    flag = action.option_strings[0]
-    name = action.metavar or flag.lstrip("-").upper().replace("-", "_")
-    if action.nargs == 0:
-        return flag
-    return f"{flag} [<{name}>...]" if action.nargs else f"{flag} <{name}>"
-
-
-def _about(action: argparse.Action) -> str:
-    values = f" [possible values: {', '.join(action.choices)}]" if action.choices else ""
-    return f"{action.help}{values}"
-
-
-def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(term) for term, _ in rows)
-    return [f"  {term:{width}}  {about}" for term, about in rows]
+    flags = ", ".join(action.option_strings)
+    return flags if action.nargs == 0 else f"{flags} <{action.dest.upper()}>"
 
 
 # The shell
@@ -206,42 +194,30 @@ class Shell:
                 return
             while line.endswith("\\"):
                 line = line[:-1] + self.terminal.ask("")
+            arguments = None
             try:
                 words = _words(line)
                 if words in (["quit"], ["exit"]):
                     return
-                arguments = self._parse(words) if words else None
+                if words:
+                    arguments = self._parser.parse(words)
+            except Answer as answer:
+                files.write_stdout(str(answer).encode())
             except ToktoolsError as error:
                 complain(error)
-            else:
-                if arguments:
-                    self._answer(arguments)
+            if arguments:
+                self._answer(arguments)
 
     def run(self, words: Sequence[str]) -> int:
         """Run a single command, as the user of CLOUDHSM_ROLE and CLOUDHSM_PIN if these are set.
 
-        Return 0, or 1 if the cluster refuses. Raises ToktoolsError for trouble.
+        Return 0, or 1 if the cluster refuses. Raises ToktoolsError for trouble, and Answer for help.
         """
-        arguments = self._parse(words)
-        if arguments is None:
-            return 0
+        arguments = self._parser.parse(words)
         if words[0] == "login":
             hint = "a single command takes the user from CLOUDHSM_ROLE and CLOUDHSM_PIN"
             raise ToktoolsError(f"{arguments.command.prog}: it works only in interactive mode", hint)
         return self._answer(arguments, _credentials())
-
-    def _parse(self, words: Sequence[str]) -> argparse.Namespace | None:
-        """Return what a line gives, or None if it asks for help, which is written. Raises ToktoolsError."""
-        try:
-            arguments = self._parser.parse(words)
-        except Answer as text:
-            files.write_stdout(str(text).encode())
-            return None
-        command: Parser = arguments.command
-        if command.work:
-            return arguments
-        files.write_stdout(command.format_help().encode())
-        raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
 
     def _answer(self, arguments: argparse.Namespace, credentials: tuple[Name, str] | None = None) -> int:
         """Run a command, and write its answer."""
@@ -281,8 +257,6 @@ class Shell:
 
 
 def _words(line: str) -> list[str]:
-    if len(line) > _MAX_LINE:
-        raise ToktoolsError(f"the line is longer than {_MAX_LINE} characters")
     try:
         return shlex.split(line)
     except ValueError as error:

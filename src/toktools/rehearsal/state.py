@@ -15,13 +15,8 @@ from toktools.rehearsal.keys import Key
 from toktools.system import files
 from toktools.system.atomic import write_atomically
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 _FORMAT = 3
 """The format; 1 and 2 were SQLite files."""
-_MAX_SIZE = 1 << 26
 
 
 def default_path() -> str:
@@ -29,8 +24,6 @@ def default_path() -> str:
     home = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(home):  # the specification wants a relative one ignored
         home = os.path.expanduser("~/.local/state")
-    if not os.path.isabs(home):
-        raise ToktoolsError("there is no home directory to keep the cluster in", "give --state FILE")
     return os.path.join(home, "toktools", "rehearsal.json")
 
 
@@ -56,7 +49,7 @@ class State:
             fd = self._lock()
         try:
             with files.trouble_at(self.name):
-                content = os.pread(fd, _MAX_SIZE, 0)
+                content = os.pread(fd, os.fstat(fd).st_size, 0)
             cluster = self._load(content, hsms)
             try:
                 yield cluster
@@ -82,8 +75,10 @@ class State:
     def _load(self, content: bytes, hsms: int) -> Cluster:
         if not content:
             return Cluster(hsms)
-        document = self._parse(content)
         try:
+            document = json.loads(content)
+            if document["tok-rehearse"] != _FORMAT:
+                raise ValueError
             users = [User(**user) for user in document["users"]]
             cluster = Cluster(
                 hsms,
@@ -93,22 +88,10 @@ class State:
                 [Key(**key) for key in document["keys"]],
             )
             cluster.drop_dead_tokens()
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            raise ToktoolsError(f"{self.name}: damaged: it is not as tok-rehearse wrote it") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+            message = f"{self.name}: not a state file of this release of tok-rehearse"
+            raise ToktoolsError(message, "give --state another name, to make a new one") from None
         return cluster
-
-    def _parse(self, content: bytes) -> dict[str, Any]:
-        try:
-            document: dict[str, Any] | None = json.loads(content)
-        except (ValueError, RecursionError):
-            document = None
-        found = document.get("tok-rehearse") if isinstance(document, dict) else None
-        if document and found == _FORMAT:
-            return document
-        if isinstance(found, int) or content.startswith(b"SQLite format 3\0"):
-            hint = "make a new one: remove this file, or give --state another name"
-            raise ToktoolsError(f"{self.name}: a state file of another release of toktools", hint)
-        raise ToktoolsError(f"{self.name}: not a state file of tok-rehearse", "give --state another name")
 
     def _save(self, before: bytes, cluster: Cluster) -> None:
         document = {
