@@ -232,7 +232,26 @@ def test_names_of_keys() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["", " ", "\n", "BEGIN ", "-----BEGIN A ", "A", "A ", "{", "1,", "30", "-", ">", '{"', "\\n", "=", "-aa", '"A\n'],
+    [
+        "",
+        " ",
+        "\n",
+        "BEGIN ",
+        "-----BEGIN A ",
+        "A",
+        "A ",
+        "[",
+        "{",
+        "1,",
+        "30",
+        "-",
+        ">",
+        '{"',
+        "\\n",
+        "=",
+        "-aa",
+        '"A\n',
+    ],
 )
 def test_no_text_takes_long_to_name(piece: str) -> None:
     """Whatever is repeated in a file, to name it takes no time that grows with the square of its size: hours, here."""

@@ -2,10 +2,10 @@
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from conftest import OFFICER1_PUB, SIGNED, rsa_key
@@ -194,3 +194,25 @@ def test_digest_of_another_size(count: int) -> None:
     """What has not the size of a digest is not signed."""
     with pytest.raises(ToktoolsError, match="the key cannot sign"):
         KeyInMemory(OFFICER).sign(bytes(count))
+
+
+def test_many_signatures_of_other_digests() -> None:
+    """All digests are looked at once, however many signatures are those of others."""
+
+    class Counted(list[bytes]):
+        looks = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            self.looks += 1
+            return super().__getitem__(index)
+
+        def __iter__(self) -> Iterator[bytes]:
+            return (self[index] for index in range(len(self)))
+
+    digests = Counted(sha256(bytes([number])).digest() for number in range(100))
+    made = KeyInMemory(OFFICER).sign(digests[99])
+    verifier = signatures.Verifier([OFFICER.public_key()], digests)
+    for index in range(99):
+        problem = verifier.problem(index, base64.b64encode(made).decode())
+        assert problem == f"the signature of token 100, not of token {index + 1}"
+    assert digests.looks < 10 * len(digests)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 from toktools import encoding
 from toktools.encoding import DIGEST_SIZE, MIN_TEXT, SIGNATURE_SIZES, is_hexadecimal, is_text
 from toktools.errors import ToktoolsError
@@ -10,17 +12,22 @@ _NOTHING = {b"null", b"None"}
 """The answers of jq and the AWS CLI if they find nothing, which are base64 too."""
 
 
-def decode(text: bytes) -> bytes:
-    """Return the bytes of a digest or a signature, which look random, from base64. Raises ToktoolsError.
+def find(text: bytes) -> bytes:
+    """Return the bytes of a digest or a signature, which look random, from canonical base64; none if it is none.
 
     A signature in hexadecimal, or encoded twice, is base64 too, and as many bytes as one of a larger key.
     """
-    try:
-        decoded = encoding.decode(text)
-    except ToktoolsError:
-        decoded = b""
+    decoded = encoding.decode_leniently(text)
+    if encoding.encode(decoded) != text or is_hexadecimal(text) or text in _NOTHING:
+        return b""
     is_twice = len(decoded) >= MIN_TEXT and is_text(decoded) and decoded.strip()
-    if not decoded or is_twice or is_hexadecimal(text) or text in _NOTHING:
+    return b"" if is_twice else decoded
+
+
+def decode(text: bytes) -> bytes:
+    """Return the same bytes. Raises ToktoolsError if there are none."""
+    decoded = find(text)
+    if not decoded:
         from toktools import hints  # only what is wrong needs its table
 
         raise hints.not_base64(text)
@@ -77,24 +84,16 @@ def signature_file(content: bytes) -> list[bytes]:
     """
     if not is_text(content):
         return [raw_signature(content)]
-    lines = [line.strip() for line in content.strip().splitlines()]
-    if not any(map(_is_signature, lines)):
+    content = content.strip()
+    if not any(len(find(line.strip())) in SIGNATURE_SIZES for line in BytesIO(content)):
         return [wrapped_signature(content)]
     signatures = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(BytesIO(content), start=1):
         try:
-            signatures.append(signature(line))
+            signatures.append(signature(line.strip()))
         except ToktoolsError as error:
             raise error.at(f"line {number}") from None
     return signatures
-
-
-def _is_signature(text: bytes) -> bool:
-    try:
-        # The size first: to say what else a line is takes long, and a wrong file may have millions.
-        return len(encoding.decode_leniently(text)) in SIGNATURE_SIZES and bool(signature(text))
-    except ToktoolsError:
-        return False
 
 
 def _checked_digest(content: bytes) -> bytes:

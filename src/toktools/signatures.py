@@ -49,6 +49,8 @@ class Verifier:
         self._keys = keys
         self._otherwise = otherwise
         self._digests = digests
+        self._indices: dict[bytes, int] = {}
+        """The index of each digest, and of its hash; made when a signature is that of another digest."""
         self._sizes = sorted({key.key_size // 8 for key in keys})
 
     def problem(self, index: int, text: str) -> str:
@@ -104,10 +106,14 @@ class Verifier:
         """Say which other digest was signed."""
         from hashlib import sha256
 
-        for number, other in enumerate(self._digests, start=1):
-            if signed in {other, sha256(other).digest()}:
-                more = "" if signed == other else ", and the digest was hashed once more"
-                return f"the signature of token {number}, not of token {index + 1}{more}"
+        if not self._indices:
+            for other in reversed(range(len(self._digests))):
+                digest = self._digests[other]
+                self._indices[digest] = self._indices[sha256(digest).digest()] = other
+        if signed in self._indices:
+            other = self._indices[signed]
+            more = "" if signed == self._digests[other] else ", and the digest was hashed once more"
+            return f"the signature of token {other + 1}, not of token {index + 1}{more}"
         if len(signed) == encoding.DIGEST_SIZE:
             return f"the signature of another digest, {encoding.encode(signed).decode()}"
         return "the signed DigestInfo is not that of a SHA-256 digest"

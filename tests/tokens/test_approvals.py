@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from base64 import b64encode
 from functools import partial
 from hashlib import sha256
@@ -13,7 +14,7 @@ import pytest
 from conftest import UNSIGNED, key_of, rsa_key
 
 from toktools.errors import ToktoolsError
-from toktools.tokens import approvals, tokenfile, verify
+from toktools.tokens import approvals, merge, tokenfile, verify
 
 DATA = b"a quorum token"
 
@@ -67,8 +68,34 @@ def test_whose_entry() -> None:
         ("a2", "admin", 2),
         ("a2", None, 2),
     ):
-        assert tokens.approval_by(user, role) is tokens.approvals[index]
-    assert tokens.approval_by("a3", None) is None
+        assert tokens.find_approval(user, role) == index
+    assert tokens.find_approval("a3", None) is None
+
+
+def test_many_approvals(tmp_path: Path) -> None:
+    """The work of putting approvals together grows with their number, and not with its square."""
+    signatures = [b64encode(number.to_bytes(256, "big")).decode() for number in range(400)]
+
+    def calls(count: int) -> int:
+        entries = [{**entry(f"a{number}"), "signature": signatures[number]} for number in range(count)]
+        tokens = quorum(*entries[::2])
+        copy = tmp_path / f"{count}.token"
+        copy.write_bytes(b"".join(quorum(*entries[1::2]).dump()))
+        made = 0
+
+        def count_call(_frame: object, event: str, _argument: object) -> None:
+            nonlocal made
+            made += event == "call"
+
+        sys.setprofile(count_call)
+        try:
+            merge.check(tokens, merge.combine(tokens, [str(copy)]), None, print)
+        finally:
+            sys.setprofile(None)
+        assert len(tokens.approvals) == count
+        return made
+
+    assert calls(400) < 3 * calls(200)
 
 
 def test_whose_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from toktools import encoding, records
-from toktools.errors import ToktoolsError
 from toktools.tokens.approvals import shown_name
 from toktools.tokens.kinds import VERSION
 
@@ -113,10 +112,7 @@ def _records(tokens: TokenFile, index: int) -> tuple[list[Record], list[str]]:
 
 
 def _size(text: str) -> int | None:
-    try:
-        return len(records.decode(text.encode()))
-    except ToktoolsError:
-        return None
+    return len(records.find(text.encode())) or None
 
 
 def _state(text: str) -> str:

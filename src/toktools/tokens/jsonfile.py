@@ -32,7 +32,7 @@ def loads(text: bytes) -> object:
     Raises NotJsonError; or ToktoolsError if a member occurs twice in an object, if a number or a string would not come
     out of dump() as the same value, or if objects and lists are nested too deeply.
     """
-    if not text.strip():
+    if not text or text.isspace():
         raise NotJsonError("an empty file, not JSON")
     try:
         value = _read_small(text) if len(text) <= SMALL_SIZE else _read_large(text)

@@ -115,7 +115,7 @@ def check(
 def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
     if not copy.kind.has_approvals:
         raise ToktoolsError(f"this is {copy.kind}, not a copy of the quorum token")
-    if copy.digests != tokens.digests:
+    if copy.digest(0) != tokens.digest(0):
         raise ToktoolsError("this is a copy of another token")
     signed = [approval for approval in copy.approvals if approval.signature]
     if not signed:
@@ -128,7 +128,8 @@ def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
             records.signature(approval.signature.encode())
         except ToktoolsError as error:
             raise error.at(approver) from None
-        old = tokens.approval_by(approval.user, approval.role)
+        index = tokens.find_approval(approval.user, approval.role)
+        old = None if index is None else tokens.approvals[index]
         if old and old.signature not in {"", approval.signature}:
             raise ToktoolsError(f"{approver} has two different entries")
         # An entry that is there may still lack its signature, or its role.
@@ -138,6 +139,7 @@ def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
 
 
 def _refuse_signature_twice(tokens: TokenFile, changed: Sequence[int]) -> None:
+    chosen = changed if isinstance(changed, range) else set(changed)
     # Hashes, and sorted, since the texts of a large file in a set are much memory.
     hashes = sorted(hash(slot.text) for slot in tokens.slots() if slot.text)
     twice = {one for one, other in zip(hashes, hashes[1:]) if one == other}
@@ -148,5 +150,5 @@ def _refuse_signature_twice(tokens: TokenFile, changed: Sequence[int]) -> None:
         first = first_with.setdefault(slot.text, index)
         other = tokens.slot(first)
         # Two slots that stay as they were are not this command's business.
-        if (other.digest, other.user) != (slot.digest, slot.user) and (first in changed or index in changed):
+        if (other.digest, other.user) != (slot.digest, slot.user) and (first in chosen or index in chosen):
             raise ToktoolsError(f"{other.name} and {slot.name} have the same signature")

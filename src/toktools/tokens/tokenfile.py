@@ -40,6 +40,10 @@ class TokenFile:
     def __init__(self, text: bytes, document: dict[str, object]) -> None:
         self.kind, self._tokens = kinds.recognize(document)
         self.approvals = approvals.read_list(document) if self.kind.has_approvals else []
+        self._by_user: dict[str, list[int]] = {}
+        """The indices of the approvals of each user."""
+        for index, approval in enumerate(self.approvals):
+            self._by_user.setdefault(approval.user, []).append(index)
         self._document = document
         self._is_cut = text.endswith(b"}")
         """Whether the last line has no end."""
@@ -110,24 +114,29 @@ class TokenFile:
         Name and role stay as they are spelled there.
         """
         new = Approval(entry)
-        old = self.approval_by(new.user, new.role)
-        if old is None:
+        index = self.find_approval(new.user, new.role)
+        if index is None:
+            self._by_user.setdefault(new.user, []).append(len(self.approvals))
             self.approvals.append(new)
-            self._document["signatures"] = [approval.entry for approval in self.approvals]
+            kinds.read_list(self._document, "signatures").append(entry)
             return len(self.approvals) - 1
+        old = self.approvals[index]
         spelled: dict[str, object] = {name: old.entry[name] for name in ("username", "role") if name in old.entry}
         merged = {**old.entry, **entry, **spelled}
         if "role" in entry and "role" not in old.entry:  # the CLI has it after the name
             merged = {"username": merged["username"], "role": merged["role"], **merged}
         old.entry.clear()
         old.entry.update(merged)
-        return self.approvals.index(old)
+        return index
 
-    def approval_by(self, user: str, role: str | None) -> Approval | None:
-        """Return the approval of a user in a role; an entry without a role is that of the user in whatever role."""
-        of_user = [approval for approval in self.approvals if approval.user == user]
-        same = [approval for approval in of_user if approval.role == role]
-        other = [approval for approval in of_user if role is None or approval.role is None]
+    def find_approval(self, user: str, role: str | None) -> int | None:
+        """Return the index of the approval of a user in a role.
+
+        An entry without a role is that of the user in whatever role.
+        """
+        indices = self._by_user.get(user, [])
+        same = [index for index in indices if self.approvals[index].role == role]
+        other = [index for index in indices if role is None or self.approvals[index].role is None]
         return next(iter(same + other), None)
 
     def member(self, name: str) -> object:
