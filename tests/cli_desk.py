@@ -396,13 +396,4 @@ def answer(path):
     reply(0)
     READY = "officer1@cluster-1a2b > "
 """,
-    "a late token file": r"""
-def write_tokens(path, old=write_tokens):
-    if not os.fork():
-        time.sleep(0.4)
-        open(path, "w").write('{"version"')
-        time.sleep(0.3)
-        old(path)
-        os._exit(0)
-""",
 }

@@ -132,7 +132,7 @@ def test_a_cli_that_does_not_read(start: Callable[..., driver.Cli]) -> None:
         for _ in range(1000):
             cli.type(b"x" * 900)
 
-    assert refused(type_on).message == "/bin/sh: it has not read what was typed in 1 seconds"
+    assert refused(type_on).message == "/bin/sh: it does not read what is typed"
 
 
 @pytest.mark.parametrize("output", ["y\\n", READY])

@@ -285,23 +285,6 @@ def test_a_signal_while_ssh_connects(desk: Desk, trap: str) -> None:
     desk.assert_nothing_left("")
 
 
-def test_a_token_file_that_comes_late(host: Host) -> None:
-    """A token file that is not there yet is waited for, and nothing is said about that."""
-    host.fake(
-        """
-original = write_tokens
-def write_tokens(path):
-    pass
-def ask_file(path):
-    show(FILE)
-    time.sleep(0.5)
-    original(path)
-    hear()
-"""
-    )
-    assert host.login().check(0).err == ""
-
-
 def test_a_container(desk: Desk) -> None:
     """The script on the page takes the place of ssh for a CLI in a container, which has a terminal of its own."""
     page = (ROOT / "man" / "tok-login.1").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 _PEM = "-----BEGIN "
 _PASSWORD_SIZES = range(7, 32 + 1)  # characters, as AWS documents them now (8 to 32), or did (7 to 32)
-_LATE_SECONDS = 3.0  # that the token file may come after the question for it
-_LOOK_SECONDS = 0.01
 _LEAVE = (["quit"], ["exit"])  # the commands that end the CLI, and have no response
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')  # in JSON
 _UNUSABLE = re.compile("permission denied|no such file", re.IGNORECASE)
@@ -98,7 +95,7 @@ def log_in(cli: Cli, user: User, host: LocalHost, tokens: str, signer: Signer | 
         cli.type_secret(password)
         if signer:
             cli.expect(prompts.SIGNED_FILE)
-            sign(cli, host, tokens, signer)
+            sign(host, tokens, signer)
             cli.type(b"")
         cli.accept(cli.response())
 
@@ -132,7 +129,7 @@ def begin_change(cli: Cli, user: User, host: LocalHost, signer: Signer | None, *
 
         cli.type_secret(user.password())
         cli.expect(prompts.SIGNED_FILE)
-        sign(cli, host, tokens, signer)
+        sign(host, tokens, signer)
         host.write(NEW_KEY, pem(signer.public_key).encode())  # type: ignore[arg-type] # options.open_signer() knows it
         cli.type(b"")
         cli.expect(prompts.PUBLIC_KEY)
@@ -153,13 +150,16 @@ def log_out(cli: Cli) -> None:
     cli.accept(cli.response())
 
 
-def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
+def sign(host: LocalHost, name: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place.
 
     Raises ToktoolsError before the first if the file is not that of a login: this would be an oracle. With the status
     1 if a signature does not verify.
     """
-    source, tokens = _token_file(cli, host, name)
+    host.fetch(name)
+    files.refuse_irregular(host.local(name))
+    source, tokens = tokenfile.read(host.local(name))
+    events.event(f"token file fetched: {host.path(name)}")
     if tokens.kind.name != "mfa":
         raise ToktoolsError(f"the CLI wrote a token file for {tokens.kind.name}, not for a login")
     digests = tokens.digests
@@ -176,22 +176,6 @@ def sign(cli: Cli, host: LocalHost, name: str, signer: Signer) -> None:
     write_atomically({host.local(name): tokens.dump()}, seen=source)
     host.send(name)
     events.event(f"token file handed back: {host.path(name)}")
-
-
-def _token_file(cli: Cli, host: LocalHost, name: str) -> tuple[files.Snapshot, tokenfile.TokenFile]:
-    deadline = time.monotonic() + _LATE_SECONDS
-    while True:
-        try:
-            host.fetch(name)
-            files.refuse_irregular(host.local(name))
-            found = tokenfile.read(host.local(name))
-        except ToktoolsError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            events.event(f"token file fetched: {host.path(name)}")
-            return found
-        cli.watch(_LOOK_SECONDS)
 
 
 class Commands:

@@ -30,10 +30,10 @@ _MAX_SCREEN = 3 << 23  # bytes that the screen keeps of it
 _MAX_SHOWN = 300  # characters of the screen in a message
 _MAX_ROWS = 200  # in which a prompt with a log line behind it is looked for
 _ECHO_SECONDS = 5.0  # from asking for a password to turning the echo off
-_PROMPT_SECONDS = 0.005  # of silence after which a prompt is one, and not a moment of drawing
+_PROMPT_SECONDS = 0.005  # after which a prompt is one, and not a moment of drawing
 _UNEXPECTED_PROMPT_SECONDS = 0.5  # after which an unexpected prompt, or one with a log line behind it, counts
-_PERSON_SECONDS = 1.0  # of silence after which, before the first prompt, a person at the terminal is in charge
-_QUESTION_SECONDS = 3.0  # of silence after which an unknown question is one
+_PERSON_SECONDS = 1.0  # after which, before the first prompt, a person at the terminal is in charge
+_QUESTION_SECONDS = 3.0  # after which an unknown question is one
 _QUIT_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _END_SECONDS = 5.0  # from the end of the output to that of the program
@@ -69,7 +69,6 @@ class Cli:
         self._told = 0  # the first row that *say* did not get
         self._has_person = True  # at the terminal, until the contrary is known
         self._size = 0
-        self._last_output = 0.0
         self._set_ready_prompt("")
 
     def start(self, argv: Sequence[str], recording: Recording | None = None) -> None:
@@ -145,9 +144,8 @@ class Cli:
         self._mark = (self._screen.row, self._screen.column)
         self._told = self._screen.row + 1
         self._size = 0
-        if not self._pty.write(line + b"\r", self._seconds):
-            raise ToktoolsError(f"{self.name}: it has not read what was typed in {self._seconds:g} seconds")
-        self._last_output = time.monotonic()
+        if not self._pty.write(line + b"\r"):
+            raise ToktoolsError(f"{self.name}: it does not read what is typed")
 
     def type_secret(self, secret: bytes) -> None:
         """Type a secret, once the echo is off. Raises ToktoolsError if it stays on."""
@@ -219,34 +217,37 @@ class Cli:
     def _wait(self, *expected: str) -> str:
         """Wait until the CLI is ready or asks a question, and return the prompt. Raises ToktoolsError."""
         deadline = time.monotonic() + self._seconds
-        last, since = ("", False), 0.0
+        sight: tuple[str, bool, str] | None = None
+        since = 0.0
         while True:
             prompt, is_covered = self._sight()
             now = time.monotonic()
-            if (prompt, is_covered) != last:
-                last, since = (prompt, is_covered), now
-            if prompt:
-                is_expected = self._is_answered() if prompt == prompts.READY else prompt in expected
-                is_quick = is_expected and not is_covered
-                due = self._last_output + _PROMPT_SECONDS if is_quick else since + _UNEXPECTED_PROMPT_SECONDS
-            else:
-                due = self._last_output + self._question_seconds()
-            if now >= due and prompt:
-                event(f"seen: {prompt!r}" + (", with other output behind it" if is_covered else ""))
-                return prompt
-            if now >= due and self._is_persons():
-                self._let_person_answer()
-                deadline = time.monotonic() + self._seconds
-                continue
-            if now >= due:
-                raise self._unexpected("it asks an unknown question", self._everything())
-            if now >= deadline:
+            seen = prompt, is_covered, "" if prompt else self._screen.line()
+            if seen != sight:
+                sight, since = seen, now
+            due = since + self._patience(prompt, is_expected=not is_covered and self._is_expected(prompt, expected))
+            if now < min(due, deadline):
+                self.watch(min(due, deadline) - now)
+            elif now < due:
                 wanted = expected[0] if expected else prompts.READY
                 raise self._unexpected(f"no {wanted!r} in {self._seconds:g} seconds", self._everything())
-            self.watch(min(due, deadline) - now)
+            elif prompt:
+                event(f"seen: {prompt!r}" + (", with other output behind it" if is_covered else ""))
+                return prompt
+            elif self._is_persons():
+                self._let_person_answer()
+                deadline = time.monotonic() + self._seconds
+            else:
+                raise self._unexpected("it asks an unknown question", self._everything())
 
-    def _question_seconds(self) -> float:
-        """Return after how much silence the last line is an unknown question, if it can be one."""
+    def _is_expected(self, prompt: str, expected: Sequence[str]) -> bool:
+        """Return whether a prompt is one of those; or that for a command, with a response to the last line above it."""
+        return self._is_answered() if prompt == prompts.READY else prompt in expected
+
+    def _patience(self, prompt: str, *, is_expected: bool) -> float:
+        """Return for how many seconds what is shown must not change, until it is what the CLI waits at."""
+        if prompt:
+            return _PROMPT_SECONDS if is_expected else _UNEXPECTED_PROMPT_SECONDS
         if self._is_persons():
             return _PERSON_SECONDS
         is_question = self._screen.row > self._mark[0] and _UNKNOWN_QUESTION.search(self._screen.line())
@@ -289,7 +290,6 @@ class Cli:
 
     def _show(self, output: bytes) -> bytes:
         """Show output, and return a terminal's answers to it."""
-        self._last_output = time.monotonic()
         self._size += len(output)
         answers = self._screen.feed(output)
         if self._size > _MAX_OUTPUT or self._screen.size > _MAX_SCREEN:

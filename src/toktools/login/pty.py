@@ -8,7 +8,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -72,20 +71,14 @@ class Pty:
             self.recording.output(output)
         return output or None
 
-    def write(self, keys: bytes, seconds: float = 0.0) -> bool:
-        """Type *keys*, and return whether there was room for all of them within *seconds*."""
-        deadline = time.monotonic() + seconds
-        while keys:
-            try:
-                keys = keys[self._type(keys) :]
-            except BlockingIOError:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                terminal.wait([], [self._fd], left)
-            except OSError:
-                break  # it has ended, which the next read() shows
-        return True
+    def write(self, keys: bytes) -> bool:
+        """Type *keys*, and return whether there was room for all of them."""
+        try:
+            return self._type(keys) == len(keys)
+        except BlockingIOError:
+            return False
+        except OSError:  # it has ended, which the next read() shows
+            return True
 
     def mode(self) -> tuple[bool, bool]:
         """Return whether the terminal gathers lines, and whether it shows what is typed."""

@@ -62,10 +62,10 @@ class Recording:
 
     def output(self, output: bytes) -> None:
         """Record what the program shows."""
-        output = self._kept_back + output
+        output = masks.mask(self._kept_back + output)
         length = masks.safe_length(output)
         self._kept_back = output[length:]
-        self._show(masks.mask(output[:length]))
+        self._show(output[:length])
 
     def close(self) -> None:
         """End the recording, with what was kept back; more than once does no harm."""

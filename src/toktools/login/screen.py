@@ -207,12 +207,8 @@ class Screen:
             "B": (row + count, column),
             "C": (row, column + count),
             "D": (row, column - count),
-            "E": (row + count, 0),
-            "F": (row - count, 0),
             "G": (row, count - 1),
             "H": (self._top + count - 1, max(1, second) - 1),
-            "d": (self._top + count - 1, column),
-            "f": (self._top + count - 1, max(1, second) - 1),
         }
         if final in moves:
             self._go(*moves[final])
@@ -239,9 +235,6 @@ class Screen:
         if what == 0:
             del self._rows[at + 1 :], self._goes_on[self.row + 1 :]
             self._clear_row(0)
-        elif what == 1:
-            self._rows[:at] = [[] for _ in range(at)]
-            self._clear_row(1)
         elif what == 2:  # noqa: PLR2004 - ECMA-48's
             # All of it scrolls away, so that the numbers of rows only grow and nothing is lost.
             while self._rows and not "".join(self._rows[-1]).strip():
@@ -254,10 +247,7 @@ class Screen:
         cells = self._cells()
         if what == 0:
             del cells[self._column :]
-        elif what == 1:
-            end = self.column + 1
-            cells[:end] = " " * end
-        else:
+        elif what == 2:  # noqa: PLR2004 - ECMA-48's
             cells.clear()
         if not cells:
             self._goes_on[self.row] = False
