@@ -103,7 +103,7 @@ def test_an_ssh_that_cannot_be_started() -> None:
     """It is not called missing if it is there."""
     host = ssh_host("/bin/sh", "x" * (1 << 22))
     try:
-        with pytest.raises(ToktoolsError, match=r"^/bin/sh: argument list too long$"):
+        with pytest.raises(ToktoolsError, match=r"^/bin/sh: cannot be started: argument list too long$"):
             host.open()
     finally:
         host.close()

@@ -155,7 +155,7 @@ def test_what_a_host_prints(host: Host) -> None:
     )
     done = host.login().check(0)
     assert [answer["error_code"] for answer in answers(done.out)] == [0]
-    assert "tok-login: hsm: \\x1b[8mEnter pass phrase: \n" in done.err
+    assert "tok-login: hsm: \\x1b[8mEnter pass phrase:\n" in done.err
     assert 0 < max(map(len, re.findall("hsm: (0*)$", done.err, re.MULTILINE))) <= 300
 
 
@@ -197,7 +197,14 @@ def test_the_connection_is_lost(host: Host, step: str) -> None:
     """Wherever the connection ends, that is said in a line, and the host removes the directory by itself."""
     host.fake(LOSE.format(step))
     done = host.run(*host.words(), "--", "x").check(2, "the connection to hsm was lost")
-    assert done.err.count("\n") == 1 + done.err.count("tok-login: hint: -v shows each step\n")
+    assert done.err.count("\n") == 1 + done.err.count("tok-login: hint: ")
+
+
+def test_a_host_that_allows_one_session(host: Host) -> None:
+    """The CLI and a copy of a file are two sessions; ssh(1) cannot tell a refusal from a lost connection."""
+    config = host.desk.cwd / "sshd_config"
+    config.write_text(f"{config.read_text()}\nMaxSessions 1\n")
+    host.login().check(2, "the connection to hsm was lost\n", "hint: sshd there may allow one session alone")
 
 
 def test_the_connection_is_lost_behind_a_proxy(host: Host) -> None:

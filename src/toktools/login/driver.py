@@ -356,7 +356,7 @@ class Cli:
 
     def _tell(self, lines: Sequence[str]) -> None:
         for line in "\n".join(lines).strip().splitlines():
-            self._say(shown(masked(line)))
+            self._say(self._brief(line))
 
     def _exit(self) -> tuple[int, str, str]:
         """Return the exit status of the CLI, what messages say about it, and a hint."""

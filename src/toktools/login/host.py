@@ -251,7 +251,8 @@ class SshHost(LocalHost):
         """Run a shell's commands there, and return their output. Raises ToktoolsError."""
         output, errors, status = self._complete(script, stdin=stdin, seconds=seconds)
         if status == _LOST:
-            raise ToktoolsError(self.ending(status)[0])
+            hint = "sshd there may allow one session alone (MaxSessions), where two are needed"
+            raise ToktoolsError(self.ending(status)[0], hint)
         if status:
             raise self._error(process.exit_text(status), errors)
         return output
