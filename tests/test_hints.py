@@ -46,17 +46,17 @@ RECORDS = {
     "base64url": (urlsafe_b64encode(SIGNATURE), "base64url"),
     "without padding": (urlsafe_b64encode(SIGNATURE).rstrip(b"="), "base64url"),
     "Vault": (b"vault:v12:" + TEXT, "a signature of HashiCorp Vault"),
-    "two": (TEXT + b" " + TEXT, "several in one line"),
-    "two with a comma": (TEXT + b"," + TEXT, "several in one line"),
-    "two run together": (TEXT + TEXT, "several in one line"),
+    "two": (TEXT + b" " + TEXT, "several on one line"),
+    "two with a comma": (TEXT + b"," + TEXT, "several on one line"),
+    "two run together": (TEXT + TEXT, "several on one line"),
     "a mark": (b"\xef\xbb\xbf" + TEXT, "text after a byte-order mark"),
     "UTF-16": (TEXT.decode().encode("utf-16"), "text in UTF-16"),
     "big end first": (TEXT.decode().encode("utf-16-be"), "text in UTF-16"),
     "after a line feed": (b"\0" + TEXT.decode().encode("utf-16-le"), "text in UTF-16"),
     "UTF-32": (TEXT.decode().encode("utf-32-le"), "text in UTF-32"),
-    "sha256sum": (DIGEST_HEX + b"  token1.bin", "a hexadecimal digest with words beside it"),
-    "an odd name": (b"\\" + DIGEST_HEX + b"  a\\nb", "a hexadecimal digest with words beside it"),
-    "openssl dgst": (b"SHA2-256(stdin)= " + DIGEST_HEX, "a hexadecimal digest with words beside it"),
+    "sha256sum": (DIGEST_HEX + b"  token1.bin", "a hexadecimal digest and other words"),
+    "an odd name": (b"\\" + DIGEST_HEX + b"  a\\nb", "a hexadecimal digest and other words"),
+    "openssl dgst": (b"SHA2-256(stdin)= " + DIGEST_HEX, "a hexadecimal digest and other words"),
     "quotes": (b'"' + TEXT + b'",', "text in quotes"),
     "curly quotes": ("\u201c".encode() + TEXT + "\u201d".encode(), "text with curly quotes or long dashes"),
     "spaces": ("\u00a0".encode() + TEXT, "text with no-break or invisible spaces"),
@@ -68,7 +68,7 @@ RECORDS = {
     "YAML": (b"Signature: " + TEXT, "JSON with a signature"),
     "text of the AWS CLI": (
         b"arn:aws:kms:us-east-1:1:key/x\t" + TEXT + b"\tRSASSA_PKCS1_V1_5_SHA_256",
-        "a signature with other words beside it",
+        "a signature and other words",
     ),
     "JSON": (b"{", "JSON"),
     "mail": (b"> " + TEXT, "text of a quoted mail"),
@@ -173,7 +173,7 @@ def test_how_much_text_is_named(text: bytes, said: str) -> None:
 def test_keys(content: bytes, said: str) -> None:
     """A key that was damaged on its way, is in another format, or is no key, is named; one as it should be is not."""
     error = hints.not_key("k", content, "private key")
-    assert error.message == (f"k: not a private key but {said}" if said else "k: no private key can be read")
+    assert error.message == (f"k: {said}, not a private key" if said else "k: no private key can be read")
     assert bool(error.hint) == bool(said)
 
 
@@ -201,7 +201,10 @@ def test_keys(content: bytes, said: str) -> None:
         (TOKENS.replace(b" ", "\u00a0".encode()), "JSON with no-break or invisible spaces"),
         (TOKENS.replace(b'"', b"&quot;"), "JSON with HTML entities, such as &quot;"),
         (b"```json\n" + TOKENS + b"```\n", "JSON between code fences"),
-        (TOKENS.replace(b'"signed": ""', b'"signed": "' + encodebytes(SIGNATURE) + b'"'), "JSON with base64 wrapped"),
+        (
+            TOKENS.replace(b'"signed": ""', b'"signed": "' + encodebytes(SIGNATURE) + b'"'),
+            "JSON with base64 wrapped into lines",
+        ),
         (TOKENS[:-3], ""),
         (b"nonsense", ""),
     ],
@@ -211,7 +214,7 @@ def test_token_files(content: bytes, said: str) -> None:
     """Keys, streams, other files and damaged JSON in place of a token file are named, if the parser refuses them."""
     with pytest.raises(jsonfile.NotJsonError) as raised:
         tokenfile.parse(content)
-    assert raised.value.message.startswith(f"not a token file but {said}" if said else "not JSON: line ")
+    assert raised.value.message.startswith(f"{said}, not a token file" if said else "not JSON: line ")
     assert bool(raised.value.hint) == bool(said)
 
 

@@ -122,7 +122,7 @@ def test_options_of_a_command_for_the_cli() -> None:
     assert cli.parser("login").parse([*LOGIN, "--", *words]).words == words
     error = refused("login", "-k", "officer1.key", *words, "--role", "admin")
     assert (error.message, error.hint) == (
-        "an option stands behind an operand",
+        "an option follows an operand",
         "put -- before the command for the CLI",
     )
 
@@ -197,7 +197,7 @@ def test_target_of_a_login() -> None:
 def test_a_filter_has_no_operand(argv: list[str]) -> None:
     """A file after a filter's options, or in place of them, is answered with the whole pipeline."""
     error = refused("sign", *argv)
-    assert error.message == "tok-sign takes no file names"
+    assert error.message == "unexpected operand"
     assert error.hint == "for example: tok-extract f.json | tok-sign -k officer1.key | tok-merge -i f.json"
 
 

@@ -104,7 +104,7 @@ def test_several_lines_in_a_file() -> None:
         (TEXT + b"\n\n" + TEXT + b"\n", "^line 2: empty"),
         (TEXT + b"\n" + base64.b64encode(DIGEST) + b"\n", "^line 2: wrong size: 32 bytes"),
         (2 * base64.encodebytes(SIGNATURE), "^base64 wrapped into lines"),
-        (2 * TEXT, "^several in one line"),
+        (2 * TEXT, "^several on one line"),
         (TEXT[:-1], "not canonical"),
     ],
 )

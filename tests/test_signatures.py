@@ -176,9 +176,15 @@ class BrokenKey:
 @pytest.mark.parametrize(
     ("signature", "said"),
     [
-        (bytes(256), "a broken key, or a mistake of its signer: not made by the given key"),
-        (KeyInMemory(OFFICER).sign(DIGESTS[1]), "a broken key, or a mistake of its signer: the signature of another"),
-        (KeyInMemory(STRANGER).sign(DIGESTS[0]), "a broken key, or a mistake of its signer: not made by the given key"),
+        (bytes(256), "the key is broken, or its signer made a mistake: not made by the given key"),
+        (
+            KeyInMemory(OFFICER).sign(DIGESTS[1]),
+            "the key is broken, or its signer made a mistake: the signature of another",
+        ),
+        (
+            KeyInMemory(STRANGER).sign(DIGESTS[0]),
+            "the key is broken, or its signer made a mistake: not made by the given key",
+        ),
         (b"", "the key cannot sign: broken, or refused by the library"),
     ],
     ids=["zeros", "of another digest", "of another key", "none"],  # else each worker has names of its own

@@ -27,7 +27,7 @@ def not_key(name: str, content: bytes, needed: str) -> ToktoolsError:
     """Return the error for a file without the key of the kind *needed*; it says what the file is if that is known."""
     damages = _damages("PEM") if re.search(rb"BEGIN " + _LABEL, content[:_MAX_BYTES]) else []
     kind, hint = _identify(content, [*_ANYWHERE, _PKCS7, *damages, *_IN_PLACE_OF_KEYS, *_FILES])
-    return ToktoolsError(f"{name}: not a {needed} but {kind}" if kind else f"{name}: no {needed} can be read", hint)
+    return ToktoolsError(f"{name}: {kind}, not a {needed}" if kind else f"{name}: no {needed} can be read", hint)
 
 
 def not_token_file(content: bytes) -> ToktoolsError | None:
@@ -35,7 +35,7 @@ def not_token_file(content: bytes) -> ToktoolsError | None:
     damages = _damages("JSON") if re.search(rb"\b(?:tokens?|unsigned|approval_data)\b", content[:_MAX_BYTES]) else []
     rows = [*_ANYWHERE, _MARK, _PKCS7, *damages, *_IN_PLACE_OF_TOKEN_FILES, *_KEYS, *_FILES, _ARMOUR]
     kind, hint = _identify(content, rows)
-    return ToktoolsError(f"not a token file but {kind}", hint) if kind else None
+    return ToktoolsError(f"{kind}, not a token file", hint) if kind else None
 
 
 def not_base64(text: bytes) -> ToktoolsError:
@@ -251,7 +251,7 @@ _IN_PLACE_OF_KEYS: list[Row] = [
         "base64 without BEGIN and END lines",
         f"{_DECODE} to DER, which works too",
     ),
-    (_TOKEN_FILE, "a token file", "it is an operand of tok-extract, tok-merge and tok-verify; -k and -p take keys"),
+    (_TOKEN_FILE, "a token file", "-k and -p take keys; give a token file as an operand"),
 ]
 
 _IN_PLACE_OF_TOKEN_FILES: list[Row] = [
@@ -272,7 +272,7 @@ _KEYS: list[Row] = [
 _PKCS7: Row = (
     rb"^-----BEGIN (?:CMS|PKCS7)-----|\A\x30[\x80-\x83].{0,3}\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02",
     "a PKCS#7 file",
-    "openssl pkcs7 -in FILE -print_certs writes the certificates in it; for DER, with -inform DER",
+    "openssl pkcs7 -in FILE -print_certs writes the certificates in it; for DER, add -inform DER",
 )
 _ARMOUR: Row = (
     rb"^-----BEGIN ",
@@ -282,11 +282,15 @@ _ARMOUR: Row = (
 _HEXADECIMAL: Row = (is_hexadecimal, "hexadecimal digits", "xxd -r -p | openssl base64 -A converts them to base64")
 
 _FILES: list[Row] = [
-    (_is_text_with_nul, "text with NUL bytes", "a copy that was cut off leaves them; copy the file again"),
+    (_is_text_with_nul, "text with NUL bytes", "an interrupted copy leaves them; copy the file again"),
     (lambda content: _sizes(content) == {DIGEST_SIZE}, "digests", "tok-sign reads them from standard input"),
     (lambda content: _sizes(content) <= {*SIGNATURE_SIZES}, "signatures", "tok-merge takes them as SIGNATURE files"),
     (lambda content: _is_raw_of(content, DIGEST_SIZE), "a raw digest", "tok-sign -r reads it from standard input"),
-    (lambda content: _is_raw_of(content, *SIGNATURE_SIZES), "a raw signature", "tok-merge takes it as SIGNATURE file"),
+    (
+        lambda content: _is_raw_of(content, *SIGNATURE_SIZES),
+        "a raw signature",
+        "tok-merge takes it as a SIGNATURE file",
+    ),
     (lambda content: re.search(_TOKEN_FILE, _decode(content), re.DOTALL), "base64 of a token file", _DECODE),
     # jedisct1/minisign#24
     (rb"\A\s*<(?i:!doctype|html)", "an HTML page", "it may be a login page instead of the file to download"),
@@ -307,12 +311,12 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
     _HEXADECIMAL,
     (
         rb"\A\\?[0-9A-Fa-f]{64}\s|\s[0-9A-Fa-f]{64}\Z",
-        "a hexadecimal digest with words beside it",
+        "a hexadecimal digest and other words",
         "sha256sum and openssl dgst print it; sign the digests that tok-extract writes",
     ),
     # What aws and az print without a query, whole or by the line, and with a query that finds nothing.
     (rb'\A\s*(?:\{.*)?["\']?[Ss]ignature["\']?\s*[:=]', "JSON with a signature", _ALONE),
-    (rb"RSASSA_P|\barn:aws|\bhttps://", "a signature with other words beside it", _ALONE),
+    (rb"RSASSA_P|\barn:aws|\bhttps://", "a signature and other words", _ALONE),
     (rb"\A(?i:none|null|nil|undefined)\Z", "no signature", "the query or filter of the command before found none"),
     (rb"\A\s*[{\[]", "JSON", f"tok-extract writes the digests of a token file; {_ALONE}"),
     (rb"\A[\"']", "text in quotes", "jq -r writes no quotes, and neither does the AWS CLI with --output text"),
@@ -327,7 +331,7 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
     (_is_base64url, "base64url", "to get base64, run tr _- /+ and add the padding = or =="),
     # openssl base64 without -A, and base64 without -w0.
     (_is_wrapped, "base64 wrapped into lines", encoding.UNWRAPPED),
-    (_is_several, "several in one line", encoding.ONE_A_LINE),
+    (_is_several, "several on one line", encoding.ONE_A_LINE),
     # What was encoded twice: aws kms sign, whose answer is base64 already.
     (
         lambda text: is_hexadecimal(_decode_text(text)),
@@ -335,7 +339,7 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
         "xxd -r -p | openssl base64 -A converts them to base64",
     ),
     (lambda text: _decode(_decode_text(text)), "base64 of base64", "it was encoded twice"),
-    (_decode_text, "base64 of text", "the text itself is what openssl base64 -d -A prints"),
+    (_decode_text, "base64 of text", "openssl base64 -d -A prints the text itself"),
 ]
 
 _NAMES_OF_KEYS = (

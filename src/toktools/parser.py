@@ -138,7 +138,7 @@ class Parser(argparse.ArgumentParser):
             if word == "-" or not word.startswith("-"):
                 operands += [word, *words] if takes_rest else [word]
             elif operands and self.needs_dashes:
-                raise ToktoolsError("an option stands behind an operand", f"put -- before {self.needs_dashes}")
+                raise ToktoolsError("an option follows an operand", f"put -- before {self.needs_dashes}")
             elif word.startswith("--"):
                 flag, equals, text = word.partition("=")
                 action = self._option(flag, flag)
@@ -174,7 +174,7 @@ class Parser(argparse.ArgumentParser):
         single = [action for action in self.operands if not _takes_many(action)]
         takes_many = len(single) < len(self.operands)
         if len(words) > len(single) and not takes_many:
-            what = "too many operands" if self.operands else f"{self.prog} takes no file names"
+            what = "too many operands" if self.operands else "unexpected operand"
             raise ToktoolsError(what, f"for {self.epilog}".replace("\n ", ""))
         for number, action in enumerate(actions):
             if action.nargs != 0 and action in actions[:number] and not isinstance(action, argparse._AppendAction):  # noqa: SLF001
@@ -202,7 +202,7 @@ def _refuse_changed(word: str) -> None:
     for char in start:
         if not char.isascii() and (category(char) in {"Pd", "Zs", "Cf"} or char == "\N{MINUS SIGN}"):
             what = f"an option is written with {name(char).lower()} (U+{ord(char):04X})"
-            raise ToktoolsError(what, "type its hyphens and blanks again: a page or a mail has changed them")
+            raise ToktoolsError(what, "type its hyphens and blanks again: a web page or a mail changed them")
 
 
 def _argument(action: argparse.Action, flag: str, words: Iterator[str]) -> str:

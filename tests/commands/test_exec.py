@@ -229,7 +229,7 @@ def test_a_bad_line(bench: Bench, second: bytes, said: str, jobs: str) -> None:
     ("words", "said"),
     [
         (["-p", "missing.pub", "--", *by_line(SIGN)], "missing.pub: no such file or directory"),
-        (["-p", "f.json", "--", *by_line(SIGN)], "f.json: not a public key but a token file"),
+        (["-p", "f.json", "--", *by_line(SIGN)], "f.json: a token file, not a public key"),
         (["--approval-data", "-", "--", *by_line(SIGN)], "--approval-data: standard input has the digests"),
         (["--"], "COMMAND is missing"),
         (["--", ""], "the command of the signer is empty\n"),

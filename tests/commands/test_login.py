@@ -244,7 +244,7 @@ def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
         ([*USER, "--", "x"], "-k KEY, --signer COMMAND or --no-mfa is missing\n"),
         ([*USER, "-k", "", "--", "x"], "'': no such file or directory\n"),
         ([*USER, "-k", "k", "--signer", "x", "--", "x"], "-k and --signer cannot be used together\n"),
-        ([*USER, "-k", "k", "-b", "--", "x"], "-b goes with --signer, not with -k\n"),
+        ([*USER, "-k", "k", "-b", "--", "x"], "-b needs --signer, not -k\n"),
         ([*USER, "--signer", "x", "--", "x"], "--signer needs -p PUB: the HSM counts a wrong signature"),
         (
             [*USER, "--signer", "x", "-p", "k", "--passin", "env:X", "--", "x"],
@@ -261,7 +261,7 @@ def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
         ([*USER, "-k", "k", "--timeout", "0", "--", "x"], "--timeout: expected a number of seconds"),
         ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
         ([*USER, "-k", "k", "--new-password", "hunter22", "--", "x"], "--new-password: "),
-        ([*USER, "-k", "k", "--new-password", "env:X"], "--new-password goes with a command for the CLI\n"),
+        ([*USER, "-k", "k", "--new-password", "env:X"], "--new-password needs a command for the CLI\n"),
         ([*USER, "-k", "k", "-c", "x", "--", "x"], "-c and COMMAND cannot be used together\n"),
         ([*USER, "-k", "k", "--cli", "'./cli", "--", "x"], "--cli: no closing quotation\n"),
         ([*USER, "-k", "k", "--cli", " ", "--", "x"], "--cli: the command is empty\n"),
@@ -332,7 +332,7 @@ def test_another_directory_for_the_token_file(desk: Desk) -> None:
         (b"x" * 33, "a CloudHSM password has 7 to 32 characters and no ':'; nothing typed\n"),
         (
             b"-----BEGIN PRIVATE KEY-----\nMII\n",
-            "hint: this looks like the file of a key; --password names the file of the password\n",
+            "hint: this looks like a key; give the file with the password\n",
         ),
         (b"officer1:secret", "hint: CLOUDHSM_PIN holds USER:PASSWORD; give the password alone\n"),
         (b'{"password": "for"}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
@@ -353,9 +353,7 @@ def test_a_password_that_may_be_wrong(desk: Desk, password: str) -> None:
     desk.fake()
     desk.write("password", f"{password}\n".encode())
     done = desk.login().check(0)
-    assert (
-        done.err == "tok-login: warning: the password begins or ends with a blank or a quote, which the CLI gets too\n"
-    )
+    assert done.err == "tok-login: warning: the password begins or ends with a blank or a quote, and is typed with it\n"
     assert desk.heard(password) == 1
 
 
@@ -364,7 +362,7 @@ def test_the_key_is_compared(desk: Desk, public_key: str) -> None:
     """With -p, the key of another user is found before the CLI is started."""
     is_right = public_key != "other.pub"
     done = desk.login("-p", desk.key.with_name(public_key))
-    done.check(0 if is_right else 2, "" if is_right else "tok-login: -k and -p are two different keys; nothing typed\n")
+    done.check(0 if is_right else 2, "" if is_right else "tok-login: -k and -p are different keys; nothing typed\n")
     assert bool(desk.pids()) == is_right
 
 
@@ -429,7 +427,7 @@ def test_answers_and_nothing_else(desk: Desk) -> None:
     assert done.out == b"".join(f"{answer}\n".encode() for answer in compact)
     alone = desk.login(commands=("user list",)).check(0)
     assert alone.out == f"{json.dumps(users, indent=2)}\n".encode()
-    assert done.err.startswith("tok-login: tok-rehearse: rehearsal: ")
+    assert done.err.startswith("tok-login: tok-rehearse: rehearsal only: ")
     assert done.err.count("\n") == 1
 
 
@@ -534,7 +532,7 @@ def test_a_new_password(desk: Desk) -> None:
     done = desk.login("--new-password", "file:new", commands=("one", "two")).check(0)
     assert [answer["data"] for answer in answers(done.out)] == ["one", "two"]
     assert desk.lines("heard")[3:] == ["one", *["new-secret"] * 2, "two", *["new-secret"] * 2, "quit"]
-    assert done.err.count("warning: new: others can read this secret") == 1
+    assert done.err.count("warning: new: other users can read this secret") == 1
 
 
 @pytest.mark.parametrize(
@@ -555,7 +553,7 @@ def test_a_new_password_that_would_be_shown(desk: Desk) -> None:
     desk.fake("def run(line):\n    show(PASSWORD)\n    hear()")
     desk.write("new", b"new-secret\n")
     done = desk.login("--new-password", "file:new")
-    assert_refused(done, 2, "it asks for a password but would show it; nothing typed\n")
+    assert_refused(done, 2, "it asks for a password, but would show it; nothing typed\n")
     assert desk.heard("new-secret") == 0
 
 
@@ -679,38 +677,38 @@ LOGIN_OF_NOBODY = 'reply("User does not exist", 1)\n    show(READY)\n    hear()'
 @pytest.mark.parametrize(
     ("steps", "status", "said", "passwords"),
     [
-        ("def hear_hidden():\n    hear()", 2, "it asks for a password but would show it; nothing typed\n", 0),
+        ("def hear_hidden():\n    hear()", 2, "it asks for a password, but would show it; nothing typed\n", 0),
         (
             "def ask_password():\n    for _ in range(3):\n        show(PASSWORD)\n        hear_hidden()",
             2,
-            "(press enter if same as the unsigned token file):' was expected; it shows: Enter password:\n",
+            "(press enter if same as the unsigned token file):'; it shows: Enter password:\n",
             1,
         ),
         (
             'def ask_password():\n    show("Confirm password:")\n    hear_hidden()',
             2,
-            "'Enter password:' was expected; it shows: Confirm password:\n",
+            "expected 'Enter password:'; it shows: Confirm password:\n",
             0,
         ),
-        ("def ask_password():\n    show(READY)\n    hear()", 2, "'Enter password:' was expected; it shows: aws-", 0),
+        ("def ask_password():\n    show(READY)\n    hear()", 2, "expected 'Enter password:'; it shows: aws-", 0),
         (f"def ask_password():\n    {LOGIN_OF_NOBODY}", 1, "./cli: refused: User does not exist\n", 0),
         (f"def write_tokens(path):\n    {LOGIN_OF_NOBODY}", 1, "./cli: refused: User does not exist\n", 1),
         ('def answer(path):\n    reply({"why": "a\\x1b[2J"}, 7)', 1, "./cli: refused: ", 1),
         (
             'def answer(path):\n    show("Login successful\\n")',
             2,
-            "a response in JSON was expected; it shows: Login successful\n",
+            "expected a response in JSON; it shows: Login successful\n",
             1,
         ),
-        ("def answer(path):\n    pass", 2, "a response in JSON was expected; it shows: nothing\n", 1),
+        ("def answer(path):\n    pass", 2, "expected a response in JSON; it shows: nothing\n", 1),
         (
             'def answer(path):\n    show(\'{"error_code": "0"}\\n\')',
             2,
-            "a response in JSON was expected; it shows: ",
+            "expected a response in JSON; it shows: ",
             1,
         ),
-        ("def answer(path):\n    reply(0)\n    reply(0)", 2, "a response in JSON was expected; it shows: ", 1),
-        ("def answer(path):\n    show('{' * 100000 + '\\n')", 2, "a response in JSON was expected; it shows: {{{", 1),
+        ("def answer(path):\n    reply(0)\n    reply(0)", 2, "expected a response in JSON; it shows: ", 1),
+        ("def answer(path):\n    show('{' * 100000 + '\\n')", 2, "expected a response in JSON; it shows: {{{", 1),
         ("def write_tokens(path):\n    pass", 2, "/unsigned-tokens.json: no such file or directory\n", 1),
         ("def write_tokens(path):\n    os.mkfifo(path)", 2, "/unsigned-tokens.json: not a regular file\n", 1),
         ("def write_tokens(path):\n    open(path, 'w')", 2, "/unsigned-tokens.json: an empty file", 1),

@@ -45,9 +45,9 @@ if grep -q practice state; then fail "a password is in the state file"; fi
 [ "$(ls -l state | cut -c 1-10)" = -rw------- ] || fail "others can read the state file"
 
 # Single commands, with and without a user.
-ends 0 "rehearsal: no real HSM" tok-rehearse --state state user list
-ends 1 "rehearsal: no real HSM" tok-rehearse --state state user delete --username officer1 --role admin
-ends 0 "rehearsal: no real HSM" env CLOUDHSM_ROLE=admin CLOUDHSM_PIN=admin:practice1 \
+ends 0 "rehearsal only: " tok-rehearse --state state user list
+ends 1 "rehearsal only: " tok-rehearse --state state user delete --username officer1 --role admin
+ends 0 "rehearsal only: " env CLOUDHSM_ROLE=admin CLOUDHSM_PIN=admin:practice1 \
     tok-rehearse --state state user delete --username officer1 --role admin
 refuses "unrecognized subcommand 'rename'" tok-rehearse --state state user rename
 refuses "not a state file of this release of tok-rehearse" tok-rehearse --state setup.json user list

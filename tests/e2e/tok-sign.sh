@@ -59,9 +59,9 @@ while read -r key text; do
     case $key in */*) ;; *) key=$KEYS/$key ;; esac
     refuses "$key: $text" tok-sign -k "$key" <digests
 done <<EOF
-spki.pem not a private key but a public key
-spki.der not a private key but a public key
-cert.pem not a private key but a public key
+spki.pem a public key, not a private key
+spki.der a public key, not a private key
+cert.pem a public key, not a private key
 ec.pem the key is
 ed25519.pem the key is Ed25519
 rsa1024.pem the key is RSA-1024
@@ -79,7 +79,7 @@ ends 0 "warning: $KEYS/rsa3072.pem: the key is RSA-3072; CloudHSM documents only
 [ "$(wc -l <out)" -eq 3 ] || fail "RSA-3072 did not sign"
 cp "$KEYS/pkcs8.pem" open.pem
 chmod 644 open.pem
-ends 0 "warning: open.pem: others can read this private key" tok-sign -k open.pem <digests
+ends 0 "warning: open.pem: other users can read this private key" tok-sign -k open.pem <digests
 same signatures <out
 
 # A wrong line is named, after the signatures of the lines before it.

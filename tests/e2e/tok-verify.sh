@@ -87,7 +87,7 @@ refuses "-p PUB is missing" tok-verify signed.json
 # Exit status 2 where there is no answer.
 refuses "missing.json: no such file or directory" tok-verify -p "$pub" missing.json
 refuses "missing.pub: no such file or directory" tok-verify -p missing.pub signed.json
-refuses "signed.json: not a public key but a token file" tok-verify -p signed.json signed.json
+refuses "signed.json: a token file, not a public key" tok-verify -p signed.json signed.json
 refuses "the key is RSA-1024" tok-verify -p "$KEYS/rsa1024.pem" signed.json
 refuses "a key cannot come from standard input" tok-verify -p - signed.json <"$pub"
 refuses "-p" tok-verify signed.json

@@ -103,9 +103,9 @@ def test_where_the_key_is(kms: Kms, uri: str, key: str, region: str | None, endp
     ("uri", "said"),
     [
         *((f"awskms:{rest}", "not the URI of a key in AWS KMS") for rest in ("", "k", "/k", "//k", "//host/k")),
-        *((f"awskms:///{key}", "no key in the awskms URI") for key in ("", "?region=a", "a%20b", "%0a", "%C3%A4")),
+        *((f"awskms:///{key}", "the awskms URI names no key") for key in ("", "?region=a", "a%20b", "%0a", "%C3%A4")),
         *(
-            (f"awskms:///k?{query}", "behind the question mark of an awskms URI are only a region and an endpoint")
+            (f"awskms:///k?{query}", "after its question mark, an awskms URI takes only region and endpoint")
             for query in ("profile=x", "region", "region=", "=a", "Region=a", "region=a&region=a")
         ),
     ],
@@ -139,7 +139,7 @@ def test_a_signer_that_hashes(kms: Kms, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(kms, "sign", lambda **more: {"Signature": KEY.sign(more["Message"], PKCS1v15(), SHA256())})
     error = refused(lambda: signer.sign(bytes(32)))
     said = "the digest was hashed once more before it was signed"
-    assert error.message == f"a broken key, or a mistake of its signer: {said}"
+    assert error.message == f"the key is broken, or its signer made a mistake: {said}"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def answered(code: str, text: str = "a\x1bb") -> exceptions.ClientError:
         (answered("AccessDeniedException", "x" * 301), f"KMS answers AccessDeniedException: {'x' * 265}"),
         (answered("SignatureDoesNotMatch"), "KMS answers SignatureDoesNotMatch"),
         (answered("New\x1b", ""), "KMS answers New\\x1b"),
-        (exceptions.ClientError({}, "Sign"), "KMS answers nothing that is known"),
+        (exceptions.ClientError({}, "Sign"), "KMS answers with an unknown error"),
         (exceptions.NoCredentialsError(), "unable to locate credentials"),
         (exceptions.ParamValidationError(report="too short:\nKeyId"), "parameter validation failed: too short: KeyId"),
         (ValueError("Invalid endpoint"), "invalid endpoint"),

@@ -102,13 +102,13 @@ NO_KEYS = {
     "huge": f"larger than {MAX_BYTES} bytes",
 }
 NO_PRIVATE_KEYS = {
-    **dict.fromkeys([*PUBLIC, "ed25519.ssh.pub"], "not a private key but a public key"),
+    **dict.fromkeys([*PUBLIC, "ed25519.ssh.pub"], "a public key, not a private key"),
     **dict.fromkeys(["garbage", "cut.der", "iv.pem", "odd.p12"], "no private key can be read"),
-    **dict.fromkeys(["csr.pem", "csr.der"], "not a private key but a certificate request"),
-    "f.json": "not a private key but a token file",
-    "rfc4716.pub": "not a private key but a public key of RFC 4716",
-    "cut.pem": "not a private key but PEM without its BEGIN or END line",
-    "no-key.p12": "holds no private key",
+    **dict.fromkeys(["csr.pem", "csr.der"], "a certificate request, not a private key"),
+    "f.json": "a token file, not a private key",
+    "rfc4716.pub": "a public key of RFC 4716, not a private key",
+    "cut.pem": "PEM without its BEGIN or END line, not a private key",
+    "no-key.p12": "contains no private key",
     "ec.p12": "the key is EC, but",
     "ec-first.pem": "the first key in the file is EC, but",
     "pss.pub": PSS,
@@ -116,8 +116,8 @@ NO_PRIVATE_KEYS = {
 }
 NO_PUBLIC_KEYS = {
     **dict.fromkeys(["garbage", "cut.der", "iv.pem"], "no public key can be read"),
-    **dict.fromkeys(["csr.pem", "csr.der"], "not a public key but a certificate request"),
-    "f.json": "not a public key but a token file",
+    **dict.fromkeys(["csr.pem", "csr.der"], "a certificate request, not a public key"),
+    "f.json": "a token file, not a public key",
     **dict.fromkeys(ENCRYPTED, "an encrypted private key, but only the public key is needed"),
     **dict.fromkeys([*PKCS12, "open.p12", "odd.p12"], "a PKCS#12 file, but only the public key is needed"),
     "ed25519.ssh.pub": "the key is Ed25519, but",
@@ -293,7 +293,7 @@ def test_warnings(directory: Path, tmp_path: Path, mode: int) -> None:
     warnings: list[str] = []
     assert sign(path, Source(), warnings) == openssl_signature(directory, "rsa3072.pem")
     verbs = {0o640: "read", 0o602: "write", 0o666: "read and write"}.get(mode)
-    exposed = f"{path}: others can {verbs} this private key (mode {mode:04o}; chmod 600 closes it)"
+    exposed = f"{path}: other users can {verbs} this private key (mode {mode:04o}; chmod 600 fixes it)"
     size = f"{path}: the key is RSA-3072; CloudHSM documents only RSA-2048"
     assert warnings == [size, *([exposed] if verbs else [])]
     public: list[str] = []

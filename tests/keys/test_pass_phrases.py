@@ -86,7 +86,7 @@ def test_a_pass_phrase_that_others_can_read_or_write(shell: Shell, keys: Path, m
     """A file with a pass phrase gets the warning of a private key."""
     shell.write("phrase", PASS_PHRASE.encode()).chmod(mode)
     done = shell.run("tok-sign", "-k", keys / "pbes2.pem", "--passin", "file:phrase", stdin=LINE).check(0)
-    said = f"phrase: others can {verbs} this secret (mode {mode:04o}; chmod 600 closes it)"
+    said = f"phrase: other users can {verbs} this secret (mode {mode:04o}; chmod 600 fixes it)"
     assert done.err == (f"tok-sign: warning: {said}\n" if verbs else "")
 
 

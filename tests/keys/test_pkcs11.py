@@ -584,7 +584,7 @@ def test_numbers_that_the_token_keeps(card: Card, private_key: RSAPrivateKey) ->
     del card.attributes[Attribute.PUBLIC_EXPONENT]
     assert card.find()[0].public_key == private_key.public_key()
     card.attributes[Attribute.PUBLIC_EXPONENT] = b"\x03"
-    with pytest.raises(ToktoolsError, match="a broken key, or a mistake of its signer"):
+    with pytest.raises(ToktoolsError, match="the key is broken, or its signer made a mistake"):
         card.find()[0].sign(DIGESTS[0])
     del card.attributes[Attribute.MODULUS]
     assert "modulus" in card.refused()
@@ -594,7 +594,7 @@ def test_a_signer_that_hashes(card: Card) -> None:
     """The mistake of a token that hashes the digest once more is named, as tok-verify names it."""
     key, _ = card.find()
     card.key.sign.side_effect = lambda block, **_: card.private_key.sign(block[-32:], PKCS1v15(), SHA256())
-    said = "a broken key, or a mistake of its signer: the digest was hashed once more before it was signed"
+    said = "the key is broken, or its signer made a mistake: the digest was hashed once more before it was signed"
     with pytest.raises(ToktoolsError, match=f"^{said}$"):
         key.sign(DIGESTS[0])
 

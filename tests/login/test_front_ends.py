@@ -131,7 +131,9 @@ threading.Thread(target=log, daemon=True).start()
     assert [answer["data"] for answer in answers(done.out)] == ["one", "two"]
     assert desk.lines("heard")[1:] == [PASSWORD, "", "one", "two", "quit"]
     desk.fake(f"def start():\n    while True:\n        time.sleep({milliseconds} / 1000)\n        show('INFO busy\\n')")
-    done = desk.login("--timeout", "2").check(2, "no 'aws-cloudhsm > ' in 2 seconds; it shows: INFO busy / INFO busy")
+    done = desk.login("--timeout", "2").check(
+        2, "no 'aws-cloudhsm > ' within 2 seconds; it shows: INFO busy / INFO busy"
+    )
 
 
 def test_an_unknown_question(desk: Desk) -> None:

@@ -269,7 +269,7 @@ def test_a_host_that_is_silent(host: Host, when: str) -> None:
     host.behaves(f'case $SSH_ORIGINAL_COMMAND in *"{when}"*) echo >{host.home}/silent; trap "" TERM; sleep 20 ;; esac')
     words = host.words("--timeout", "5")
     done = host.desk.run(*words, "--", "x", env=host.desk.env, start_new_session=True)
-    done.check(2, "tok-login: hsm: no answer in 5 seconds\n")
+    done.check(2, "tok-login: hsm: no answer within 5 seconds\n")
     (host.home / "silent").unlink()
     with host.desk.start(*host.words(), "--", "x", start_new_session=True, env=host.desk.env) as child:
         wait_until((host.home / "silent").exists)

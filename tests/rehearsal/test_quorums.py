@@ -240,7 +240,7 @@ def test_one_active_token_for_each_admin_and_service(board: Rehearsal) -> None:
     approval = approve(token(cli, "user"), *BOTH)
     token(cli, "quorum", "other.json")
     token(board.cli("officer1"), "user", "other.json")
-    said = own("a quorum token for user is active: use it first, or quorum token-sign delete")
+    said = own("a quorum token for user is active: use it first, or delete it with quorum token-sign delete")
     assert board.cli("admin").type(generate) == said
     assert not Path("second.json").exists()
     board.now += 600

@@ -35,7 +35,7 @@ LOGIN = f"login {named('officer1')}"
 MFA_LOGIN = f"{LOGIN} mfa-token-sign --token unsigned-tokens.json"
 CHANGE_MFA = f"user change-mfa token-sign {named('officer1')}"
 VALUES = "quorum token-sign list-quorum-values"
-NOTICE = "tok-rehearse: rehearsal: no real HSM; {} plays a cluster of {} HSMs"
+NOTICE = "tok-rehearse: rehearsal only: {1} simulated HSMs, kept in {0}"
 ANSWER = json.dumps({"error_code": 0, "data": user("officer1")}, indent=2)
 INPUT_ENDED = "tok-rehearse: standard input: it ended before all questions were answered\n"
 
@@ -134,7 +134,7 @@ def test_a_wrong_place_for_the_tokens(desk: Rehearsal, path: str) -> None:
     said = {
         "directory": "not a regular file",
         "missing/f.json": "no such file or directory",
-    }.get(path, "it holds something else, perhaps a private key, which would be lost; nothing written")
+    }.get(path, "it contains something else, perhaps a private key; nothing written")
     assert cli.type(f"{CHANGE_MFA} --token {path}", PASSWORD, PASSWORD) == own(f"{path}: {said}")
     assert cli.questions == [READY, ENTER + "*", CONFIRM + "*", READY]
     assert Path("state").read_bytes() == before
@@ -359,7 +359,7 @@ def test_a_single_command_without_a_login(pin: str, said: bytes, room: Shell) ->
         ("user rename", None, None, "unrecognized subcommand"),
         ("quit", None, None, "unrecognized subcommand"),
         (f"{LOGIN}", None, None, "login: it works only in interactive mode"),
-        (f"interactive {PASSWORD}", None, None, "tok-rehearse interactive takes no file names"),
+        (f"interactive {PASSWORD}", None, None, "unexpected operand"),
         ("cluster activate", None, None, "it ended before all questions were answered"),
         ("help user", None, None, ""),
         ("interactive --help", None, None, ""),

@@ -220,7 +220,7 @@ def test_the_default_name(shell: Shell, home: str | None, directory: str) -> Non
         environment["XDG_STATE_HOME"] = home.format(shell.cwd)
     path = shell.cwd / directory / "toktools" / "rehearsal.json"
     for _ in range(2):  # the first makes it, the second finds it
-        shell.run("tok-rehearse", "user", "list", env=environment).check(0, f"{path} plays a cluster of 3 HSMs")
+        shell.run("tok-rehearse", "user", "list", env=environment).check(0, f"3 simulated HSMs, kept in {path}")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert list(shell.cwd.rglob("rehearsal.*")) == [path]

@@ -17,7 +17,7 @@ NEW_PASSWORD = f"--password {OTHER}"
 NOBODY = own("nobody is logged in: login --username U --role R")
 NO_ADMIN = own("only an admin can do this")
 WRONG = own("wrong user name, role or password")
-LOCKED = own("the user is locked; an admin unlocks with user change-password")
+LOCKED = own("the user is locked; an admin can unlock the user with user change-password")
 NOT_HIS_KEY = own("token 1: the signature is not by officer1's registered key")
 CREATE = f"user create {{}} {WITH_PASSWORD}"
 CHANGE = f"user change-mfa token-sign {{}} --token setup.json --change-password {PASSWORD}"
@@ -222,7 +222,7 @@ def test_rotation(desk: Rehearsal) -> None:
     """A new key needs --change-quorum, since the quorum has the old one too, which is then worth nothing."""
     with_mfa(desk)
     cli, _ = desk.mfa_login("officer1")
-    said = own("MFA and quorum share one key, and the quorum key differs: --change-quorum changes it too")
+    said = own("a user has one key for MFA and quorum, and this is not the quorum key; --change-quorum replaces it too")
     assert set_up(cli, "officer1", "officer2") == said
     assert set_up(cli, "officer1", "officer2", " --change-quorum") == (0, user("officer1"))
     assert desk.user("officer1").public_key == public_key("officer2")
@@ -282,7 +282,7 @@ def test_registration(desk: Rehearsal, *, signatures: bool) -> None:
     """A user registers with a file as AWS shows it, or as CLI 5.18 writes it; a wrong one is refused and no harm."""
     cli = desk.cli("cu1", registration_signatures=signatures)
     generate = "quorum token-sign generate --service registration --token r.json"
-    said = own("no registration is under way: quorum token-sign generate --service registration --token F")
+    said = own("no registration is in progress: quorum token-sign generate --service registration --token F")
     assert cli.do(generate) == {"filepath": "r.json"}
     document = json.loads(Path("r.json").read_text())
     assert list(document) == ["version", "tokens", *(["signatures"] if signatures else [])]
@@ -306,9 +306,11 @@ def test_a_registration_ends_with_its_login(desk: Rehearsal) -> None:
     sign("r.json", "cu1")
     cli.do("logout")
     cli.do(f"login {named('cu2')} {WITH_PASSWORD}")
-    assert cli.type(REGISTER.format("admin"))[1].startswith("tok-rehearse: no registration is under way")
+    assert cli.type(REGISTER.format("admin"))[1].startswith("tok-rehearse: no registration is in progress")
     with_mfa(desk)
     cli, _ = desk.mfa_login("officer1")
     cli.do("quorum token-sign generate --service registration --token r.json")
     sign("r.json", "officer2")
-    assert cli.type(REGISTER.format("officer2")) == own("MFA and quorum share one key, and the MFA key differs")
+    assert cli.type(REGISTER.format("officer2")) == own(
+        "a user has one key for MFA and quorum, and this is not the MFA key"
+    )

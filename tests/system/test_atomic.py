@@ -69,7 +69,7 @@ def test_what_may_be_replaced(here: Path) -> None:
     """A content that is not accepted stays, and nothing else is written; a new file is nobody's loss."""
     (here / "k").write_bytes(b"a key")
     contents = {"a": b"new", "k": b"new"}
-    said = "k: it holds something else, perhaps a private key, which would be lost; nothing written"
+    said = "k: it contains something else, perhaps a private key; nothing written"
     refused(said, contents, may_replace=lambda old: old == b"tokens")
     assert os.listdir(here) == ["k"]
     write_atomically(contents, may_replace=lambda old: old == b"a key")
@@ -123,7 +123,7 @@ def test_the_owner_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_atomically({"f": b"new"})
         assert ((here / "f").stat().st_uid, (here / "f").stat().st_gid) == (uid, gid)
         monkeypatch.setattr(os, "fchown", fail(errno.EPERM))
-        said = "f: cannot keep the file's owner and group: operation not permitted"
+        said = "f: cannot replace it without changing its owner or group: operation not permitted"
         error = refused(said, {"f": b"newer"})
         assert error.hint == "write another file, with -o OUT"
         assert (here / "f").read_bytes() == b"new"
@@ -349,7 +349,7 @@ def test_attributes_that_cannot_be_kept(here: Path, monkeypatch: pytest.MonkeyPa
     (here / "f").write_bytes(b"old")
     Attributes(monkeypatch, {"user.note": b"1"}, {"system.posix_acl_access": b"1"})
     monkeypatch.setattr(os, call, fail(errno.ENOSPC))
-    said = "f: cannot keep the file's access control list and attributes: no space left on device"
+    said = "f: cannot replace it and keep its access control list and attributes: no space left on device"
     assert refused(said, {"f": b"new"}).hint == "write another file, with -o OUT"
     assert (here / "f").read_bytes() == b"old"
 
@@ -370,7 +370,7 @@ def test_an_access_control_list_of_macos(here: Path, monkeypatch: pytest.MonkeyP
     old = (here / "f").stat()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(atomic, "_has_access_list", lambda fd: os.path.samestat(os.fstat(fd), old) == (listed == "old"))
-    refused("f: its access control list cannot be kept", {"f": b"new"})
+    refused("f: cannot replace it and keep its access control list", {"f": b"new"})
     assert (here / "f").read_bytes() == b"old"
 
 

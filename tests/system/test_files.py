@@ -71,10 +71,10 @@ def test_why_nothing_came(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (0o600, []),
         (0o711, []),
-        (0o640, ["f: others can read this key (mode 0640; chmod 600 closes it)"]),
-        (0o604, ["f: others can read this key (mode 0604; chmod 600 closes it)"]),
-        (0o620, ["f: others can write this key (mode 0620; chmod 600 closes it)"]),
-        (0o606, ["f: others can read and write this key (mode 0606; chmod 600 closes it)"]),
+        (0o640, ["f: other users can read this key (mode 0640; chmod 600 fixes it)"]),
+        (0o604, ["f: other users can read this key (mode 0604; chmod 600 fixes it)"]),
+        (0o620, ["f: other users can write this key (mode 0620; chmod 600 fixes it)"]),
+        (0o606, ["f: other users can read and write this key (mode 0606; chmod 600 fixes it)"]),
     ],
 )
 def test_exposure(tmp_path: Path, mode: int, said: list[str]) -> None:

@@ -40,7 +40,7 @@ def test_an_access_control_list_is_kept(shell: Shell, options: list[str], entrie
     before = (attributes(path), path.stat().st_mode)
     done = shell.run("tok-merge", *options, stdin=STREAM)
     if sys.platform != "linux":
-        done.check(2, f"{options[1]}: its access control list cannot be kept")
+        done.check(2, f"{options[1]}: cannot replace it and keep its access control list")
         return
     done.check(0)
     assert (attributes(path), path.stat().st_mode) == before

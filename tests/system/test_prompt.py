@@ -163,7 +163,7 @@ def test_who_can_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for source in (f"file:{tmp_path}/f", f"file:{tmp_path}/none", "env:P"):
         Source.parse("--passin", source).warn_of_exposure(said.append)
     Source.ask("--passin").warn_of_exposure(said.append)
-    assert said == [f"{tmp_path}/f: others can read this secret (mode 0644; chmod 600 closes it)"]
+    assert said == [f"{tmp_path}/f: other users can read this secret (mode 0644; chmod 600 fixes it)"]
 
 
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])

@@ -49,7 +49,7 @@ def test_old_tokens() -> None:
         ("key-usage", None, KEY, ["no label names a key, the signed data 0x0000000000000006"]),
         ("key-usage", "0x7", KEY, ["the label says key 0x7, the signed data 0x0000000000000006"]),
         ("user-management", "0x7", ADMIN, ["the label says key 0x7, the signed data 0x0000000000000000"]),
-        ("user-management", None, ADMIN + record(3, 1, "b", 0, NONCE), ["the signed data has 2 requesters"]),
+        ("user-management", None, ADMIN + record(3, 1, "b", 0, NONCE), ["the signed data names 2 requesters"]),
     ],
 )
 def test_labels(label: object, key: object, content: bytes, said: list[str]) -> None:

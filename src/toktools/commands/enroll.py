@@ -96,13 +96,11 @@ def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
 
 def _hint_of_login(options: argparse.Namespace) -> str:
     if options.old_key:
-        return "check the password, and that --old-key is the registered key; a user who has none needs no --old-key"
+        return "check the password and --old-key; for a user without a second factor, leave --old-key out"
     return "check the password; if the user has a second factor, give its key with --old-key"
 
 
 def _hint_of_change(options: argparse.Namespace) -> str:
     return (
-        ""
-        if options.change_quorum
-        else "if the user is an approver, the same key approves: --change-quorum changes it too"
+        "" if options.change_quorum else "an approver has one key for MFA and approvals: --change-quorum replaces both"
     )

@@ -62,9 +62,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.command and options.words:
         raise ToktoolsError("-c and COMMAND cannot be used together")
     if not lines:
-        refuse_flags(options, "goes with a command for the CLI", "--new-password")
+        refuse_flags(options, "needs a command for the CLI", "--new-password")
     if lines or options.record is None:
-        refuse_flags(options, "goes with --record, and without a command for the CLI", "--record-session")
+        refuse_flags(options, "needs --record, and no command for the CLI", "--record-session")
     if not lines and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         hint = "give a command for the CLI after --, or -c - to run those on standard input"
         raise ToktoolsError("standard input and output are not a terminal", hint)

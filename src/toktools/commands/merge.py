@@ -116,7 +116,7 @@ def _refuse_what_does_not_fit(tokens: TokenFile, options: argparse.Namespace) ->
     """Refuse options that are for another kind of token file than this."""
     if tokens.kind.has_approvals:
         if not (options.user or options.approvals):
-            raise ToktoolsError("a quorum token needs the approver's name", "name the approver with -u and -R")
+            raise ToktoolsError("a quorum token, but no approver is named", "name the approver with -u USER -R ROLE")
     else:
         for value, flag in ((options.user, "-u"), (options.role, "-R"), (options.approvals, "--approvals")):
             if value:

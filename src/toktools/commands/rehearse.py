@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from toktools.rehearsal.state import State
 
     state = State(options.state)
-    console.say(f"rehearsal: no real HSM; {state.name} plays a cluster of {count(options.hsms, 'HSM')}")
+    console.say(f"rehearsal only: {count(options.hsms, 'simulated HSM')}, kept in {state.name}")
     shell = Shell(options, state, CLI)
     if not interactive:
         return shell.run(words)

@@ -40,7 +40,7 @@ _HINTS = {
     "AccessDeniedException": "kms:GetPublicKey and kms:Sign are needed",
     "NotFoundException": "check the account, and the region: ?region= in the URI, or that of the ARN",
     **dict.fromkeys(
-        ("InvalidKeyUsageException", "UnsupportedOperationException"), "only an RSA key for SIGN_VERIFY signs"
+        ("InvalidKeyUsageException", "UnsupportedOperationException"), "the key must be an RSA key for SIGN_VERIFY"
     ),
     **dict.fromkeys(("InvalidArnException", "ValidationException", "ParamValidationError"), _SYNTAX),
     **dict.fromkeys(("ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"), _CREDENTIALS),
@@ -104,10 +104,10 @@ def _parse(uri: str) -> tuple[str, dict[str, str]]:
     pairs = parse_qsl(attributes, keep_blank_values=True)
     query = dict(pairs)
     if len(query) < len(pairs) or not query.keys() <= _QUERY or not all(query.values()):
-        raise ToktoolsError("behind the question mark of an awskms URI are only a region and an endpoint", _SYNTAX)
+        raise ToktoolsError("after its question mark, an awskms URI takes only region and endpoint", _SYNTAX)
     key = unquote(path)
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ToktoolsError("no key in the awskms URI", _SYNTAX)
+        raise ToktoolsError("the awskms URI names no key", _SYNTAX)
     return key, query
 
 
@@ -136,7 +136,7 @@ def _kms_errors(name: str) -> Iterator[None]:
         code = str(answer.get("Code", ""))
         # About the signature of a request, KMS repeats the request, in which there may be a session token.
         text = "" if "Signature" in code else str(answer.get("Message", ""))
-        raise _trouble(name, code, f"KMS answers {code or 'nothing that is known'}{text and f': {text}'}") from None
+        raise _trouble(name, code, f"KMS answers {code or 'with an unknown error'}{text and f': {text}'}") from None
     except (exceptions.BotoCoreError, ValueError) as error:
         text = str(error)
         raise _trouble(name, type(error).__name__, text[:1].lower() + text[1:]) from None

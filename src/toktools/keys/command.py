@@ -52,7 +52,7 @@ class Command(Signer):
         if not argv[0].strip():
             raise ToktoolsError(
                 "the command of the signer is empty",
-                "it is the program that signs; a variable of the shell may be empty",
+                "name the program that signs; a shell variable may be empty",
             )
         self._argv = argv
         self._base64 = base64

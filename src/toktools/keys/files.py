@@ -83,7 +83,7 @@ def open_signer(path: str, source: Source, warn: Warn) -> Signer:
     else:
         key = _load_private(file.content, file.name, ask)
     if key is None and _load_public(file.content, file.name) is not None:
-        raise ToktoolsError(f"{file.name}: not a private key but a public key")
+        raise ToktoolsError(f"{file.name}: a public key, not a private key")
     if not isinstance(key, RSAPrivateKey):
         raise _not_rsa(file.content, file.name, key, "private key")
     check_size(file.name, key.public_key(), warn)
@@ -142,7 +142,7 @@ def _load_pkcs12(content: bytes, name: str, ask: Callable[[], bytes]) -> object:
         warnings.simplefilter("ignore")  # of BER
         key, *_ = _decrypt(partial(load_key_and_certificates, content), name, ask)
     if key is None:
-        raise ToktoolsError(f"{name}: holds no private key")
+        raise ToktoolsError(f"{name}: contains no private key")
     return key
 
 

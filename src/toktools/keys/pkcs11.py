@@ -50,9 +50,7 @@ class Pkcs11Key(Signer):
         # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
         always = bool(_attribute(key, Attribute.ALWAYS_AUTHENTICATE))
         if always and pin is None:
-            raise ToktoolsError(
-                "the key needs a PIN for each signature, and the reader's own keypad is not supported for that"
-            )
+            raise ToktoolsError("the key needs a PIN for each signature, and the reader's own keypad is not supported")
         self._pin = {"pin": pin} if always else {}
         # A token need not keep the exponent with the private key. Were it another one, no signature would verify.
         exponent = _attribute(key, Attribute.PUBLIC_EXPONENT) or _COMMON_EXPONENT

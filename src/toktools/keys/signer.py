@@ -48,4 +48,4 @@ class Signer:
 
     def _wrong_signature(self, problem: str) -> ToktoolsError:
         """Return the error for a signature that does not verify; it could reveal the key, so it is not shown."""
-        return ToktoolsError(f"a broken key, or a mistake of its signer: {problem}")
+        return ToktoolsError(f"the key is broken, or its signer made a mistake: {problem}")

@@ -63,7 +63,7 @@ class User:
                     f"a CloudHSM password has {sizes} characters and no ':'; nothing typed", _meant(text)
                 )
             if text != text.strip(" \"'"):
-                self._warn("the password begins or ends with a blank or a quote, which the CLI gets too")
+                self._warn("the password begins or ends with a blank or a quote, and is typed with it")
             self._password = password
         return self._password
 
@@ -71,7 +71,7 @@ class User:
 def _meant(text: str) -> str:
     """Return a hint about a text that is no password."""
     if text.startswith(_PEM):
-        return "this looks like the file of a key; --password names the file of the password"
+        return "this looks like a key; give the file with the password"
     if text.startswith("{"):
         return "this looks like JSON, as a secrets store keeps it; give the password alone"
     return "CLOUDHSM_PIN holds USER:PASSWORD; give the password alone" if ":" in text else ""

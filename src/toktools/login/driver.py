@@ -94,7 +94,7 @@ class Cli:
         if found != prompt:
             for response in self._responses():
                 self.accept(response)
-            raise self._unexpected(f"{prompt!r} was expected", self._everything())
+            raise self._unexpected(f"expected {prompt!r}", self._everything())
         self._tell(self._lines(self._told))
         self._told = self._screen.row
 
@@ -108,13 +108,13 @@ class Cli:
         asked = _HIDDEN if new_password else set()
         while (question := self._wait(*asked)) != prompts.READY:
             if not new_password or question not in asked:
-                raise self._unexpected("a response in JSON was expected", self._everything())
+                raise self._unexpected("expected a response in JSON", self._everything())
             asked = asked - {question}
             self._tell(self._lines(self._told))
             self.type_secret(new_password(question))
         responses, other_lines = _responses(self._lines(self._mark[0]))
         if len(responses) != 1:
-            wrong = self._unexpected("a response in JSON was expected", self._lines(self._mark[0]))
+            wrong = self._unexpected("expected a response in JSON", self._lines(self._mark[0]))
             if new_password and not responses:  # it is the user's own command
                 wrong.hint = "check the command; the CLI's help lists them"
             raise wrong
@@ -145,14 +145,14 @@ class Cli:
         self._told = self._screen.row + 1
         self._size = 0
         if not self._pty.write(line + b"\r"):
-            raise ToktoolsError(f"{self.name}: it does not read what is typed")
+            raise ToktoolsError(f"{self.name}: it does not read its input")
 
     def type_secret(self, secret: bytes) -> None:
         """Type a secret, once the echo is off. Raises ToktoolsError if it stays on."""
         deadline = time.monotonic() + _ECHO_SECONDS
         while self._pty.mode()[1]:
             if time.monotonic() > deadline:
-                raise ToktoolsError(f"{self.name}: it asks for a password but would show it; nothing typed")
+                raise ToktoolsError(f"{self.name}: it asks for a password, but would show it; nothing typed")
             self.watch(_PROMPT_SECONDS)
         if self._pty.recording:
             self._pty.recording.hide()
@@ -230,9 +230,9 @@ class Cli:
                 self.watch(min(due, deadline) - now)
             elif now < due:
                 wanted = expected[0] if expected else prompts.READY
-                raise self._unexpected(f"no {wanted!r} in {self._seconds:g} seconds", self._everything())
+                raise self._unexpected(f"no {wanted!r} within {self._seconds:g} seconds", self._everything())
             elif prompt:
-                event(f"seen: {prompt!r}" + (", with other output behind it" if is_covered else ""))
+                event(f"seen: {prompt!r}" + (", with other output after it" if is_covered else ""))
                 return prompt
             elif self._is_persons():
                 self._let_person_answer()

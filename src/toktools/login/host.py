@@ -306,7 +306,7 @@ class SshHost(LocalHost):
             if deadline == inf and os.path.exists(f"{self._control}/s"):
                 deadline = time.monotonic() + patience
             if time.monotonic() > deadline:
-                raise ToktoolsError(f"{self._name}: no answer in {patience:g} seconds")
+                raise ToktoolsError(f"{self._name}: no answer within {patience:g} seconds")
             try:
                 child.wait(_POLL_SECONDS)
             except subprocess.TimeoutExpired:

@@ -130,7 +130,7 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
 def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.key is not None:
-        refuse_flags(options, "goes with --signer, not with -k", "-b")
+        refuse_flags(options, "needs --signer, not -k", "-b")
         return open_key(("-k", options.key), options.passin, ("-p", options.verify_key), console)
     if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
@@ -148,7 +148,7 @@ def open_key(key: tuple[str, str], source: Source, public_key: tuple[str, str | 
     """
     signer = keys.open_signer(key[1], source, console.warn)
     if public_key[1] is not None and signer.public_key != keys.read_public_key(public_key[1], console.warn):
-        raise ToktoolsError(f"{key[0]} and {public_key[0]} are two different keys; nothing typed")
+        raise ToktoolsError(f"{key[0]} and {public_key[0]} are different keys; nothing typed")
     return signer
 
 

@@ -251,7 +251,9 @@ class Cluster:
         user = self._changeable(session, name)
         _check_signatures(digests, answer, public_key, "the key that is to be registered")
         if user.quorum and user.public_key != public_key and not change_quorum:
-            raise refusal("MFA and quorum share one key, and the quorum key differs: --change-quorum changes it too")
+            raise refusal(
+                "a user has one key for MFA and quorum, and this is not the quorum key; --change-quorum replaces it too"
+            )
         self._approve_for(session, name, approval)
         _set_password(user, password)
         user.public_key = public_key
@@ -284,12 +286,12 @@ class Cluster:
         """Register a key with which the logged-in user approves."""
         user = self.user(self.member(session))
         if not session.registration:
-            raise refusal("no registration is under way: quorum token-sign generate --service registration --token F")
+            raise refusal("no registration is in progress: quorum token-sign generate --service registration --token F")
         if not any(slot.text for slot in answer.slots()):
             raise Refused("InvalidQuorumSignature")
         _check_signatures(session.registration, answer, public_key, "the key that is to be registered")
         if user.mfa and user.public_key != public_key:
-            raise refusal("MFA and quorum share one key, and the MFA key differs")
+            raise refusal("a user has one key for MFA and quorum, and this is not the MFA key")
         session.registration = ()
         user.public_key = public_key
         user.quorum = True
@@ -302,7 +304,9 @@ class Cluster:
             raise refusal(f"the quorum value of {service} is {self.values[service]}: nothing needs an approval")
         active = [(token.username, token.role, token.service) for token in self.live_tokens()]
         if (*name, service) in active:
-            raise refusal(f"a quorum token for {service} is active: use it first, or quorum token-sign delete")
+            raise refusal(
+                f"a quorum token for {service} is active: use it first, or delete it with quorum token-sign delete"
+            )
         return self.issue(session, service)
 
     def issue(self, session: Session, service: str, key_reference: int = 0) -> tuple[bytes, bytes]:
@@ -388,7 +392,7 @@ class Cluster:
         if user is None:
             raise refusal("wrong user name, role or password")
         if user.locked:
-            raise refusal("the user is locked; an admin unlocks with user change-password")
+            raise refusal("the user is locked; an admin can unlock the user with user change-password")
         # FIPS settings refuse to hash a password that is too short, and no user has one.
         if len(password) not in PASSWORD_SIZES or not compare_digest(_hash(password, user.salt), user.hashed):
             user.failures += 1

@@ -119,7 +119,7 @@ class _Staged:
         if any(map(self.is_old, kept)):
             raise ToktoolsError(f"{self.name}: this file is also an input, and would be overwritten")
         if self._status and may_replace and not may_replace(os.pread(self._old, _MAX_OLD, 0)):
-            reason = "it holds something else, perhaps a private key, which would be lost; nothing written"
+            reason = "it contains something else, perhaps a private key; nothing written"
             raise ToktoolsError(f"{self.name}: {reason}", "name another file, or remove this one first")
 
     def stage(self, content: bytes | Iterable[bytes]) -> None:
@@ -142,16 +142,18 @@ class _Staged:
     def _keep_owner(self, fd: int, old: os.stat_result) -> None:
         new = os.fstat(fd)
         if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            with trouble_at(f"{self.name}: cannot keep the file's owner and group", _ELSEWHERE):
+            with trouble_at(f"{self.name}: cannot replace it without changing its owner or group", _ELSEWHERE):
                 os.fchown(fd, old.st_uid, old.st_gid)
 
     def _keep_attributes(self, fd: int) -> None:
         """Carry access control lists and extended attributes over, before there is a content to protect."""
         if sys.platform == "darwin" and (_has_access_list(self._old) or _has_access_list(fd)):
-            raise ToktoolsError(f"{self.name}: its access control list cannot be kept", "write a new file instead")
+            raise ToktoolsError(
+                f"{self.name}: cannot replace it and keep its access control list", "write a new file instead"
+            )
         if sys.platform != "linux":
             return
-        with trouble_at(f"{self.name}: cannot keep the file's access control list and attributes", _ELSEWHERE):
+        with trouble_at(f"{self.name}: cannot replace it and keep its access control list and attributes", _ELSEWHERE):
             old, new = _attributes(self._old), _attributes(fd)
             # The directory may have given it an access control list, whose mask the mode would open.
             for name in new.keys() - old.keys():

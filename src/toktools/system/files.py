@@ -134,7 +134,9 @@ def warn_of_exposure(name: str, status: os.stat_result, what: str, warn: Callabl
     permissions = stat.S_IMODE(status.st_mode)
     allowed = [verb for verb, bits in _OF_OTHERS if permissions & bits]
     if allowed:
-        warn(f"{name}: others can {' and '.join(allowed)} this {what} (mode {permissions:04o}; chmod 600 closes it)")
+        warn(
+            f"{name}: other users can {' and '.join(allowed)} this {what} (mode {permissions:04o}; chmod 600 fixes it)"
+        )
 
 
 def refuse_irregular(path: str) -> None:

@@ -62,7 +62,7 @@ def contradictions(label: object, key_reference: object, found: Sequence[Record]
             said.append(f"no label names a key, the signed data {handle:#018x}")
     requesters = {record.requester for record in found}
     if len(requesters) > 1:
-        said.append(f"the signed data has {len(requesters)} requesters")
+        said.append(f"the signed data names {len(requesters)} requesters")
     return said
 
 

@@ -84,9 +84,9 @@ def check_object(value: object, name: str) -> dict[str, object]:
 def _hint(value: object) -> str:
     """Return a hint at what PowerShell's ConvertTo-Json makes of lists and objects."""
     if isinstance(value, dict):
-        return "PowerShell makes an object of a list of one: put [ before it and ] behind it"
+        return "PowerShell turns a list of one into an object: put [ before it and ] after it"
     is_cut = isinstance(value, str) and value.startswith("@{")
-    return "PowerShell cuts JSON off: use ConvertTo-Json -Depth 9" if is_cut else ""
+    return "PowerShell truncates nested JSON: use ConvertTo-Json -Depth 9" if is_cut else ""
 
 
 def _check_version(document: dict[str, object]) -> None:
