@@ -267,6 +267,7 @@ PAIR = (
 )
 SIGN = "crypto sign rsa-pkcs --key-filter attr.label=private --hash-function sha256 --data YWJjMTIz "
 SHARE = "key share --filter attr.label=private attr.class=private-key --username {} --role crypto-user "
+UNSHARE = SHARE.replace("share", "unshare", 1)
 THE_KEY = " --filter attr.label=private"
 VALUES = "--share-crypto-users cu2 --manage-private-key-quorum-value {} --use-private-key-quorum-value {} "
 
@@ -328,7 +329,7 @@ def test_the_use_of_a_key(owner: Cli) -> None:
 
 
 def test_the_management_of_a_key(owner: Cli) -> None:
-    """Sharing needs approvals for key-management, of a token for that."""
+    """Sharing needs approvals for key-management, and unsharing leaves as many users as the values need."""
     assert owner.type(SHARE.format("cu3")) == QUORUM_FAILED
     usage = approve(token(owner, "key-usage", more=THE_KEY), "cu1", "cu2")
     assert owner.type(SHARE.format("cu3") + usage) == NEEDS_APPROVAL
@@ -338,6 +339,10 @@ def test_the_management_of_a_key(owner: Cli) -> None:
     assert owner.do(SHARE.format("cu3") + approval) == {"message": "Key shared successfully"}
     listed = owner.do("key list --filter attr.label=private attr.class=private-key --verbose")
     assert listed == {"matched_keys": [key("private", "cu2", "cu3")], "total_key_count": 1, "returned_key_count": 1}
+    approval = approve(token(owner, "key-management", "u.json", THE_KEY), "cu1", "cu2")
+    assert owner.do(UNSHARE.format("cu3") + approval) == {"message": "Key unshared successfully"}
+    assert owner.type(UNSHARE.format("cu3")) == own("the key is not shared with the user")
+    assert owner.type(UNSHARE.format("cu2")) == BAD_VALUE
     said = own("a key can be shared only with crypto users")
     assert owner.type(SHARE.format("admin").replace("crypto-user", "admin")) == said
 

@@ -124,6 +124,16 @@ def test_help(desk: Rehearsal) -> None:
     assert cli.do("-V") == cli.do("--version") == f"tok-rehearse (toktools) {__version__}\n"
 
 
+def test_hsms(desk: Rehearsal) -> None:
+    """cluster hsm-info lists each HSM with the members of its page, and needs no login."""
+    names = (
+        "vendor model serial-number hardware-version-major hardware-version-minor firmware-version-major "
+        "firmware-version-minor firmware-build-number firmware-id fips-state"
+    )
+    hsms = desk.cli().do("cluster hsm-info")["hsms"]
+    assert [list(hsm) for hsm in hsms] == [names.split()] * 2
+
+
 @pytest.mark.parametrize("path", ["directory", "missing/f.json", "state", "link", "officer1.pub"])
 def test_a_wrong_place_for_the_tokens(desk: Rehearsal, path: str) -> None:
     """Where the unsigned tokens cannot be, nothing is overwritten, and the signed file is not asked for."""

@@ -253,9 +253,12 @@ def test_what_a_changed_password_takes(desk: Rehearsal, *, mfa: bool) -> None:
         with_mfa(desk)
     else:
         desk.approve_all("officer1")
-    desk.cli("admin").do(f"user change-password {named('officer1')} {WITH_PASSWORD}")
+    admin = desk.cli("admin")
+    admin.do(f"user change-password {named('officer1')} {WITH_PASSWORD} --deregister-quorum")
     found = desk.user("officer1")
     assert (found.mfa, found.quorum, bool(found.public_key)) == (mfa, False, mfa)
+    admin.do(f"user change-password {named('officer1')} {WITH_PASSWORD} --deregister-mfa")
+    assert not desk.user("officer1").public_key
 
 
 @pytest.mark.parametrize(

@@ -219,13 +219,22 @@ class Cluster:
             for key in self.keys:
                 key.shared = [username for username in key.shared if username != name[0]]
 
-    def change_password(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
-        """Change a password, and so unlock the user; the quorum registration goes with it."""
+    def change_password(
+        self,
+        session: Session,
+        name: Name,
+        password: str,
+        approval: TokenFile | None = None,
+        *,
+        deregister_mfa: bool = False,
+    ) -> None:
+        """Change a password, and so unlock the user; the quorum registration goes with it, and MFA if asked for."""
         user = self._changeable(session, name)
         _check_password(password)
         self._approve_for(session, name, approval)
         _set_password(user, password)
         user.quorum = False
+        user.mfa = user.mfa and not deregister_mfa
         if not user.mfa:
             user.public_key = ""
 
@@ -261,11 +270,9 @@ class Cluster:
 
     def deregister_mfa(self, session: Session, name: Name, password: str, approval: TokenFile | None = None) -> None:
         """Remove the second factor, and the quorum registration with it, and set the password."""
-        user = self._changeable(session, name)
-        if not user.mfa:
+        if not self._changeable(session, name).mfa:
             raise refusal("the user has no second factor")
-        self.change_password(session, name, password, approval)
-        user.mfa, user.public_key = False, ""
+        self.change_password(session, name, password, approval, deregister_mfa=True)
 
     def user(self, name: Name) -> User:
         """Return a user, or refuse."""

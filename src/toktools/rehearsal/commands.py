@@ -123,6 +123,28 @@ def _activate(shell: Shell, arguments: Namespace) -> object:
     return "Cluster activation successful"
 
 
+@CLI.command("cluster hsm-info", "List the HSMs")
+def _hsm_info(shell: Shell, _arguments: Namespace) -> object:
+    # AWS's values for hsm2m.medium are not known; the names of the members are those of its page.
+    return {
+        "hsms": [
+            {
+                "vendor": "toktools",
+                "model": "no HSM: a rehearsal",
+                "serial-number": f"rehearsal-{number}",
+                "hardware-version-major": "0",
+                "hardware-version-minor": "0",
+                "firmware-version-major": "0",
+                "firmware-version-minor": "0",
+                "firmware-build-number": "0",
+                "firmware-id": "REHEARSAL",
+                "fips-state": "0 [non-FIPS mode with single factor authentication]",
+            }
+            for number in range(1, shell.options.hsms + 1)
+        ]
+    }
+
+
 @CLI.command("login", "Log in", *_USER, _PASSWORD)
 def _login(shell: Shell, arguments: Namespace) -> object:
     shell.call(Cluster.login, _name(arguments), shell.password(arguments.password))
@@ -187,10 +209,18 @@ def _list(shell: Shell, _arguments: Namespace) -> object:
     }
 
 
-@CLI.command("user change-password", "Change a password, and so unlock the user", *_USER, _PASSWORD, _APPROVAL)
+@CLI.command(
+    "user change-password",
+    "Change a password, and so unlock the user; the quorum registration goes with it",
+    *_USER,
+    _PASSWORD,
+    _APPROVAL,
+    option("--deregister-mfa", help="Also remove the second factor", action="store_true"),
+    option("--deregister-quorum", help="Remove the quorum registration; without it too", action="store_true"),
+)
 def _change_password(shell: Shell, arguments: Namespace) -> object:
     password, approval = shell.new_password(arguments.password), _approval(arguments)
-    shell.call(Cluster.change_password, _name(arguments), password, approval)
+    shell.call(Cluster.change_password, _name(arguments), password, approval, deregister_mfa=arguments.deregister_mfa)
     return _user_data(_name(arguments))
 
 
@@ -371,6 +401,12 @@ def _list_keys(shell: Shell, arguments: Namespace) -> object:
 def _share(shell: Shell, arguments: Namespace) -> object:
     shell.call(keys.share, arguments.filter, _name(arguments), _approval(arguments))
     return {"message": "Key shared successfully"}
+
+
+@CLI.command("key unshare", "Take a key from a user who shares it. For its owner", _KEY, *_USER, _APPROVAL)
+def _unshare(shell: Shell, arguments: Namespace) -> object:
+    shell.call(keys.unshare, arguments.filter, _name(arguments), _approval(arguments))
+    return {"message": "Key unshared successfully"}
 
 
 @CLI.command("key delete", "Delete a key. For its owner", _KEY)

@@ -68,9 +68,7 @@ def generate_pair(cluster: Cluster, session: Session, wanted: Namespace) -> tupl
     for name in shared:
         cluster.user((name, CRYPTO_USER))
     manage, use = wanted.manage_private_key_quorum_value, wanted.use_private_key_quorum_value
-    values = {manage, use}
-    if values != {0} and (any(value not in APPROVERS for value in values) or max(values) > 1 + len(shared)):
-        raise Refused(INVALID_VALUE)
+    _check_values(manage, use, 1 + len(shared))
     key = rsa.generate_private_key(EXPONENT, wanted.modulus_size_bits)
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     private_key = key.private_bytes(pem, pkcs8, serialization.NoEncryption()).decode()
@@ -108,14 +106,21 @@ def matching(cluster: Cluster, session: Session, filters: Filters) -> list[Key]:
 
 def share(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None) -> None:
     """Share a key with a crypto user. For its owner."""
-    key = _owned(cluster, session, filters)
-    if name[1] != CRYPTO_USER:
-        raise refusal("a key can be shared only with crypto users")
-    username = cluster.user(name).username
+    key, username = _owned(cluster, session, filters), _sharer(cluster, name)
     if username in key.people:
         raise refusal("the user has the key already")
     _approve(cluster, session, "key-management", key, approval)
     key.shared.append(username)
+
+
+def unshare(cluster: Cluster, session: Session, filters: Filters, name: Name, approval: TokenFile | None) -> None:
+    """Take a key from a user with whom it is shared, unless its quorum values need that user. For its owner."""
+    key, username = _owned(cluster, session, filters), _sharer(cluster, name)
+    if username not in key.shared:
+        raise refusal("the key is not shared with the user")
+    _check_values(key.manage, key.use, len(key.people) - 1)
+    _approve(cluster, session, "key-management", key, approval)
+    key.shared.remove(username)
 
 
 def delete(cluster: Cluster, session: Session, filters: Filters) -> None:
@@ -163,6 +168,12 @@ def _value(key: Key, service: str) -> int:
     return key.use if service == "key-usage" else key.manage
 
 
+def _check_values(manage: int, use: int, people: int) -> None:
+    values = {manage, use}
+    if values != {0} and (any(value not in APPROVERS for value in values) or max(values) > people):
+        raise Refused(INVALID_VALUE)
+
+
 def _crypto_user(cluster: Cluster, session: Session) -> str:
     username, role = cluster.member(session)
     if role != CRYPTO_USER:
@@ -183,3 +194,9 @@ def _owned(cluster: Cluster, session: Session, filters: Filters) -> Key:
     if key.owner != username:
         raise refusal("only the owner of a key can do this")
     return key
+
+
+def _sharer(cluster: Cluster, name: Name) -> str:
+    if name[1] != CRYPTO_USER:
+        raise refusal("a key can be shared only with crypto users")
+    return cluster.user(name).username
