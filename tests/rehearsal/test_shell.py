@@ -112,7 +112,7 @@ def test_help(desk: Rehearsal) -> None:
     cli = desk.cli()
     whole = cli.do("help login")
     assert cli.do("login -h") == cli.do("login --username a --help") == whole
-    usage = "Usage: login [OPTIONS] --username <USERNAME> --role <ROLE>"
+    usage = "Usage: login [OPTIONS] --username <USERNAME> --role <ROLE> [COMMAND]"
     assert whole.splitlines()[:5] == ["Log in", "", usage, "", "Commands:"]
     options = [line.split(maxsplit=2) for line in whole.partition("Options:\n")[2].splitlines()]
     assert ["--role", "<ROLE>", "The user's role: admin or crypto-user"] in options

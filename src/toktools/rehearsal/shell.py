@@ -132,6 +132,7 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0] if word.startswith("--") else word[:2]
             command.error(f"option {name} not recognized" if word.startswith("-") else "too many operands")
         if not command.work:
+            files.write_stdout(command.format_help().encode())
             raise ToktoolsError(f"{command.prog}: a command is missing", f"try 'help {command.prog}'")
         return arguments
 
@@ -153,7 +154,8 @@ class Parser(argparse.ArgumentParser):
         commands = [(word, each.description or ", ".join(each.commands)) for word, each in self.commands.items()]
         options = [(_term(action), action.help or "") for action in actions]
         required = [_term(action) for action in actions if action.required]
-        usage = [self.prog, "[OPTIONS]", *required] if self.work else [self.prog, "<COMMAND>"]
+        after = ["[COMMAND]"] if self.commands else []
+        usage = [self.prog, "[OPTIONS]", *required, *after] if self.work else [self.prog, "<COMMAND>"]
         lines = [self.description or "", "", f"Usage: {' '.join(usage)}"]
         for heading, rows in (("Commands", commands), ("Options", options)):
             if rows:
