@@ -22,7 +22,7 @@ _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _NEW_OBJECTS = 200_000
 """Objects after which the collector looks for cycles: more than the libraries make while they load.
 
-Nearly all of these stay, so it would look at them in vain, which takes some milliseconds of each start. So no loop over
+Nearly all of these stay, so looking at them would only cost each start some milliseconds. So no loop over
 files or records may leave cycles that hold what it has read.
 """
 
@@ -59,9 +59,9 @@ def run(name: str) -> NoReturn:
 
 
 def main(name: str, argv: Sequence[str]) -> int:
-    """Run tok-*name* in this process, which stays as it is, and return the exit status.
+    """Run tok-*name* without changing this process, and return the exit status.
 
-    0: done; 1: the answer is no; 2: usage or trouble, which standard error tells.
+    0: done; 1: the answer is no; 2: a usage error or another problem, which standard error describes.
     """
     console = Console(name)
     try:
@@ -142,17 +142,17 @@ class Console:
             pass  # the exit status still says it
 
     def warn(self, message: str) -> None:
-        """Say what the user should know, though the work goes on."""
+        """Warn the user; the work goes on."""
         self.say(f"warning: {message}")
 
     def complain(self, error: ToktoolsError) -> None:
-        """Say what is wrong, and the hint."""
+        """Write an error and its hint."""
         self.say(error.message)
         if error.hint:
             self.say(f"hint: {error.hint}")
 
     def report(self, error: BaseException) -> int:
-        """Say what is wrong, for any exception, and return the exit status."""
+        """Report any exception, and return the exit status."""
         if os.environ.get("TOKTOOLS_DEBUG") == "1":
             import traceback
 
@@ -176,12 +176,12 @@ class Console:
         return 2
 
     def note_reading_from_terminal(self, what: str) -> None:
-        """Say what standard input is read for if it is a terminal: a person may wait for the command."""
+        """Say what a command reads from the terminal, if it does: a person may be waiting for the command."""
         if os.isatty(_STDIN):
             self.say(f"reading {what} from the terminal; Ctrl-D ends it")
 
     def progress(self, done: str) -> Progress | None:
-        """Return a counter of what is done that the terminal shows, or None if there is no terminal."""
+        """Return a progress counter that the terminal shows, or None if there is no terminal."""
         self.end_progress()
         if not os.isatty(_STDERR):
             return None

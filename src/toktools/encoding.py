@@ -11,7 +11,7 @@ DIGEST_SIZE = 32
 SIGNATURE_SIZES = (256, 384, 512)
 """Bytes of a signature: as many as the modulus has (RFC 8017 section 8.2.1), which CloudHSM documents as RSA-2048."""
 MIN_TEXT = 32
-"""So many random bytes never look like text."""
+"""A number of random bytes that never look like text."""
 
 ONE_A_LINE = "put each on its own line; openssl base64 -A and base64 -w0 write no line feed at the end, but echo does"
 UNWRAPPED = "openssl base64 -A and GNU base64 -w0 do not wrap lines"
@@ -25,12 +25,12 @@ def encode(content: bytes) -> bytes:
 
 
 def line(record: bytes) -> bytes:
-    """Return the line of a stream that stands for a digest or a signature."""
+    """Return a digest or a signature as a line of a stream."""
     return encode(record) + b"\n"
 
 
 def decode(text: bytes) -> bytes:
-    """Return the bytes that canonical base64 (RFC 4648 section 4, padded) stands for. Raises ToktoolsError."""
+    """Decode canonical base64 (RFC 4648 section 4, padded). Raises ToktoolsError."""
     decoded = decode_leniently(text)
     # The decoder skips unknown characters and accepts endings such as QR==, even in its strict mode.
     if not decoded or encode(decoded) != text:
@@ -61,20 +61,20 @@ def is_hexadecimal(text: bytes) -> bool:
 
 
 def count(number: int, noun: str) -> str:
-    """Say how many there are of something, as in "1 token" and "3 tokens"."""
+    """Return a number and a noun, as in "1 token" and "3 tokens"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size(number: int) -> str:
-    """Say a number of bytes in words."""
+    """Return a number of bytes in words."""
     return count(number, "byte")
 
 
 def wrong_signature_size(count: int, right: int = SIGNATURE_SIZES[0]) -> str:
-    """Say that a signature has a size that the key cannot have made, by default a key of RSA-2048."""
+    """Return the message on a signature of a size that the key, by default RSA-2048, cannot make."""
     return f"wrong size: {size(count)}, but an RSA-{8 * right} signature has {right}"
 
 
 def undocumented_size(count: int) -> str:
-    """Say that a signature has a size that CloudHSM does not document."""
+    """Return the warning about a signature of a size that CloudHSM does not document."""
     return f"a signature of {size(count)}; CloudHSM documents only RSA-2048, with {SIGNATURE_SIZES[0]}"

@@ -4,8 +4,8 @@
 class ToktoolsError(Exception):
     """An error that stops a tool: a message of one line, perhaps a hint, and the exit status.
 
-    The message is lower case without a full stop. The status is 2 for usage and trouble, and 1 where
-    the answer is no (a signature does not verify).
+    The message is in lower case without a full stop. The status is 1 if the answer is no (a signature does not
+    verify), else 2.
     """
 
     def __init__(self, message: str, hint: str = "", status: int = 2) -> None:
@@ -24,12 +24,12 @@ class ToktoolsError(Exception):
 
 
 def shown(text: str) -> str:
-    """Escape what could move the cursor, colour the screen or break the line: text from outside is not trusted."""
+    """Escape characters of text from outside that could move the cursor, colour the screen or break the line."""
     return text if text.isprintable() and "\\" not in text else "".join(map(_shown, text))
 
 
 def quoted(text: str) -> str:
-    """Return text from outside between quotes, escaped, so that none of it can be taken for words around it."""
+    """Return text from outside in quotes, escaped, so that nobody takes it for a part of the message."""
     return '"' + shown(text).replace('"', '\\"') + '"'
 
 

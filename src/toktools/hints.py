@@ -1,6 +1,6 @@
-"""Kinds of text that people have in place of a key, a token file, a digest or a signature: name and hint of each.
+"""Kinds of text that people use in place of a key, a token file, a digest or a signature: name and hint of each.
 
-No decision hangs on these names: what is wrong is known before, and this only says more about it.
+No decision depends on these names: they only say more about an error that is already known.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     """A pattern or a function that knows a kind of text, its name, and how to mend it."""
 
 _MAX_BYTES = 1 << 16
-"""The part of a file that is looked at."""
+"""The bytes of a file that are searched."""
 
 
 def not_key(name: str, content: bytes, needed: str) -> ToktoolsError:
-    """Return the error for a file without the key of the kind *needed*; it says what the file is if that is known."""
+    """Return the error for a file without a key of the kind *needed*, with the kind of the file if it is known."""
     damages = _damages("PEM") if re.search(rb"BEGIN " + _LABEL, content[:_MAX_BYTES]) else []
     kind, hint = _identify(content, [*_ANYWHERE, _PKCS7, *damages, *_IN_PLACE_OF_KEYS, *_FILES])
     return ToktoolsError(f"{name}: {kind}, not a {needed}" if kind else f"{name}: no {needed} can be read", hint)
 
 
 def not_token_file(content: bytes) -> ToktoolsError | None:
-    """Return the error for a file that is not JSON, if it is known what it is instead."""
+    """Return the error for a file that is not JSON, if its kind is known."""
     damages = _damages("JSON") if re.search(rb"\b(?:tokens?|unsigned|approval_data)\b", content[:_MAX_BYTES]) else []
     rows = [*_ANYWHERE, _MARK, _PKCS7, *damages, *_IN_PLACE_OF_TOKEN_FILES, *_KEYS, *_FILES, _ARMOUR]
     kind, hint = _identify(content, rows)
@@ -56,7 +56,7 @@ def not_base64(text: bytes) -> ToktoolsError:
 
 
 def known_record(text: bytes) -> ToktoolsError | None:
-    """Return the error for a text in place of the base64 of a digest or a signature, if it is known what it is."""
+    """Return the error for a text in place of the base64 of a digest or a signature, if its kind is known."""
     kind, hint = _record(text)
     if not kind:
         return None
@@ -72,7 +72,7 @@ def not_raw(text: bytes) -> ToktoolsError:
 
 
 def mistyped_key(text: str) -> str:
-    """Return a hint if the name of a key looks like something else than the path of a file."""
+    """Return a hint if the name of a key does not look like the path of a file."""
     return next((hint for begin, hint in _NAMES_OF_KEYS if text.startswith(begin)), "")
 
 
@@ -97,13 +97,13 @@ def _is_base64(text: bytes) -> bool:
 
 
 def _decode(content: bytes) -> bytes:
-    """Return the bytes that a text is the base64 of, however wrapped, or nothing."""
+    """Decode base64 with any line breaks; return nothing if it is not base64."""
     text = b"".join(content.split())
     return encoding.decode_leniently(text) if _is_base64(text) else b""
 
 
 def _decode_text(content: bytes) -> bytes:
-    """Return the text that a text is the base64 of, without white space around it, or nothing."""
+    """Decode base64 of text, and strip white space around the text; return nothing if it is not that."""
     decoded = _decode(content)
     return decoded.strip() if len(decoded) >= MIN_TEXT and is_text(decoded) else b""
 
@@ -146,7 +146,7 @@ def _has_damaged_marks(content: bytes) -> bool:
 
 
 def _is_raw(content: bytes) -> bool:
-    """Return whether there are random bytes: so many of them are never UTF-8."""
+    """Return whether there are random bytes; this many are never UTF-8."""
     return len(content) >= MIN_TEXT and content.decode(errors="ignore").encode() != content
 
 

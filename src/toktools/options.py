@@ -37,7 +37,7 @@ def add_source_option(group: argparse._ActionsContainer, flag: str, about: str) 
 
 
 def add_base64_option(group: argparse._ActionsContainer, signer: str) -> None:
-    """Add -b, of commands whose signer is a command."""
+    """Add -b, for a signer that is a command."""
     group.add_argument("-b", "--base64", action="store_true", help=f"the {signer} writes base64, not raw bytes")
 
 
@@ -62,7 +62,7 @@ def add_jobs_option(group: argparse._ActionsContainer, about: str) -> None:
 
 
 def add_verbose_option(group: argparse._ActionsContainer) -> None:
-    """Add -v, of commands that talk to another program, a token or AWS KMS."""
+    """Add -v, for commands that talk to another program, a token or AWS KMS."""
     group.add_argument("-v", "--verbose", action="store_true", help="show each step, with the seconds since the start")
 
 
@@ -93,7 +93,7 @@ def cluster_id(text: str) -> str:
 
 
 def refuse_flags(options: argparse.Namespace, reason: str, *flags: str) -> None:
-    """Raise ToktoolsError for this reason if one of these options is there: it would have no effect."""
+    """Refuse options that would have no effect, with this reason."""
     for flag in flags:
         if flag in options.flags:
             raise ToktoolsError(f"{flag} {reason}")

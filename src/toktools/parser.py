@@ -61,10 +61,10 @@ class Parser(argparse.ArgumentParser):
         self.color = False  # Python 3.14 has colours in the help
         self._positionals.title = self._optionals.title = None  # with no headings it fits a screen
         self.needs_dashes = ""
-        """The kind of operands that must stand behind "--" if they have options of their own."""
+        """The kind of operands that must follow "--" if they have options of their own."""
 
     def add_help_options(self) -> None:
-        """Add --help and --version, which stand behind the options of the command."""
+        """Add --help and --version after the options of the command."""
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.add_argument("-V", "--version", action="version", version=__version__, help="show the version")
         if len(self.options) > _MANY_OPTIONS:
@@ -170,7 +170,7 @@ class Parser(argparse.ArgumentParser):
         raise ToktoolsError(f"option {begun[0] if begun else shown(_name(flag))} not recognized", hint)
 
     def _check(self, actions: Sequence[argparse.Action], words: Sequence[str]) -> None:
-        """Raise ToktoolsError for what is too much, given twice, missing, or excludes each other."""
+        """Refuse too many operands, and options that are given twice, missing, or exclude each other."""
         single = [action for action in self.operands if not _takes_many(action)]
         takes_many = len(single) < len(self.operands)
         if len(words) > len(single) and not takes_many:
@@ -223,7 +223,7 @@ def _takes_many(action: argparse.Action) -> bool:
 
 
 def _flag(action: argparse.Action) -> str:
-    """Return the flag by which messages name an option."""
+    """Return the flag that messages use for an option."""
     return action.option_strings[0]
 
 

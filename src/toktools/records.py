@@ -35,7 +35,7 @@ def decode(text: bytes) -> bytes:
 
 
 def digest(text: bytes) -> bytes:
-    """Return the digest that 44 characters of base64 stand for. Raises ToktoolsError."""
+    """Decode a digest from 44 characters of base64. Raises ToktoolsError."""
     return _checked_digest(decode(text))
 
 
@@ -49,7 +49,7 @@ def raw_digest(content: bytes) -> bytes:
 
 
 def signature(text: bytes) -> bytes:
-    """Return the signature that base64 on one line stands for. Raises ToktoolsError."""
+    """Decode a signature from base64 on one line. Raises ToktoolsError."""
     decoded = decode(text)
     if len(decoded) not in SIGNATURE_SIZES:
         is_line_of_several = len(text) in {64, 76}  # as openssl and base64 wrap it
@@ -59,7 +59,7 @@ def signature(text: bytes) -> bytes:
 
 
 def wrapped_signature(text: bytes) -> bytes:
-    """Return the signature that base64 stands for, with white space anywhere. Raises ToktoolsError."""
+    """Decode a signature from base64 with white space anywhere. Raises ToktoolsError."""
     try:
         return signature(b"".join(text.split()))
     except ToktoolsError as error:

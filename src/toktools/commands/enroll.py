@@ -85,7 +85,7 @@ def _old(options: argparse.Namespace, console: Console) -> Signer | None:
 
 @contextmanager
 def _left(refused: str, hint: str = "", otherwise: str = "") -> Iterator[None]:
-    """Say after an error how things are left: where the answer was no, with a hint, or otherwise."""
+    """Add to an error what has changed: *refused* if the CLI refused, else *otherwise*."""
     try:
         yield
     except ToktoolsError as error:

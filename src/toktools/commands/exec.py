@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Sign what standard input has, and write it to standard output."""
+    """Sign the digests on standard input, and write the signatures to standard output."""
     from toktools import keys
     from toktools.keys import stream
     from toktools.keys.command import Command

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Sign what standard input has, and write it to standard output; or write the public key."""
+    """Sign the digests on standard input, or write the public key."""
     if options.public_key:
         refuse_flags(options, "cannot be used with --public-key", "-r", "-j")
     from toktools import keys

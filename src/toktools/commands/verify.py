@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Say of every token whether its signature is good."""
+    """Write for every token whether its signature is good."""
     from toktools.keys import read_public_key
     from toktools.tokens import jsonfile, tokenfile, verify
 

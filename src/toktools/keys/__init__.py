@@ -1,4 +1,4 @@
-"""RSA keys, wherever they are kept: a file, or one of the schemes in the table below."""
+"""RSA keys in a file or in one of the places of the table below."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DOCUMENTED_BITS = 2048
 """The size that AWS documents ("Create key pairs for MFA using CloudHSM CLI": RSA_2048)."""
 LARGER_BITS = (3072, 4096)
-"""Other sizes that a user may have, and that the HSM may take."""
+"""Other sizes, which an HSM may take."""
 
 _SCHEMES = {
     "awskms": ("toktools.keys.awskms", "in AWS KMS", "boto3", "kms"),

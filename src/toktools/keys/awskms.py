@@ -66,7 +66,7 @@ class KmsKey(Signer):
         self._name = name
 
     def max_parallel(self, requested: int | None) -> int:
-        """Return *requested*, or some: each request waits for a round trip."""
+        """Return *requested*, or a default: each request waits for a round trip."""
         return requested or _MAX_REQUESTS
 
     def _sign(self, digest: bytes) -> bytes:

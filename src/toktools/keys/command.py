@@ -24,13 +24,13 @@ _FILE = "{}"
 _MAX_OUTPUT_BYTES = 1 << 16
 _MAX_SHOWN = 80
 _NOTHING = (b"", b"None", b"null")
-"""Outputs without a signature; the AWS CLI and jq write the words for a member that is missing."""
+"""Outputs without a signature; the AWS CLI and jq write these words for a missing member."""
 _KEY_OR_SIGNATURE = re.compile("[A-Za-z0-9+/]{40}")
 """A part of one, in base64 or hexadecimal."""
 _GRACE_SECONDS = 0.5
 """The time between terminate and kill."""
 _LOOK_UP_SECONDS = 0.05
-"""The longest time until the end of a command is seen whose output another process holds open."""
+"""The longest time until the end of a command is noticed if another process holds its output open."""
 
 
 class Command(Signer):
@@ -64,7 +64,7 @@ class Command(Signer):
         self._closed = False
 
     def close(self) -> None:
-        """Start no more commands, and end those that run, first by TERM, then by KILL; their children are theirs."""
+        """Start no more commands, and end those that run, by TERM and then by KILL, but not their children."""
         with self._changed:
             self._closed = True
             for number in (signal.SIGTERM, signal.SIGKILL):
@@ -145,7 +145,7 @@ class Command(Signer):
 
 
 def _communicate(child: subprocess.Popen[bytes], content: bytes) -> bytes:
-    """Feed a command, and return what it writes until it ends, or too much.
+    """Feed a command, and return its output, up to more than is allowed.
 
     Unlike Popen.communicate(), it does not wait for another process that holds the output open.
     """
@@ -176,7 +176,7 @@ def _communicate(child: subprocess.Popen[bytes], content: bytes) -> bytes:
 
 
 def _with_output(error: ToktoolsError, output: bytes) -> ToktoolsError:
-    """Add the beginning of a text: an error that went to standard output. It is no part of a key or a signature."""
+    """Add the beginning of an error message on standard output; it has no key or signature in it."""
     try:
         text = " ".join(output.decode().split())
     except UnicodeDecodeError:

@@ -48,7 +48,7 @@ _WRITE_PUBLIC_KEY = "tok-sign -k FILE --public-key writes its public key"
 
 
 class _UnreadableError(ValueError):
-    """The library cannot read a key, for another reason than its format or a wrong pass phrase."""
+    """A failure of the library that neither the format of a key nor a wrong pass phrase causes."""
 
 
 class KeyInMemory(Signer):
@@ -231,7 +231,7 @@ def _find(content: bytes, name: str, label: bytes) -> tuple[bytes, bytes]:
 
 
 def _decode(text: bytes) -> bytes:
-    """Return the bytes that base64 stands for, or none if it is damaged, or has headers, as old encrypted PEM has."""
+    """Decode base64; return nothing if it is damaged, or has headers, as old encrypted PEM has."""
     try:
         return binascii.a2b_base64(text)
     except binascii.Error:
@@ -260,7 +260,7 @@ def _not_for_pkcs1(name: str) -> ToktoolsError:
 
 
 def _not_rsa(content: bytes, name: str, key: object, needed: str) -> ToktoolsError:
-    """Return the error for a file without an RSA key, which says what is there instead; *key* is None or that."""
+    """Return the error for a file without an RSA key; *key* is the key of another kind in it, or None."""
     if key is not None:
         algorithm = type(key).__name__.removesuffix("PrivateKey").removesuffix("PublicKey")
         several = len(re.findall(rb"-----BEGIN [A-Z0-9 ]*KEY-----", content)) > 1
@@ -274,7 +274,7 @@ def _not_rsa(content: bytes, name: str, key: object, needed: str) -> ToktoolsErr
 
 
 def _settings_hint() -> str:
-    """Return a hint if settings, such as those of FIPS, keep the library from algorithms that a key may need."""
+    """Return a hint if settings, such as those of FIPS, forbid algorithms that a key may need."""
     if _try(Hash, MD5()):  # noqa: S303 - a test, and the one that all such settings refuse
         return ""
     return "OpenSSL refuses some algorithms, as FIPS does: see OPENSSL_CONF and the file that it names"

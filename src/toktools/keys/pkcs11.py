@@ -61,7 +61,7 @@ class Pkcs11Key(Signer):
         super().__init__(RSAPublicNumbers(e, n).public_key())
 
     def max_parallel(self, requested: int | None) -> int:  # noqa: ARG002 - whatever it is
-        """Return 1: a token, and the person beside it, does one thing at a time."""
+        """Return 1: a token and its user do one thing at a time."""
         return 1
 
     def _sign(self, digest: bytes) -> bytes:
@@ -132,7 +132,7 @@ def _token(wanted: dict[str, bytes]) -> Token:
 
 
 def _choose(matching: list[T], there: list[T], name: str, what: str, uri: Callable[[T], str]) -> T:
-    """Return the only one that matches. ToktoolsError lists those that there are, as a URI names them."""
+    """Return the only match. Raises ToktoolsError, which lists what is there, as a URI names it."""
     if len(matching) == 1:
         return matching[0]
     count = f"{len(matching)} {what}s match" if matching else f"no {what} matches"
@@ -141,14 +141,14 @@ def _choose(matching: list[T], there: list[T], name: str, what: str, uri: Callab
 
 
 def _uri(**attributes: str | bytes | None) -> str:
-    """Return attributes of a URI; those that are not known are left out."""
+    """Return the attributes of a URI, without those that are not known."""
     return ";".join(f"{name}={quote(value)}" for name, value in attributes.items() if value)
 
 
 def _finalize(finalize: Callable[[], None]) -> None:
     """Tell the module that the process ends. The package would, but for gc.freeze() in cli.py.
 
-    An error does not matter any more: the signatures are written.
+    An error no longer matters: the signatures are written.
     """
     with suppress(pkcs11.PKCS11Error):
         finalize()

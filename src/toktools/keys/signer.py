@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Signer:
-    """A private key, wherever it is kept. As many threads as max_parallel() says may call sign()."""
+    """A private key in any place. Up to max_parallel() threads may call sign()."""
 
     is_quick = False
     """Whether a signature takes so little time that the thread which reads the digests may make it."""
@@ -41,11 +41,11 @@ class Signer:
         return requested or 1
 
     def close(self) -> None:
-        """Clean up after the last signature, or while another thread signs."""
+        """Clean up after the last signature; another thread may still sign."""
 
     def _sign(self, digest: bytes) -> bytes:
         raise NotImplementedError
 
     def _wrong_signature(self, problem: str) -> ToktoolsError:
-        """Return the error for a signature that does not verify; it could reveal the key, so it is not shown."""
+        """Return the error for a signature that does not verify, without the signature, which could reveal the key."""
         return ToktoolsError(f"the key is broken, or its signer made a mistake: {problem}")

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 4096
 """The longest line, without its end. A signature of RSA-4096 takes 684 characters."""
 _MANY = 32
-"""Digests that must wait before threads are worth their start to a quick signer."""
+"""Digests that must wait before a quick signer starts threads."""
 _GROUP = 16
-"""Digests that a quick signer signs in one task: one alone would take less time than its task."""
+"""Digests that a quick signer signs in one task; a task for each would cost more than its signature."""
 _LOOK_UP_SECONDS = 0.2
-"""The longest wait at once: a signal may come just before a wait, or to another thread, and is seen only after it."""
+"""The longest single wait: a signal just before it, or to another thread, is noticed only after it."""
 
 
 def read_digests() -> Iterator[list[tuple[int, bytes]]]:
@@ -68,7 +68,7 @@ def sign_stream(sign: Sign, jobs: int, *, quick: bool = False, progress: Progres
 
 
 def sign_apart(sign: Sign, digest: bytes) -> bytes:
-    """Return what *sign* makes of *digest* in another thread.
+    """Call *sign* with *digest* in another thread, and return its result.
 
     Only the main thread gets the exception of a signal, so it never comes between the start of a command and the note
     that it runs. The other thread has ended when this returns, but not if a signal comes.
@@ -121,7 +121,7 @@ def _sign_in_pool(pool: ThreadPoolExecutor, sign: Sign, batch: Numbered, size: i
 
 
 def _sign_group(sign: Sign, failed: list[int], group: Numbered) -> tuple[bytes, ToktoolsError | None]:
-    """Return the lines of signatures up to the first error, which *failed* is told, or to a line that failed before."""
+    """Return the lines of signatures up to the first error, which *failed* gets, or to a line that failed before."""
     lines = b""
     for number, digest in group:
         if any(line < number for line in failed):
@@ -173,7 +173,7 @@ def _records(decode: Callable[[bytes], bytes]) -> Iterator[list[tuple[int, bytes
 
 
 def _lines() -> Iterator[list[bytes]]:
-    """Yield the lines that came with each read, without their ends; of one that is too long, enough to show it."""
+    """Yield the lines of each read, without their ends, and of one that is too long only the beginning."""
     rest = b""
     while len(rest) <= MAX_LINE_BYTES:
         with files.trouble_at(files.STDIN_NAME):
