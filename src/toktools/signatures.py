@@ -20,7 +20,7 @@ _OTHER_HASHES = {
     bytes.fromhex("3041300d060960864801650304020205000430"): "SHA-384",
     bytes.fromhex("3051300d060960864801650304020305000440"): "SHA-512",
 }
-"""The same of other hashes; some signers sign SHA-1 or SHA-512 whatever they are asked for."""
+"""The same for other hashes; some signers always use SHA-1 or SHA-512."""
 
 PublicKey = RSAPublicKey
 """An RSA public key, for modules that do not import the library."""
@@ -31,7 +31,7 @@ _FINISHED = Prehashed(SHA256())
 
 
 def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
-    """Say whether a signature is that of this digest of 32 bytes by this key (RFC 8017 section 8.2.2)."""
+    """Return whether a signature of a digest of 32 bytes verifies with a key (RFC 8017 section 8.2.2)."""
     try:
         key.verify(signature, digest, _PADDING, _FINISHED)
     except InvalidSignature:
@@ -42,7 +42,7 @@ def verifies(key: RSAPublicKey, digest: bytes, signature: bytes) -> bool:
 class Verifier:
     """Public keys, one of which should have signed each of the digests.
 
-    *otherwise* is what to say of a signature that the only key has not made, if no other fault is found in it.
+    *otherwise* is the problem with a signature that the only key has not made, if no other is found.
     """
 
     def __init__(self, keys: Sequence[RSAPublicKey], digests: Sequence[bytes], otherwise: str = NOT_BY_KEY) -> None:
@@ -50,13 +50,13 @@ class Verifier:
         self._otherwise = otherwise
         self._digests = digests
         self._indices: dict[bytes, int] = {}
-        """The index of each digest, and of its hash; made when a signature is that of another digest."""
+        """The index of each digest, and of its hash, to find the digest of a misplaced signature."""
         self._sizes = sorted({key.key_size // 8 for key in keys})
 
     def problem(self, index: int, text: str) -> str:
-        """Return why a text is not the base64 signature of digests[index] by any of the keys; empty if it is.
+        """Return why a text is not the base64 signature of digests[index] by one of the keys, or an empty string.
 
-        The block that a public key recovers from the signature tells the mistakes of common signers apart.
+        The block that a public key recovers from the signature shows which common mistake a signer made.
         """
         if not text:
             return "unsigned"
@@ -79,7 +79,7 @@ class Verifier:
         return self._otherwise if len(self._keys) == 1 else "not made by any of the given keys"
 
     def _mistake(self, block: bytes, index: int) -> str:
-        """Name what was signed instead, by the right key and with the right padding."""
+        """Return what the right key signed instead, with the right padding."""
         from hashlib import sha256
 
         digest = self._digests[index]
@@ -103,7 +103,7 @@ class Verifier:
         return self._other(signed, index)
 
     def _other(self, signed: bytes, index: int) -> str:
-        """Say which other digest was signed."""
+        """Return which other digest was signed."""
         from hashlib import sha256
 
         if not self._indices:
@@ -120,7 +120,7 @@ class Verifier:
 
 
 def _recover(key: RSAPublicKey, signature: bytes) -> bytes:
-    """Return the block that was signed, or nothing if this key has not signed it with PKCS#1 v1.5 padding."""
+    """Return the signed block, or nothing if this key did not sign it with PKCS#1 v1.5 padding."""
     try:
         return key.recover_data_from_signature(signature, _PADDING, None)
     except InvalidSignature:

@@ -1,4 +1,4 @@
-"""The cluster's state: a JSON file, which is locked, read and written whole, once for each command."""
+"""The cluster's state: a JSON file, which each command locks, reads and writes as a whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def default_path() -> str:
 
 
 class State:
-    """A state file, which is created when it is first used, open to its owner alone."""
+    """A state file, created at its first use, with access for its owner only."""
 
     def __init__(self, path: str | None) -> None:
         self.path = default_path() if path is None else path
@@ -41,9 +41,9 @@ class State:
 
     @contextmanager
     def cluster(self, hsms: int) -> Iterator[Cluster]:
-        """Yield the cluster, which no other process changes meanwhile, and keep what has become of it.
+        """Yield the cluster, locked against other processes, and save it after the block.
 
-        A refusal is kept too, since a wrong login counts; any other exception changes nothing.
+        A refusal saves it too, since a wrong login counts; after any other exception the file is unchanged.
         """
         with files.trouble_at(self.name):
             fd = self._lock()
@@ -61,7 +61,7 @@ class State:
             os.close(fd)
 
     def _lock(self) -> int:
-        """Open and lock the file. One that was replaced while its lock was waited for is no longer the state."""
+        """Open and lock the file, again if another process replaced it before the lock was there."""
         while True:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)

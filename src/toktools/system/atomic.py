@@ -16,9 +16,9 @@ from toktools.system.files import Snapshot, display, trouble_at
 
 _MAX_OLD = (16 << 20) + 1  # bytes that *may_replace* is asked about: one more than the largest token file has
 _KEPT = ("user.", "security.selinux", "system.")
-"""The extended attributes that are kept, or their name spaces; access control lists are in the last."""
+"""The extended attributes to keep, or their name spaces; access control lists are in the last."""
 _NO_SUCH_THING = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
-"""The errors of fsync(2) for a directory where the file system has no such thing, or that cannot be read."""
+"""The errors of fsync(2) for a directory that the file system cannot sync, or that cannot be read."""
 _ELSEWHERE = "write another file, with -o OUT"
 _CHANGED = "another program changed it meanwhile; nothing written"
 _TRIES, _PAUSE_SECONDS = 50, 0.01  # for the lock
@@ -31,12 +31,12 @@ def write_atomically(
     seen: Snapshot | None = None,
     may_replace: Callable[[bytes], bool] | None = None,
 ) -> None:
-    """Write files, each of which is either as it was or whole: temporary file, fsync, rename, fsync of the directory.
+    """Write files, each as a whole or not at all: temporary file, fsync, rename, fsync of the directory.
 
-    All are staged before the first is renamed, and signals wait until then. Owner, mode, access control list and
-    extended attributes of an old file are kept, symbolic links are followed, and anything but a regular file is
-    refused. So are *inputs* and standard input, a file with a content that *may_replace* does not accept, and the file
-    that was *seen* unless it is as it was when it was read. Raises ToktoolsError.
+    All temporary files are complete before the first is renamed, and signals wait meanwhile. A new file keeps owner,
+    mode, access control list and extended attributes of the old one. Symbolic links are followed. Raises ToktoolsError
+    for anything but a regular file, for *inputs* and standard input, for a file whose content *may_replace* does not
+    accept, and for the file that was *seen* if it has changed since.
     """
     paths: list[int | str] = [files.STDIN, *inputs]
     kept = [os.stat(path) for path in paths if os.path.exists(path)]
@@ -69,8 +69,8 @@ def write_atomically(
 class _Staged:
     """A new content, in a temporary file beside the file that it is to replace.
 
-    The directory is opened once, and all that is done to a file in it is done relative to the descriptor: its owner, if
-    that is another user, may put a symbolic link in its place meanwhile.
+    The directory is opened once, and each operation on a file in it is relative to the descriptor: another user
+    may put a symbolic link in its place meanwhile.
     """
 
     def __init__(self, path: str, cleanup: ExitStack) -> None:
@@ -115,7 +115,7 @@ class _Staged:
         return self._status is not None and os.path.samestat(self._status, other)
 
     def refuse_loss(self, kept: Iterable[os.stat_result], may_replace: Callable[[bytes], bool] | None) -> None:
-        """Refuse to replace a file that is to be kept, or that has a content that is not accepted."""
+        """Refuse to replace a file in *kept*, or one whose content *may_replace* does not accept."""
         if any(map(self.is_old, kept)):
             raise ToktoolsError(f"{self.name}: this file is also an input, and would be overwritten")
         if self._status and may_replace and not may_replace(os.pread(self._old, _MAX_OLD, 0)):
@@ -146,7 +146,7 @@ class _Staged:
                 os.fchown(fd, old.st_uid, old.st_gid)
 
     def _keep_attributes(self, fd: int) -> None:
-        """Carry access control lists and extended attributes over, before there is a content to protect."""
+        """Copy access control lists and extended attributes, before there is content to protect."""
         if sys.platform == "darwin" and (_has_access_list(self._old) or _has_access_list(fd)):
             raise ToktoolsError(
                 f"{self.name}: cannot replace it and keep its access control list", "write a new file instead"
@@ -163,7 +163,7 @@ class _Staged:
                     os.setxattr(fd, name, text)
 
     def refuse_changed(self, seen: Snapshot) -> None:
-        """Make sure that the file that was seen, if it is this one, is as it was, and hold other toktools off it."""
+        """Refuse to replace this file if it has changed since it was *seen*, and lock it against other toktools."""
         if self.is_old(seen.status):
             _lock(self._directory)
             os.lseek(self._old, 0, os.SEEK_SET)
@@ -209,7 +209,7 @@ def _attributes(fd: int) -> dict[str, bytes]:
 
 
 def _has_access_list(fd: int) -> bool:
-    """Return whether a file of macOS has an access control list; see acl_get(3) there."""
+    """Return whether a file on macOS has an access control list; see acl_get(3) there."""
     import ctypes
 
     get = ctypes.CDLL(None).acl_get_fd
@@ -218,7 +218,7 @@ def _has_access_list(fd: int) -> bool:
 
 
 def _lock(directory: int) -> None:
-    """Wait a little for other toktools; if something else keeps the lock, the comparison has to do."""
+    """Wait a little for other toktools; if another program keeps the lock, go on without it."""
     import fcntl
 
     for _ in range(_TRIES):

@@ -15,20 +15,20 @@ _say: Callable[[str], None] | None = None
 
 
 def show(say: Callable[[str], None] | None) -> None:
-    """Show events by *say* from now on, or no more."""
+    """Show events with *say* from now on, or stop showing them."""
     global _say  # noqa: PLW0603 - signers, hosts and the driver have events, and no other need of the console
     _say = say
 
 
 def event(text: str) -> None:
-    """Show an event, escaped, if -v asks for it. The text has no secret."""
+    """Show an event, escaped, if -v is given. The text has no secret."""
     if _say:
         _say(f"{monotonic() - _started:.3f} s: {shown(text)}")
 
 
 @contextmanager
 def hinted() -> Iterator[None]:
-    """Let an error that has no hint name -v, unless that is there."""
+    """Add a hint at -v to an error without a hint, unless -v is given."""
     try:
         yield
     except ToktoolsError as error:

@@ -21,7 +21,7 @@ _LINES = 1 << 10
 _OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
 
 written: list[str] = []
-"""The files that this process has replaced, as messages name them: what goes wrong after that does not undo it."""
+"""The names of the files that this process has replaced, which no later error undoes."""
 
 
 class Snapshot:
@@ -41,7 +41,7 @@ def display(path: str | None) -> str:
 
 
 def after_writing(error: ToktoolsError) -> ToktoolsError:
-    """Return the error with the names of the files that are written all the same, if there are any."""
+    """Return the error with the names of the files that were written nevertheless."""
     if not written:
         return error
     return error.also(f"written: {written[0]}" + (f" to {written[-1]}" if len(written) > 1 else ""))
@@ -57,21 +57,21 @@ def trouble_at(prefix: str, hint: str = "") -> Iterator[None]:
 
 
 def temporary() -> str | None:
-    """Return the directory that TMPDIR names, or None: the tempfile module takes another where that cannot be used."""
+    """Return the directory in TMPDIR, or None; the tempfile module would take another if it cannot use that one."""
     named = os.environ.get("TMPDIR")
     return os.path.abspath(named) if named else None
 
 
 def reason(error: OSError) -> str:
-    """Return what the system says, as messages have it."""
+    """Return the system's description of an error, in lower case."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
 
 
 def read(path: str | None, limit: int) -> Snapshot:
-    """Read a whole file, or standard input where path is None or "-".
+    """Read a whole file, or standard input if *path* is None or "-".
 
-    Raises ToktoolsError where it cannot be read or holds more than limit bytes.
+    Raises ToktoolsError if it cannot be read or has more than *limit* bytes.
     """
     path = None if path == "-" else path
     source = STDIN if path is None else path
@@ -83,14 +83,14 @@ def read(path: str | None, limit: int) -> Snapshot:
 
 
 def chunks(fd: int, limit: int) -> Iterator[bytes]:
-    """Yield what a descriptor gives, as soon as it gives it, up to limit bytes."""
+    """Yield what comes from a descriptor, as soon as it comes, up to *limit* bytes."""
     while chunk := os.read(fd, min(_CHUNK, limit)):
         limit -= len(chunk)
         yield chunk
 
 
 def checksum(pieces: Iterable[bytes]) -> tuple[int, int]:
-    """Return the size of a content and its CRC-32, by which another program's change is seen, though not a forgery."""
+    """Return the size and the CRC-32 of a content, which reveal another program's change, but not a forgery."""
     size = crc = 0
     for piece in pieces:
         size, crc = size + len(piece), crc32(piece, crc)
@@ -98,21 +98,21 @@ def checksum(pieces: Iterable[bytes]) -> tuple[int, int]:
 
 
 def why_empty() -> str:
-    """Return why nothing came from standard input, as far as that can be known."""
+    """Return why nothing came from standard input, or an empty string."""
     mode = os.fstat(STDIN).st_mode
     return "the command before it wrote nothing" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else ""
 
 
 def is_stdin(status: os.stat_result) -> bool:
-    """Say whether a file is what standard input reads from: the stream of records, never a key or a pass phrase.
+    """Return whether a file is also standard input, which carries the stream, never a key or a pass phrase.
 
-    The null device is not: it is empty, whoever reads it.
+    The null device does not count: it is always empty.
     """
     return _is_open_as(STDIN, status) and not os.path.samestat(status, os.stat(os.devnull))
 
 
 def refuse_stdin_twice(paths: Sequence[str]) -> None:
-    """Refuse to read standard input, which "-" names, in the place of two files: the second would find nothing."""
+    """Refuse "-", which is standard input, for two files: the second would find nothing."""
     if paths.count("-") > 1:
         raise ToktoolsError("standard input can be only one of the files")
 
@@ -128,7 +128,7 @@ def refuse_as_stdout(snapshot: Snapshot) -> None:
 
 
 def warn_of_exposure(name: str, status: os.stat_result, what: str, warn: Callable[[str], None]) -> None:
-    """Warn where others than its owner can read a file with a secret, or put another in its place."""
+    """Warn if other users than the owner can read or write a file with a secret."""
     if not stat.S_ISREG(status.st_mode):
         return
     permissions = stat.S_IMODE(status.st_mode)
@@ -140,7 +140,7 @@ def warn_of_exposure(name: str, status: os.stat_result, what: str, warn: Callabl
 
 
 def refuse_irregular(path: str) -> None:
-    """Refuse to change in place what is not a regular file, before a pipe, say, is waited for."""
+    """Refuse to change in place what is not a regular file, before waiting for a pipe, for example."""
     with trouble_at(display(path)):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise not_regular(path)
@@ -165,7 +165,7 @@ def refuse_terminal() -> None:
 
 
 def write_stdout(content: bytes) -> None:
-    """Write all of it to standard output, now; ToktoolsError where that fails."""
+    """Write all of it to standard output at once. Raises ToktoolsError."""
     with trouble_at(_STDOUT_NAME):
         try:
             write(STDOUT, content)
@@ -174,7 +174,7 @@ def write_stdout(content: bytes) -> None:
 
 
 def write_lines(lines: Iterable[bytes]) -> None:
-    """Write all lines to standard output, some at a time, so that they are never all in memory."""
+    """Write lines to standard output, some at a time, so that they are never all in memory."""
     for some in joined(lines):
         write_stdout(some)
 
@@ -194,7 +194,7 @@ def check_stdout() -> None:
 
 
 def close_stdout() -> None:
-    """Let the reader find the end of the stream now, and not when the interpreter has been taken down."""
+    """Close standard output, so that its reader need not wait for the end of the interpreter."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, STDOUT)
@@ -211,7 +211,7 @@ def _is_open_as(fd: int, status: os.stat_result) -> bool:
 
 
 def sync(fd: int) -> None:
-    """Wait until what was written is on the disk; on macOS, fsync(2) alone leaves it in the drive's cache."""
+    """Wait until a file is on the disk; on macOS, fsync(2) alone leaves it in the drive's cache."""
     import fcntl
 
     if full := getattr(fcntl, "F_FULLFSYNC", 0):
