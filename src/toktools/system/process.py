@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FATAL = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-"""The signals that a person, a shell or a supervisor ends a process with."""
+"""The signals with which a person, a shell or a supervisor ends a process."""
 
 _GRACE_SECONDS = 0.3  # that a child gets to end by a signal
 _COREDUMP_FILTER = "/proc/self/coredump_filter"  # core(5)
 
 
 class Terminated(BaseException):
-    """A signal that is to end this process, once `finally` has cleaned up."""
+    """A signal that ends this process after `finally` has cleaned up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -37,9 +37,9 @@ class _Pending:
 
 
 def restore_default_signals() -> None:
-    """Let Ctrl-C end this process as it ends cat(1), and let it see how its children end.
+    """Let Ctrl-C end this process as it ends cat(1), and let this process see how its children end.
 
-    A parent that ignores SIGCHLD (trap '' CHLD) hands that on, and the system would forget their exit status.
+    A parent that ignores SIGCHLD (trap '' CHLD) passes that on, and the system would forget their exit status.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -84,9 +84,9 @@ def unwind_on_signals() -> Iterator[None]:
 
 @contextmanager
 def held(*more: int) -> Iterator[None]:
-    """Let fatal signals, and *more*, wait until the block is done; a child that is started in it calls release().
+    """Block fatal signals, and *more*, in the block; a child that starts there calls release().
 
-    It is for the main thread of a process that has no other threads at that time: one of these would get the signal.
+    Only for a process without other threads, since one of these would get the signal.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -97,7 +97,7 @@ def held(*more: int) -> Iterator[None]:
 
 
 def release() -> None:
-    """Let fatal signals through, in a child that was started while they were held."""
+    """Unblock fatal signals, in a child that was started in held()."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FATAL)
 
 
@@ -107,7 +107,7 @@ def pending_signal() -> int | None:
 
 
 def end_by_signal(number: int) -> NoReturn:
-    """End this process by a signal, as its default action would have at once."""
+    """End this process by the default action of a signal."""
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)
@@ -117,8 +117,8 @@ def end_by_signal(number: int) -> NoReturn:
 def forbid_core_dumps() -> None:
     """Leave no core dump of this process, which may hold a secret.
 
-    Children can raise their limit again. It does not count where core dumps go to a program, so on Linux the filter
-    keeps the memory out of them.
+    Children can raise their limit again. The limit does not apply if core dumps go to a program, so on Linux a
+    filter keeps the memory out of them.
     """
     import resource
 
@@ -138,14 +138,14 @@ def end(child: Popen[bytes], numbers: Sequence[int]) -> None:
 
 
 def cores() -> int:
-    """Return the number of cores on which this process may run, as far as the system tells."""
+    """Return the number of cores on which this process may run."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def exit_text(returncode: int) -> str:
-    """Say how a process ended: *returncode* is that of subprocess, below zero for a signal."""
+    """Return how a process ended; *returncode* is that of subprocess, below zero for a signal."""
     if returncode >= 0:
         return f"exit status {returncode}"
     return f"killed by signal {-returncode} ({signal.strsignal(-returncode) or 'unknown'})"

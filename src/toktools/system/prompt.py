@@ -12,9 +12,9 @@ from toktools.errors import ToktoolsError
 from toktools.system import files
 
 TERMINAL = "/dev/tty"
-"""The terminal of this process, whatever its standard streams are."""
+"""The terminal of this process, independent of its standard streams."""
 MAX_BYTES = 1023
-"""Of the longest pass phrase: OpenSSL's own limit, and that of a line on a terminal of macOS."""
+"""The longest pass phrase: the limit of OpenSSL, and of a line on a terminal of macOS."""
 
 _CHUNK = 4096  # no terminal keeps a longer line
 _MAX_DIGITS = 10  # no descriptor has so high a number
@@ -22,17 +22,17 @@ _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 known: dict[bytes, str] = {}
-"""Every secret that was fetched, and what it is: what shows a program's output masks them."""
+"""Every secret that was fetched, and its name, to mask it in a program's output."""
 
 _taken: dict[str, bytes] = {}
-"""The values of variables that options have named, and have taken out of the environment."""
+"""The values of variables that options named, which are no longer in the environment."""
 
 
 def ask(question: str, show: Callable[[bytes], object] | None = None) -> bytes:
-    """Put a question, and return the line that is typed on the terminal with the echo off.
+    """Ask a question, and return the line that is typed on the terminal with the echo off.
 
     The line ends with its newline, or without one if Ctrl-D ended it. The question goes to the terminal, or to *show*.
-    Text that was typed before it, or is there after the answer, is thrown away. Raises OSError.
+    Text that was typed before the question, or after the answer, is discarded. Raises OSError.
     """
     from toktools.system import terminal
 
@@ -61,7 +61,7 @@ def ask(question: str, show: Callable[[bytes], object] | None = None) -> bytes:
 
 
 def has_terminal() -> bool:
-    """Return whether there is a terminal to ask a person at."""
+    """Return whether there is a terminal on which to ask a person."""
     try:
         os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -70,10 +70,9 @@ def has_terminal() -> bool:
 
 
 class Source:
-    """The source of a secret: env:VAR, file:PATH or fd:N, or with the person at the terminal ("ask").
+    """The source of a secret: env:VAR, file:PATH or fd:N, or the person at the terminal ("ask").
 
-    The first three are those of openssl-passphrase-options(1), without the ones that show the secret. *option* is what
-    messages name.
+    The first three are those of openssl-passphrase-options(1) that do not show the secret. Messages name *option*.
     """
 
     def __init__(self, option: str, kind: str, where: str = "") -> None:
@@ -108,9 +107,9 @@ class Source:
         return cls(option, kind, where)
 
     def check(self, name: str, what: str) -> None:
-        """Make sure that the secret can be fetched, before anything begins that will need it; nothing is read.
+        """Make sure that the secret can be fetched, without reading it.
 
-        *name* is that of what is locked, and *what* opens it ("pass phrase", "PIN"). Raises ToktoolsError.
+        *name* is the name of the thing that *what* ("pass phrase", "PIN") opens. Raises ToktoolsError.
         """
         if self._kind == "ask" and not has_terminal():
             sources = f"; {_SOURCES}" if self._option.startswith("--") else ""

@@ -1,4 +1,4 @@
-"""Terminals: modes that come back, waiting for several descriptors, colours, and a line of progress."""
+"""Terminals: temporary modes, waiting for several descriptors, colours, and a line of progress."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def changed_modes(
 ) -> Iterator[None]:
     """Change the modes of a terminal for the block, then call *again*.
 
-    The modes come back at the end of the block, after a signal too, and while the process is stopped by Ctrl-Z. When it
-    goes on, they are changed again, and *again* is called. With *discard*, what was typed at either end is thrown away:
-    a half of a secret would be the shell's next command. Raises OSError.
+    The old modes return at the end of the block, even after a signal, and while Ctrl-Z stops the process. When it
+    continues, they are changed again, and *again* is called. With *discard*, input at either end is discarded: half a
+    secret would be the shell's next command. Raises OSError.
     """
     import termios
 
@@ -104,7 +104,7 @@ class _Turn:
         _unlock(self._fd)
 
     def stop(self, number: int, _frame: object) -> None:
-        """Stop as the default action does, but with the terminal as it was, and go on as before."""
+        """Restore the terminal, stop as by default, and change the terminal again when this process continues."""
         with process.held(*_STOPS):
             self.give_back()
         signal.signal(number, signal.SIG_DFL)
@@ -142,7 +142,7 @@ def _wait_for_turn(fd: int) -> None:
 
 
 def _lock(fd: int) -> bool:
-    """Take the lock if no other process has it, and return whether that is so."""
+    """Take the lock if no other process has it, and return whether it is taken."""
     import fcntl
 
     try:
@@ -164,12 +164,12 @@ def _unlock(fd: int) -> None:
 
 
 def raw(fd: int, again: Callable[[], object]) -> AbstractContextManager[None]:
-    """Let every key of a terminal through as it is in a block, which begins by *again*; see changed_modes()."""
+    """Pass every key of a terminal through unchanged in the block; see changed_modes()."""
     return changed_modes(fd, _raw, again)
 
 
 def hidden_line(modes: Modes) -> None:
-    """Change modes to lines that Enter ends, with the echo off, whatever a crashed program has left behind."""
+    """Change any modes to those of lines that Enter ends, with the echo off."""
     import termios as t
 
     modes[_IFLAG] = modes[_IFLAG] & ~(t.IGNCR | t.INLCR) | t.ICRNL
@@ -207,7 +207,7 @@ def wait(readers: Sequence[int], writers: Sequence[int], seconds: float) -> tupl
 
 
 def coloured(fd: int, text: str, colour: int) -> str:
-    """Return a text in a colour if a descriptor is a terminal that has some, and nobody set NO_COLOR."""
+    """Return a text in a colour if a descriptor is a terminal with colours, and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or not _is_screen(fd):
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
@@ -219,9 +219,9 @@ def progress(name: str, done: str) -> Progress | None:
 
 
 class Progress:
-    """A line on standard error, once the work has taken two seconds: how many are done.
+    """A line on standard error with the number of records done, after two seconds of work.
 
-    It changes only when one is done, so that it does not write over the question of a command that waits for an answer.
+    It changes only when a record is done, so that it does not overwrite the question of a command.
     """
 
     def __init__(self, name: str, done: str) -> None:
@@ -232,7 +232,7 @@ class Progress:
         self._next = monotonic() + _PROGRESS_AFTER_SECONDS
 
     def step(self, count: int = 1) -> None:
-        """Count so many as done."""
+        """Add to the number of records done."""
         self._count += count
         now = monotonic()
         if now >= self._next:
@@ -242,7 +242,7 @@ class Progress:
             _show(f"\r{self._name}: {self._count} {self._done}\x1b[K\r")
 
     def erase(self) -> None:
-        """Take the line away, until the next one is done."""
+        """Erase the line, until the next record is done."""
         if self._shown:
             self._shown = False
             _show("\r\x1b[K")

@@ -42,12 +42,12 @@ def records(approval_data: bytes) -> list[Record]:
 
 
 def is_old(approval_data: bytes) -> bool:
-    """Say whether the token seems to be older than CloudHSM takes one by default."""
+    """Return whether the token seems older than CloudHSM accepts by default."""
     return any(record[6] + _LIFE_SECONDS < time.time() for record in _unpacked(approval_data))
 
 
 def contradictions(label: object, key_reference: object, found: Sequence[Record]) -> list[str]:
-    """Return in words the differences between a file's labels, which are not signed, and its records."""
+    """Return the differences between a file's labels, which are not signed, and its records, in words."""
     said = []
     for number in sorted({record.service for record in found}):
         means = _SERVICES.get(number, "")

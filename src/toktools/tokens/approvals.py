@@ -7,25 +7,25 @@ from toktools.tokens import kinds
 
 ROLES = ("admin", "crypto-user")
 MAX_APPROVERS = 8
-"""As many as a cluster asks for at most (AWS CloudHSM User Guide, quorum authentication)."""
+"""The most approvals that a cluster requires (AWS CloudHSM User Guide, quorum authentication)."""
 _MAX_NAME = 31
 
 
 def is_user_name(text: str) -> bool:
-    """Say whether a text can be a user name (AWS CloudHSM User Guide, quotas)."""
+    """Return whether a text can be a user name (AWS CloudHSM User Guide, quotas)."""
     return text.isascii() and text.replace("_", "x").isalnum() and len(text) <= _MAX_NAME
 
 
 def shown_name(text: str) -> str:
-    """Return a user, role or label from a file as outputs and messages show it: in quotes if it is not a short word.
+    """Return a user, role or label from a file for outputs and messages, in quotes if it is not a short word.
 
-    Whoever wrote the file could else have put "admin2: OK" there, for a reader of the line or a grep.
+    Otherwise the author of the file could put "admin2: OK" there, to deceive a reader or a grep.
     """
     return text if is_user_name(text.replace("-", "_")) else quoted(text)
 
 
 def user(option: str, text: str) -> str:
-    """Return the user name that is the argument of *option*. Raises ToktoolsError if it is none."""
+    """Return a user name, the argument of *option*. Raises ToktoolsError if no user can have it."""
     if not is_user_name(text):
         raise ToktoolsError(f"{option}: a CloudHSM user name has 1 to {_MAX_NAME} letters, digits and underscores")
     return text
@@ -67,7 +67,7 @@ class Approval:
 
 
 def read_list(document: dict[str, object]) -> list[Approval]:
-    """Return the approvals in a quorum token. Raises ToktoolsError if an entry is none, or an approver has two."""
+    """Return the approvals in a quorum token. Raises ToktoolsError for a bad entry, or two entries of an approver."""
     approvals = []
     approvers = set()
     for number, entry in enumerate(kinds.read_list(document, "signatures"), start=1):

@@ -103,7 +103,7 @@ def _approval_data(tokens: TokenFile, index: int) -> Iterator[str]:
 
 
 def _records(tokens: TokenFile, index: int) -> tuple[list[Record], list[str]]:
-    """Return the records in the approval data of a token, and what in the labels contradicts them."""
+    """Return the records in the approval data of a token, and the contradictions between them and the labels."""
     from toktools.tokens import approval_data
 
     records = approval_data.records(tokens.approval_data(index))

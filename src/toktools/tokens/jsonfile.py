@@ -29,8 +29,8 @@ class NotJsonError(ToktoolsError):
 def loads(text: bytes) -> object:
     """Return the value of a JSON text (RFC 8259).
 
-    Raises NotJsonError; or ToktoolsError if a member occurs twice in an object, if a number or a string would not come
-    out of dump() as the same value, or if objects and lists are nested too deeply.
+    Raises NotJsonError; or ToktoolsError if a member occurs twice in an object, if dump() would not write a number or
+    a string as the same value, or if objects and lists are nested too deeply.
     """
     if not text or text.isspace():
         raise NotJsonError("an empty file, not JSON")
@@ -45,7 +45,7 @@ def loads(text: bytes) -> object:
 
 
 def dump(value: object, end: bytes = b"\n") -> Iterator[bytes]:
-    """Yield *value*, in which bytes stand for their base64, in pieces as the CloudHSM CLI writes it."""
+    """Yield *value* in pieces, in the CloudHSM CLI's layout; bytes become their base64."""
     if _has_fraction(value):  # which json writes in another way, as 1e+16
         import orjson
 
@@ -127,7 +127,7 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _number(text: str) -> int | float:
-    """Return a number that comes out of both libraries with the same value."""
+    """Return a number that both libraries write with the same value."""
     from decimal import Decimal
 
     if text.lstrip("-").isdigit() and len(text) <= _MAX_SHOWN and int(text) in _INTEGERS:

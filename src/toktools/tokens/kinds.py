@@ -6,7 +6,7 @@ from toktools.errors import ToktoolsError, quoted
 
 VERSION = "2.0"
 MAX_HSMS = 28
-"""In a cluster, each of which a login has a token for ("AWS CloudHSM quotas")."""
+"""The most HSMs in a cluster; a login has a token for each ("AWS CloudHSM quotas")."""
 _MAX_SHOWN = 40
 
 
@@ -43,9 +43,9 @@ QUORUM_TOKEN = Kind("quorum-token", "quorum token", ("approval_data", "token"), 
 
 
 def recognize(document: dict[str, object]) -> tuple[Kind, list[dict[str, object]]]:
-    """Return the kind of a token file and its tokens, of which a quorum token is its own and only one.
+    """Return the kind of a token file and its tokens; a quorum token is its only token.
 
-    Raises ToktoolsError if it is of no known kind or version.
+    Raises ToktoolsError if its kind or version is unknown.
     """
     single = next((name for name in ("token", "approval_data") if name in document), "")
     if "tokens" in document and single:
@@ -67,7 +67,7 @@ def recognize(document: dict[str, object]) -> tuple[Kind, list[dict[str, object]
 
 
 def read_list(document: dict[str, object], name: str) -> list[object]:
-    """Return the list that is a member of a token file. Raises ToktoolsError if it is none."""
+    """Return a member of a token file that is a list. Raises ToktoolsError if it is not."""
     entries = document.get(name)
     if not isinstance(entries, list):
         raise ToktoolsError(f'"{name}" is not a list' if name in document else f'no member "{name}"', _hint(entries))
@@ -75,14 +75,14 @@ def read_list(document: dict[str, object], name: str) -> list[object]:
 
 
 def check_object(value: object, name: str) -> dict[str, object]:
-    """Return *value* if it is a JSON object. Raises ToktoolsError if it is none."""
+    """Return *value* if it is a JSON object. Raises ToktoolsError if it is not."""
     if not isinstance(value, dict):
         raise ToktoolsError(f"{name}: not a JSON object", _hint(value))
     return value
 
 
 def _hint(value: object) -> str:
-    """Return a hint at what PowerShell's ConvertTo-Json makes of lists and objects."""
+    """Return a hint if PowerShell's ConvertTo-Json seems to have changed *value*."""
     if isinstance(value, dict):
         return "PowerShell turns a list of one into an object: put [ before it and ] after it"
     is_cut = isinstance(value, str) and value.startswith("@{")

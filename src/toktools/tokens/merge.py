@@ -39,7 +39,7 @@ def read_signatures(paths: Sequence[str], count: int) -> list[bytes]:
 
 
 def signatures_in(path: str) -> list[bytes]:
-    """Return the signatures in a file. Raises ToktoolsError, which says what to do with another file of a login."""
+    """Return the signatures in a file. Raises ToktoolsError, with a hint for a token file or a key."""
     file = files.read(path, tokenfile.MAX_SIZE)
     try:
         return records.signature_file(file.content)
@@ -60,7 +60,7 @@ def put(tokens: TokenFile, chosen: Sequence[int], signatures: Sequence[bytes]) -
 
 
 def approve(tokens: TokenFile, user: str, role: str | None, signature: bytes, warn: Callable[[str], None]) -> list[int]:
-    """Put an approver's entry in, and return the index of its slot. Raises ToktoolsError if the role is missing."""
+    """Insert an approver's entry, and return the index of its slot. Raises ToktoolsError if the role is missing."""
     if role is None:
         if any(approval.user == user.lower() and approval.role for approval in tokens.approvals):
             raise ToktoolsError(f"approver {user} already has an entry with a role", "give the role with -R")
@@ -75,7 +75,7 @@ def approve(tokens: TokenFile, user: str, role: str | None, signature: bytes, wa
 
 
 def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
-    """Put the approvals of copies in, and return the indices of their slots. Raises ToktoolsError."""
+    """Insert the approvals of copies, and return the indices of their slots. Raises ToktoolsError."""
     for approval in tokens.approvals:
         approval.check()
     filled = []
@@ -95,9 +95,9 @@ def combine(tokens: TokenFile, copies: Sequence[str]) -> list[int]:
 def check(
     tokens: TokenFile, changed: Sequence[int], problem: Callable[[Slot], str] | None, warn: Callable[[str], None]
 ) -> None:
-    """Refuse changed slots that have a problem, and signatures that are in two slots of different tokens or approvers.
+    """Refuse changed slots with a problem, and a signature in the slots of two different tokens or approvers.
 
-    Without *problem*, nobody verifies them: warn of sizes that AWS does not document. A slot may be empty. Raises
+    Without *problem*, which verifies them, warn of sizes that AWS does not document. A slot may be empty. Raises
     ToktoolsError, with status 1 if a signature does not verify.
     """
     lengths = set()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_SIZE = 16 << 20
-"""Bytes of the largest file that is read; a full cluster of 28 HSMs needs 13 thousand."""
+"""Bytes of the largest file that is read; a full cluster of 28 HSMs needs 13,000."""
 
 
 class Slot:
@@ -34,7 +34,7 @@ class Slot:
 class TokenFile:
     """A token file: its kind, its digests of 32 bytes, and its slots for signatures.
 
-    Of a large file only the document is kept; all else is made when it is asked for.
+    It keeps only the document of a large file, and computes the rest on demand.
     """
 
     def __init__(self, text: bytes, document: dict[str, object]) -> None:
@@ -46,7 +46,7 @@ class TokenFile:
             self._by_user.setdefault(approval.user, []).append(index)
         self._document = document
         self._is_cut = text.endswith(b"}")
-        """Whether the last line has no end."""
+        """Whether the last line lacks its line feed."""
         for index in range(len(self)):
             self.digest(index)
             if self.kind.has_approval_data:
@@ -65,7 +65,7 @@ class TokenFile:
         return [self.digest(index) for index in range(len(self))]
 
     def approval_data(self, index: int) -> bytes:
-        """Return the bytes whose SHA-256 the digest of a token is. Raises ToktoolsError if the file has none."""
+        """Return the approval data of a token, whose SHA-256 is its digest. Raises ToktoolsError if there is none."""
         if not self.kind.has_approval_data:
             raise ToktoolsError(
                 f"{self.kind} has no approval data",
@@ -74,13 +74,13 @@ class TokenFile:
         return self._decoded(index, "approval_data", encoding.decode)
 
     def digest_matches(self, index: int) -> bool:
-        """Say whether a digest is the SHA-256 of the approval data beside it."""
+        """Return whether a digest is the SHA-256 of the approval data beside it."""
         from hashlib import sha256
 
         return sha256(self.approval_data(index)).digest() == self.digest(index)
 
     def check_approval_data(self) -> None:
-        """Raise ToktoolsError if the SHA-256 of approval data is not the digest, which would be signed blind."""
+        """Refuse approval data whose SHA-256 is not the digest, which people would sign blindly."""
         for index in range(len(self)) if self.kind.has_approval_data else ():
             if not self.digest_matches(index):
                 raise ToktoolsError(
@@ -109,9 +109,9 @@ class TokenFile:
         self._tokens[index]["signed"] = signature  # dump() encodes it
 
     def approve(self, entry: dict[str, object]) -> int:
-        """Put in the entry of an approver, in place of the one that is there or after the others; return its index.
+        """Insert the entry of an approver, in place of the old one or after the others, and return its index.
 
-        Name and role stay as they are spelled there.
+        The old entry keeps its spelling of name and role.
         """
         new = Approval(entry)
         index = self.find_approval(new.user, new.role)
@@ -168,7 +168,7 @@ def read(path: str | None) -> tuple[files.Snapshot, TokenFile]:
 
 
 def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
-    """Read a token file only to show it: its digests may not be those of its approval data. Raises ToktoolsError."""
+    """Read a token file without checking its approval data, only to show it. Raises ToktoolsError."""
     source = files.read(path, MAX_SIZE)
     files.refuse_as_stdout(source)
     try:
@@ -181,7 +181,7 @@ def inspect(path: str | None) -> tuple[files.Snapshot, TokenFile]:
 
 
 def parse(text: bytes) -> TokenFile:
-    """Return the token file that *text* is. Raises ToktoolsError if it is not valid or of no known kind."""
+    """Parse a token file. Raises ToktoolsError if it is not valid, or if its kind is unknown."""
     try:
         document = jsonfile.loads(text)
     except jsonfile.NotJsonError as error:
@@ -196,12 +196,12 @@ def parse(text: bytes) -> TokenFile:
 
 
 def may_replace(content: bytes) -> bool:
-    """Say whether a token file may replace a file with *content*: another token file, or nothing."""
+    """Return whether a token file may replace a file with *content*: a token file, or nothing."""
     return not content or is_token_file(content)
 
 
 def is_token_file(content: bytes) -> bool:
-    """Say whether *content* is a token file of a size that is read."""
+    """Return whether *content* is a token file, and not too large."""
     try:
         return len(content) <= MAX_SIZE and bool(parse(content))
     except ToktoolsError:

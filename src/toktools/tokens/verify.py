@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from toktools.tokens.tokenfile import Slot, TokenFile
 
     Keys = Mapping[str, Sequence[PublicKey]]
-    """Public keys by approver, in lower case; those for everybody by an empty string."""
+    """Public keys by approver, in lower case; the keys for everybody are under an empty string."""
     Results = Iterable[tuple[str, str]]
     """The name of each slot and the problem with its signature, or an empty string."""
 
@@ -41,13 +41,13 @@ def verify_keys(arguments: Sequence[str], tokens: TokenFile, name: str, read_key
 
 
 class ApprovalChecker:
-    """Check approvals: each by a key of its approver, and no key for two approvers."""
+    """A check of approvals: each needs a key of its approver, and no key may serve two approvers."""
 
     def __init__(self, digests: Sequence[bytes], keys: Keys) -> None:
         self._digests = digests
         self._keys = keys
         self._users: dict[int, str] = {}
-        """The approver of each modulus that signed."""
+        """The approver whom each modulus has signed for."""
 
     def problem(self, slot: Slot) -> str:
         """Return why an approval is not good, or an empty string."""
@@ -64,12 +64,12 @@ class ApprovalChecker:
 
     @property
     def approvers(self) -> set[str]:
-        """The approvers with a good approval, whatever their keys and roles."""
+        """The approvers with a good approval, each once."""
         return set(self._users.values())
 
 
 def checker(tokens: TokenFile, keys: Keys) -> Callable[[Slot], str]:
-    """Return a function that says what is wrong with the signature in a slot."""
+    """Return a function that returns the problem with the signature in a slot."""
     if tokens.kind.has_approvals:
         return ApprovalChecker(tokens.digests, keys).problem
     verifier = Verifier(keys.get("", ()), tokens.digests)
@@ -77,7 +77,7 @@ def checker(tokens: TokenFile, keys: Keys) -> Callable[[Slot], str]:
 
 
 def check_all(tokens: TokenFile, keys: Keys, need: int | None) -> Results:
-    """Check every signature; in a quorum token also that *need* approvers have signed, or else all with keys."""
+    """Check every signature, and in a quorum token that *need* approvers, or all who have keys, have signed."""
     if not tokens.kind.has_approvals:
         problem = checker(tokens, keys)
         for slot in tokens.slots():
