@@ -78,7 +78,7 @@ def mistyped_key(text: str) -> str:
 
 def _record(text: bytes) -> tuple[str, str]:
     # In random bytes a row might match by chance.
-    if _is_raw(text) and not (_is_utf32(text) or _is_utf16(text)):
+    if _is_raw(text) and not text.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "", ""
     return _identify(text, [*_ANYWHERE, _MARK, *_IN_PLACE_OF_RECORDS])
 
@@ -128,48 +128,16 @@ def _sizes(content: bytes) -> set[int]:
     return {len(_decode(line)) for line in content.split()} or {0}
 
 
-def _is_raw_of(content: bytes, *sizes: int) -> bool:
-    return len(content) in sizes and not is_text(content)
-
-
-def _is_damaged_pem(content: bytes) -> bool:
-    """Return whether a block of PEM has a body that is not base64."""
-    block = rb"^-----BEGIN [A-Z0-9 ]{1,40}-----\n([^-]*)\n-----END "
-    blocks = re.findall(block, content.replace(b"\r", b""), re.MULTILINE)
-    return any(not _decode(block.rpartition(b"\n\n")[2]) for block in blocks)
-
-
-def _has_damaged_marks(content: bytes) -> bool:
-    """Return whether a BEGIN or END line of PEM lacks some of its hyphens, or is not alone on its line."""
-    marks = len(re.findall(rb"\b(?:BEGIN|END) " + _LABEL + rb"\b(?! BLOCK)", content))
-    return marks > len(re.findall(rb"^-----(?:BEGIN|END) " + _LABEL + rb"-----[ \t]*\r?$", content, re.MULTILINE))
+def _lacks_marks(content: bytes) -> bool:
+    """Return whether a BEGIN or END line of PEM is missing, lacks some of its hyphens, or is not alone on its line."""
+    marks = re.findall(rb"\b(?:BEGIN|END) " + _LABEL + rb"\b(?! BLOCK)", content)
+    whole = re.findall(rb"^-----(BEGIN|END) " + _LABEL + rb"-----[ \t]*\r?$", content, re.MULTILINE)
+    return len(marks) > len(whole) or whole.count(b"BEGIN") != whole.count(b"END")
 
 
 def _is_raw(content: bytes) -> bool:
     """Return whether there are random bytes; this many are never UTF-8."""
     return len(content) >= MIN_TEXT and content.decode(errors="ignore").encode() != content
-
-
-def _is_wide(content: bytes, size: int) -> bool:
-    """Return whether there is a character of ASCII, which is the first or the last byte, in each *size* bytes."""
-    for start in (0, size - 1):
-        kept, others = content[start::size], bytearray(content)
-        del others[start::size]
-        if kept and others and not others.strip(b"\0") and b"\0" not in kept:
-            return True
-    return False
-
-
-def _is_utf16(content: bytes) -> bool:
-    return content.startswith((b"\xff\xfe", b"\xfe\xff")) or _is_wide(content, 2)
-
-
-def _is_utf32(content: bytes) -> bool:
-    return content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")) or _is_wide(content, 4)
-
-
-def _is_text_with_nul(content: bytes) -> bool:
-    return b"\0" in content and is_text(content.replace(b"\0", b""))
 
 
 def _damages(text: str) -> list[Row]:
@@ -187,8 +155,11 @@ _COPY = "copy the file itself, not its text"
 
 _ANYWHERE: list[Row] = [
     # PowerShell: anchore/syft#4916.
-    (_is_utf32, "text in UTF-32", "iconv -f UTF-32 -t UTF-8 converts it"),
-    (_is_utf16, "text in UTF-16", "PowerShell redirection (>) writes it; iconv -f UTF-16 -t UTF-8 converts it"),
+    (
+        rb"\A(?:\xff\xfe|\xfe\xff)",
+        "text in UTF-16",
+        "PowerShell redirection (>) writes it; iconv -f UTF-16 -t UTF-8 converts it",
+    ),
     (rb"\Aage-encryption\.org/|^-----BEGIN AGE ENCRYPTED", "a file encrypted with age", "age -d decrypts it"),
     (rb"\A\$ANSIBLE_VAULT;", "a file encrypted with ansible-vault", "ansible-vault view FILE decrypts it"),
     (rb"\bENC\[AES256_GCM,", "a file encrypted with sops", "sops -d FILE decrypts it"),
@@ -234,16 +205,10 @@ _IN_PLACE_OF_KEYS: list[Row] = [
         "sed 's/^[*[:blank:]]*//' FILE removes it",
     ),
     (
-        _has_damaged_marks,
-        "PEM with damaged BEGIN or END lines",
-        "they need five hyphens before and after: -----BEGIN ... -----, -----END ... -----",
-    ),
-    (
-        lambda content: content.count(b"-----BEGIN ") != content.count(b"-----END "),
+        _lacks_marks,
         "PEM without its BEGIN or END line",
-        "the file is cut short",
+        "the file is cut short, or a line has not five hyphens before and after: -----BEGIN ... -----",
     ),
-    (_is_damaged_pem, "PEM whose body is damaged", "only base64 may be between its lines; copy the file again"),
     # Kubernetes' and others' secrets: sigstore/cosign#1088.
     (lambda content: b"-BEGIN " in _decode(content), "base64 of PEM", _DECODE),
     (
@@ -282,16 +247,8 @@ _ARMOUR: Row = (
 _HEXADECIMAL: Row = (is_hexadecimal, "hexadecimal digits", "xxd -r -p | openssl base64 -A converts them to base64")
 
 _FILES: list[Row] = [
-    (_is_text_with_nul, "text with NUL bytes", "an interrupted copy leaves them; copy the file again"),
     (lambda content: _sizes(content) == {DIGEST_SIZE}, "digests", "tok-sign reads them from standard input"),
     (lambda content: _sizes(content) <= {*SIGNATURE_SIZES}, "signatures", "tok-merge takes them as SIGNATURE files"),
-    (lambda content: _is_raw_of(content, DIGEST_SIZE), "a raw digest", "tok-sign -r reads it from standard input"),
-    (
-        lambda content: _is_raw_of(content, *SIGNATURE_SIZES),
-        "a raw signature",
-        "tok-merge takes it as a SIGNATURE file",
-    ),
-    (lambda content: re.search(_TOKEN_FILE, _decode(content), re.DOTALL), "base64 of a token file", _DECODE),
     # jedisct1/minisign#24
     (rb"\A\s*<(?i:!doctype|html)", "an HTML page", "it may be a login page instead of the file to download"),
     _HEXADECIMAL,
@@ -310,7 +267,7 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
     ),
     _HEXADECIMAL,
     (
-        rb"\A\\?[0-9A-Fa-f]{64}\s|\s[0-9A-Fa-f]{64}\Z",
+        rb"\A[0-9A-Fa-f]{64}\s|\s[0-9A-Fa-f]{64}\Z",
         "a hexadecimal digest and other words",
         "sha256sum and openssl dgst print it; sign the digests that tok-extract writes",
     ),
@@ -320,11 +277,6 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
     (rb"\A(?i:none|null|nil|undefined)\Z", "no signature", "the query or filter of the command before found none"),
     (rb"\A\s*[{\[]", "JSON", f"tok-extract writes the digests of a token file; {_ALONE}"),
     (rb"\A[\"']", "text in quotes", "jq -r writes no quotes, and neither does the AWS CLI with --output text"),
-    (
-        lambda text: b"\\" in text and is_text(text),
-        "text with backslashes",
-        "jq -r writes a JSON string without them, and printf %b makes line feeds of \\n",
-    ),
     # hashicorp/vault#8955
     (rb"\Avault:v\d{1,9}:", "a signature of HashiCorp Vault", "cut -d: -f3 removes what is before the base64"),
     # Azure/azure-sdk-for-go#16397, and JSON Web Tokens.
@@ -333,11 +285,6 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
     (_is_wrapped, "base64 wrapped into lines", encoding.UNWRAPPED),
     (_is_several, "several on one line", encoding.ONE_A_LINE),
     # What was encoded twice: aws kms sign, whose answer is base64 already.
-    (
-        lambda text: is_hexadecimal(_decode_text(text)),
-        "base64 of hexadecimal digits",
-        "xxd -r -p | openssl base64 -A converts them to base64",
-    ),
     (lambda text: _decode(_decode_text(text)), "base64 of base64", "it was encoded twice"),
     (_decode_text, "base64 of text", "openssl base64 -d -A prints the text itself"),
 ]

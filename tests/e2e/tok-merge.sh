@@ -39,6 +39,7 @@ done
 ends 0 "tok-merge: warning: f.json: a signature of 384 bytes; CloudHSM documents only RSA-2048" \
     tok-merge f.json long?.bin
 [ "$(wc -l <err)" -eq 1 ] || fail "more than one warning"
+refuses "signatures of different sizes, 256 and 384 bytes" tok-merge f.json signature1.bin long2.bin signature3.bin
 
 # -n: only some; the others stay as they are.
 tok-merge -n 2 f.json signature2.b64 >two.json
@@ -46,7 +47,7 @@ ends 1 "" cmp -s two.json f.json
 sed '1d;3d' signatures >middle
 tok-merge -n 2 f.json <middle | same two.json
 tok-merge -n 1,3 two.json signature1.b64 signature3.b64 | same signed.json
-refuses "-n names token 4" tok-merge -n 4 f.json signature1.b64
+refuses "f.json: -n names token 4" tok-merge -n 4 f.json signature1.b64
 
 # -o: a new file, or a new content with the old mode, through a symbolic link.
 ends 0 "" tok-merge f.json -o out.json <signatures

@@ -212,7 +212,7 @@ def test_the_largest_file(tmp_path: Path) -> None:
     """Sixteen mebibytes are read, and no more."""
     path = tmp_path / "f"
     for size, said in (
-        (1 << 24, "text with NUL bytes, not a token file"),
+        (1 << 24, "larger than 1048576 bytes, and not JSON in the layout of the CloudHSM CLI"),
         ((1 << 24) + 1, "larger than 16777216 bytes"),
     ):
         with path.open("wb") as file:

@@ -63,9 +63,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
             merge.signatures_in(path)  # copies need --approvals
     try:
         _refuse_what_does_not_fit(tokens, options)
+        chosen = options.tokens.indices(len(tokens))
     except ToktoolsError as error:
         raise error.at(source.name) from None
-    chosen = options.tokens.indices(len(tokens))
     problem = _checker(tokens, source.name, options.verify_key, console.warn)
     try:
         changed = _fill(tokens, options, chosen, console)

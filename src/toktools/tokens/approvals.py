@@ -60,7 +60,10 @@ class Approval:
     def check(self) -> None:
         """Raise ToktoolsError if no user can have this name, or there is no such role."""
         if not is_user_name(self.username):
-            raise ToktoolsError(f"approver {quoted(self.username)}: no CloudHSM user can have this name")
+            import json
+
+            # In ASCII, since U+212A, say, looks like a letter that a name may have.
+            raise ToktoolsError(f"approver {json.dumps(self.username)}: no CloudHSM user can have this name")
         if self.role not in {None, *ROLES}:
             roles = " or ".join(ROLES)
             raise ToktoolsError(f"approver {self.username}: the role {quoted(str(self.role))} is not {roles}")

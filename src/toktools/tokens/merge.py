@@ -140,14 +140,12 @@ def _combine(tokens: TokenFile, copy: TokenFile) -> list[int]:
 
 def _refuse_signature_twice(tokens: TokenFile, changed: Sequence[int]) -> None:
     chosen = changed if isinstance(changed, range) else set(changed)
-    # Hashes, and sorted, since the texts of a large file in a set are much memory.
-    hashes = sorted(hash(slot.text) for slot in tokens.slots() if slot.text)
-    twice = {one for one, other in zip(hashes, hashes[1:]) if one == other}
-    first_with: dict[str, int] = {}
-    for index, slot in enumerate(tokens.slots() if twice else ()):
-        if hash(slot.text) not in twice:
+    first_with: dict[int, int] = {}
+    for index, slot in enumerate(tokens.slots()):
+        # The hash, since the texts of a large file are much memory.
+        first = first_with.setdefault(hash(slot.text), index) if slot.text else index
+        if first == index:
             continue
-        first = first_with.setdefault(slot.text, index)
         other = tokens.slot(first)
         # Two slots that stay as they were are not this command's business.
         if (other.digest, other.user) != (slot.digest, slot.user) and (first in chosen or index in chosen):
