@@ -207,7 +207,7 @@ _IN_PLACE_OF_KEYS: list[Row] = [
     (
         _lacks_marks,
         "PEM without its BEGIN or END line",
-        "the file is cut short, or a line has not five hyphens before and after: -----BEGIN ... -----",
+        "the file is cut short, or lacks hyphens: -----BEGIN ... ----- has five on each side",
     ),
     # Kubernetes' and others' secrets: sigstore/cosign#1088.
     (lambda content: b"-BEGIN " in _decode(content), "base64 of PEM", _DECODE),

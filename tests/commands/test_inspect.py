@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SIGNED, Shell
+from conftest import ROOT, Shell
 
-QUORUM = ROOT / "examples" / "aws-quorum"
 SIGNATURE = base64.b64encode(bytes(256)).decode()
 DIGESTS = (
     "Vtf/9QOFY45v/E1osvpEMr59JsnP/hLDm4ItOO2vqL8=",
     "wVbC0/5IKwjyZK2NBpdFLyI7BiayZ24YcdUdlcxLwZ4=",
     "z6aW9RzErJBL5KqFG5h8lhTVt9oLbxppjod0Ebysydw=",
 )
-USER_RECORDS = """\
+OF_2023 = """\
+f: quorum token: 0 approvals
   token 1: 0l2LZkmAHZyAc1hPhyckOoVW33aGrgG77qmDHWQ3CJ8=
     approval data: 240 bytes; its SHA-256 is the digest
     beware: it seems older than ten minutes, a token's default life
@@ -27,19 +26,6 @@ USER_RECORDS = """\
       HSM 0x15: requester admin, service 3, time 2023-02-11T02:01:02Z
       HSM 0x14: requester admin, service 3, time 2023-02-11T02:01:02Z
 """
-# What AWS's samples are, to the letter; tests/e2e/tok-inspect.sh has the others.
-GOLDEN = {
-    SIGNED: """\
-f: MFA login or set-up: 3 HSMs, 3 signed
-  token 1: 1jqwxb9bJOUUQLiNb7mxXS1uBJsEXh0B9nj05BqnPsE=: signed, 256 bytes
-  token 2: LMMFc34ASPnvNPFzBbMbr9FProS/Zu2P8zF/xzk5hVQ=: signed, 256 bytes
-  token 3: dzeHbwhiVXQqcUGj563z51/7sLUdxjL93SbOUyZRjH8=: signed, 256 bytes
-""",
-    QUORUM / "user-2023.token": f"f: quorum token: 0 approvals\n{USER_RECORDS}",
-    QUORUM / "user-management.token": (
-        f"f: quorum token: 0 approvals\n  service: user-management (not covered by the signatures)\n{USER_RECORDS}"
-    ),
-}
 
 
 def mfa(*signed: str) -> dict[str, Any]:
@@ -79,15 +65,10 @@ def inspect(shell: Shell, document: dict[str, Any], *options: str) -> str:
     return done.out.decode()
 
 
-@pytest.mark.parametrize("sample", GOLDEN, ids=lambda sample: sample.name)
-def test_sample_of_aws(shell: Shell, sample: Path) -> None:
-    """Each of AWS's samples is described as what it is, from an operand or standard input."""
-    text = sample.read_bytes()
-    shell.write("f", text)
-    assert shell.run("tok-inspect", "f").check(0).out.decode() == GOLDEN[sample]
-    for operand in ([], ["-"]):
-        told = shell.run("tok-inspect", *operand, stdin=text).check(0).out.decode()
-        assert told == GOLDEN[sample].replace("f:", "standard input:", 1)
+def test_sample_of_2023(shell: Shell) -> None:
+    """AWS's sample of 2023 is described as what it is; tests/e2e/tok-inspect.sh has newer ones."""
+    shell.write("f", (ROOT / "examples" / "aws-quorum" / "user-2023.token").read_bytes())
+    assert shell.run("tok-inspect", "f").check(0).out.decode() == OF_2023
 
 
 @pytest.mark.parametrize(
@@ -119,11 +100,10 @@ def test_what_is_signed(shell: Shell, document: dict[str, Any], first: str, want
         assert at.count(text) >= wanted.count(text)
 
 
-@pytest.mark.parametrize("kind", ["token", "registration"])
-def test_digest_of_something_else(shell: Shell, kind: str) -> None:
+def test_digest_of_something_else(shell: Shell) -> None:
     """A digest that is not that of the approval data is shown as such, which is an answer; other tools refuse it."""
-    document = quorum(approval_record()) if kind == "token" else registration(approval_record())
-    (document if kind == "token" else document["tokens"][0])["approval_data"] = base64.b64encode(b"another").decode()
+    document = registration(approval_record())
+    document["tokens"][0]["approval_data"] = base64.b64encode(b"another").decode()
     assert "approval data: 7 bytes; its SHA-256 is NOT the digest\n" in inspect(shell, document)
     (token,) = json.loads(inspect(shell, document, "--json"))["tokens"]
     assert token["digest_matches_approval_data"] is False
@@ -146,7 +126,7 @@ def test_wild_records(shell: Shell) -> None:
 
 
 def test_names_are_escaped(shell: Shell) -> None:
-    """Control characters and the like in user names, roles and services are escaped, a backslash too."""
+    """Control characters and the like in user names, roles and labels are escaped, a backslash too."""
     entry = approver("a\x1b]0;\x07\u202e\x9b\\", SIGNATURE, role="ad\nmin")
     text = inspect(shell, quorum(b"x", entry, service="s\r\x7f", key_reference="0x\t"))
     assert '  service: "s\\r\\x7f" (not covered by the signatures)\n' in text
@@ -159,9 +139,7 @@ def test_labels_that_the_signed_data_contradicts(shell: Shell) -> None:
     """Nobody signs the labels; a line warns where the signed data seems to say something else."""
     document = quorum(approval_record(), service="x\nit is fine: OK")
     said = 'the label says "x\\nit is fine: OK", the signed data service 3, as user-management has it'
-    lines = inspect(shell, document).splitlines()
-    assert f"    beware: {said}" in lines
-    assert r'  service: "x\nit is fine: OK" (not covered by the signatures)' in lines
+    assert f"    beware: {said}" in inspect(shell, document).splitlines()
     assert json.loads(inspect(shell, document, "--json"))["tokens"][0]["undocumented_contradictions"] == [said]
 
 

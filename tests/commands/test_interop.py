@@ -97,11 +97,6 @@ AWS_STEPS = {
         for f in token*.bin; do {OPENSSL_SIGN} -in "$f" -out "${{f%.bin}}.sig.bin"; done
         for f in token*.sig.bin; do base64 -w0 "$f" > "${{f%.bin}}.b64"; done
     """,
-    "with tok-sign": """
-        tok-extract -s token f.json
-        for f in token*.bin; do tok-sign -r -k "$KEY" < "$f" > "${f%.bin}.sig.bin"; done
-        for f in token*.sig.bin; do base64 -w0 "$f" > "${f%.bin}.b64"; done
-    """,
 }
 
 
@@ -114,13 +109,12 @@ def test_step_by_step(desk: Desk, steps: str, form: str) -> None:
     assert desk.sh(f"tok-merge f.json token*.sig.{form}") == desk.golden()
 
 
-@pytest.mark.parametrize("form", ["b64", "bin"])
-def test_a_glob_keeps_the_order_of_twelve(desk: Desk, form: str) -> None:
+def test_a_glob_keeps_the_order_of_twelve(desk: Desk) -> None:
     """From ten tokens on the names have leading zeros, so that a shell's glob hands the files over in order."""
     desk.shell.write("f.json", twelve_tokens())
     desk.sh(AWS_STEPS["with tok-extract"])
     assert desk.sh("echo token??.bin").split() == [b"token%02d.bin" % number for number in range(1, 13)]
-    assert desk.sh(f"tok-merge f.json token*.sig.{form}") == desk.golden()
+    assert desk.sh("tok-merge f.json token*.sig.b64") == desk.golden()
 
 
 # What signs token 2 (token2.bin), and what tok-verify and tok-merge -p say of it.

@@ -69,23 +69,13 @@ def test_any_other_layout_becomes_that_one(value: object, indent: Any, is_ascii:
 
 
 @pytest.mark.usefixtures("library")
-@pytest.mark.parametrize("levels", [1, 99])
-def test_moderate_nesting(levels: int) -> None:
-    """A hundred levels are read."""
-    inners: list[object] = ["x", [], {}]
-    for inner in inners:
-        text = as_the_cli(nested(levels, inner))
-        assert rewritten(text) == text
-
-
-@pytest.mark.parametrize(
-    "text", [as_the_cli(nested(101, "x")), as_the_cli(nested(100, []))], ids=["text", "empty list"]
-)
-@pytest.mark.usefixtures("library")
-def test_deep_nesting(text: bytes) -> None:
-    """One level more is refused by name."""
+@pytest.mark.parametrize(("levels", "inner"), [(100, "x"), (99, [])])
+def test_deep_nesting(levels: int, inner: object) -> None:
+    """A hundred levels are read, and one more is refused by name."""
+    text = as_the_cli(nested(levels, inner))
+    assert rewritten(text) == text
     with pytest.raises(ToktoolsError, match=r"^nested too deeply for a token file: more than 100 levels$"):
-        jsonfile.loads(text)
+        jsonfile.loads(as_the_cli(nested(levels + 1, inner)))
 
 
 @pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"x":', "}")], ids=["lists", "objects"])
@@ -102,15 +92,8 @@ def test_very_deep_nesting(left: str, right: str) -> None:
         (b"", "an empty file, not JSON"),
         (b" \r\n\t", "an empty file, not JSON"),
         (b"not JSON", "not JSON: line 1, column 1: "),
-        (b"{\n", "not JSON: line 2, column 1: "),
         (b"{}\n{}", "not JSON: line 2, column 1: "),
-        (b"{},", "not JSON: line 1, column 3: "),
-        (b"[1,]", "not JSON: line 1, column "),
-        (b"[01]", "not JSON: line 1, column "),
-        (b"[.5]", "not JSON: line 1, column "),
         (b'["\t"]', "not JSON: line 1, column "),
-        (b"{'x': 1}", "not JSON: line 1, column 2: "),
-        (b"// x\n{}", "not JSON: line 1, column 1: "),
         (b"{}\0", "not JSON: line 1, column 3: "),
         (b'["\xff"]', "not JSON: line 1: not UTF-8"),
         (b'\n{"x":\n"\xff"}', "not JSON: line 3: not UTF-8"),

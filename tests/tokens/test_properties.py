@@ -257,29 +257,3 @@ def test_any_bytes_for_the_stream(desk: Shell, keys: Path, stream: bytes) -> Non
     raw = run(desk, "tok-sign", "-r", "-k", keys / "pkcs8.pem", stdin=stream)
     is_digest = len(stream) == 32 and not encoding.is_text(stream)
     assert (raw.status == 0) == is_digest == (len(raw.out) == 256)
-
-
-@given(
-    text=st.binary(max_size=12)
-    | st.text("ABQRZaz059+/=", max_size=12).map(str.encode)
-    | damaged(st.binary(max_size=40).map(encoding.encode))
-)
-@thorough
-def test_base64_is_canonical(text: bytes) -> None:
-    """No two texts stand for the same bytes: what is decoded at all is encoded to the same text."""
-    try:
-        content = encoding.decode(text)
-    except ToktoolsError:
-        return
-    assert encoding.encode(content) == text
-
-
-@given(content=st.binary(max_size=60) | damaged(st.binary(min_size=256, max_size=256).map(encoding.encode)))
-@quick
-def test_any_bytes_for_a_signature_file(content: bytes) -> None:
-    """A signature's own file is one signature of a right size, or refused."""
-    try:
-        (signature,) = records.signature_file(content)
-    except ToktoolsError:
-        return
-    assert len(signature) in encoding.SIGNATURE_SIZES

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, SIGNED, UNSIGNED
 
 from toktools.errors import ToktoolsError
-from toktools.system import files
 from toktools.tokens import kinds, tokenfile
 
 DIGEST = base64.b64encode(bytes(32)).decode()
@@ -80,23 +77,18 @@ def test_published_files_come_out_as_they_were(path: Path) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_kinds(name: str) -> None:
-    """A file is recognized by its members; a signature goes into its own slot, and unknown members stay."""
+    """A file is recognized by its members; a signature goes into its own slot."""
     text, kind, count = KINDS[name]
-    text = text.replace(b"{", b'{"zulu": {"b": [1.5, -2], "a": null}, ')
     tokens = tokenfile.parse(text)
     tokens.check_approval_data()
     assert (tokens.kind, len(tokens.digests)) == (kind, count)
     assert {base64.b64encode(digest).decode() for digest in tokens.digests} <= {DIGEST, APPROVED}
-    expected = json.loads(text)
     if kind.has_approvals:
+        names = [f"approver {approval.username}" for approval in tokens.approvals] + ["approver admin3"]
         tokens.approve({"username": "admin3", "signature": SIGNATURE})
-        expected["signatures"].append({"username": "admin3", "signature": SIGNATURE})
-        names = [f"approver {entry['username']}" for entry in expected["signatures"]]
     else:
-        tokens.put(count - 1, bytes(256))
-        expected["tokens"][-1]["signed"] = SIGNATURE
         names = [f"token {number}" for number in range(1, count + 1)]
-    assert json.dumps(json.loads(written(tokens))) == json.dumps(expected)
+        tokens.put(count - 1, bytes(256))
     assert [(slot.name, slot.text) for slot in tokens.slots()] == list(
         zip(names, [*[""] * (len(names) - 1), SIGNATURE])
     )
@@ -113,7 +105,7 @@ def test_kinds(name: str) -> None:
 )
 def test_json_of_powershell(text: bytes) -> None:
     """What ConvertTo-Json makes of short lists and deep objects has a hint."""
-    with pytest.raises(ToktoolsError) as caught:
+    with pytest.raises(ToktoolsError, match=r"not a list$|not a JSON object$") as caught:
         tokenfile.parse(text)
     assert caught.value.hint.startswith("PowerShell ")
 
@@ -137,24 +129,18 @@ def test_examples_of_the_manual() -> None:
     ("text", "said"),
     [
         (b"", "an empty file"),
-        (b"{", "not JSON: line 1, column 2: "),
         *((text, "not a token file: not a JSON object") for text in (b"[]", b"2.0", b'"tokens"', b"null")),
         (b"{}", 'not a token file: no member "tokens" or "token"'),
-        (b'{"Version": "1.0", "PublicKey": "", "Data": []}', 'not a token file: no member "tokens" or "token"'),
-        (mfa_file(more=', "x": {"y": 1, "y": 1}'), 'the member "y" occurs twice in one object'),
         (mfa_file(more=f', "token": "{DIGEST}"'), '"tokens" and "token" are members of different kinds'),
         (mfa_file(more=', "approval_data": "AAAA"'), '"tokens" and "approval_data" are members of different kinds'),
         (mfa_file(top='"version": "1.0"'), 'unknown "version": "1.0"; toktools knows "2.0"'),
-        (quorum_token(top='"version": "2.1"'), 'unknown "version": "2.1"'),
         (mfa_file(top='"version": 2.0'), 'unknown "version": 2.0;'),
-        (mfa_file(top='"version": null'), 'unknown "version": null'),
         (mfa_file(top=f'"version": "{"9" * 50}"'), f'unknown "version": "{"9" * 40}"; toktools knows'),
         (mfa_file(top='"version": "\\u001b[2J\x9b"'), r'unknown "version": "\x1b[2J\x9b"'),
         (mfa_file(top='"version": ["\x9b"]'), r'unknown "version": ["\u009b"]'),
         (mfa_file(top='"Version": "2.0"'), 'no member "version"'),
         (mfa_file(f"{TOKEN}, {REGISTRATION}"), "tokens of different kinds"),
         (mfa_file(""), '"tokens" contains no tokens'),
-        (mfa_file('"@{unsigned=x; signed=}"'), "token 1: not a JSON object"),
         *((b'{"version": "2.0", "tokens": %s}' % text, '"tokens" is not a list') for text in (b"{}", b"null", b'"x"')),
         (mfa_file(f"{TOKEN}, null"), "token 2: not a JSON object"),
         (mfa_file(f'{TOKEN}, {{"signed": ""}}'), 'token 2: no member "unsigned"'),
@@ -221,16 +207,3 @@ def test_the_largest_file(tmp_path: Path) -> None:
         with pytest.raises(ToktoolsError) as caught:
             tokenfile.read(str(path))
         assert caught.value.message == f"{path}: {said}"
-
-
-@pytest.mark.parametrize(("content", "hinted"), [(b"", True), (b"{", False)])
-def test_why_a_pipe_is_empty(monkeypatch: pytest.MonkeyPatch, content: bytes, hinted: bool) -> None:  # noqa: FBT001 - pytest gives it
-    """The command before it wrote nothing; another reason has no such hint."""
-    reader, writer = os.pipe()
-    os.write(writer, content)
-    os.close(writer)
-    monkeypatch.setattr(files, "STDIN", reader)
-    with pytest.raises(ToktoolsError) as caught:
-        tokenfile.inspect(None)
-    assert (caught.value.hint == "the command before it wrote nothing") == hinted
-    os.close(reader)
