@@ -15,7 +15,7 @@ from typing import Any
 import pexpect
 import pytest
 from cli_desk import ASKS_PASSWORD, FOREVER, READY, USER, Desk, Seat, answers, assert_refused, desk, seat
-from conftest import PASS_PHRASE, Done, alive, full_device, wait_until
+from conftest import PASS_PHRASE, Done, alive, wait_until
 from rehearsing import PASSWORD
 
 __all__ = ["desk"]  # a fixture
@@ -52,8 +52,8 @@ signal.signal(signal.SIGINT, lambda *_: show("still here\\n"))
 """
 
 
-def test_the_size_of_the_window(desk: Desk) -> None:
-    """The CLI learns of the window's size when it gets the terminal, and of every new one."""
+def test_the_size_of_the_window_and_keys(desk: Desk) -> None:
+    """The CLI learns of the window's size when it gets the terminal, and of every new one; all keys are for it."""
     desk.fake(SIZES)
     with seat(desk) as person:
         person.log_in()
@@ -62,15 +62,6 @@ def test_the_size_of_the_window(desk: Desk) -> None:
         for rows, columns in [(50, 132), (24, 80)]:
             person.screen.setwinsize(rows, columns)
             person.wait_for(f"size {rows}x{columns}\r\n")
-        person.type("quit")
-        person.end(0)
-
-
-def test_keys_that_are_not_text(desk: Desk) -> None:
-    """Ctrl-C interrupts the CLI, not tok-login; Ctrl-] is a key like any other, and Ctrl-D is the CLI's end."""
-    desk.fake(SIZES)
-    with seat(desk) as person:
-        person.log_in()
         for _ in range(2):
             person.screen.send(b"\x03")
             person.wait_for("still here\r\n")
@@ -80,22 +71,11 @@ def test_keys_that_are_not_text(desk: Desk) -> None:
         person.end(0)
 
 
-def test_the_last_words(desk: Desk) -> None:
-    """All that the CLI shows before it ends is on the screen."""
-    desk.fake('def end():\n    show("word\\n" * 600 + "the last of them\\n")\n    os._exit(0)')
-    with seat(desk) as person:
-        person.log_in()
-        person.type("quit")
-        shown = person.end(0)
-    assert "the last of them\r\n" in shown
-
-
 @pytest.mark.parametrize(
     ("step", "status", "said"),
     [
         ("os.kill(os.getpid(), 9)", 137, "tok-login: ./cli: killed by signal 9 ("),
         ("os._exit(3)", 3, ""),
-        ("os._exit(1)", 1, ""),
     ],
 )
 def test_a_cli_that_dies(desk: Desk, step: str, status: int, said: str) -> None:
@@ -221,28 +201,11 @@ def test_no_terminal_to_hand_over(desk: Desk, redirected: str) -> None:
 # The command line.
 
 
-@pytest.mark.parametrize("more", [[], ["--cluster-id", "cluster-1a2b"]])
-def test_what_the_cli_is_started_with(desk: Desk, more: list[str]) -> None:
-    """The CLI is started in its interactive mode, with the cluster if one is named."""
-    desk.fake()
-    desk.login(*more).check(0)
-    assert desk.lines("words") == [json.dumps(["interactive", *more])]
-
-
-def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
-    """The end of the CLI is seen where the parent does not care for its children: trap '' CHLD."""
-    words = shlex.join([*desk.words("--password", "file:password"), "--", "user list"])
-    done = desk.sh(f"trap '' CHLD; {words}; exit $?", shell="bash", env=desk.env, start_new_session=True)
-    desk.assert_nothing_left(done.out.decode() + done.check(0).err)
-    assert len(answers(done.out)) == 1
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--role", "admin", "-k", "k", "--", "x"], "--username"),
         ([*USER, "--", "x"], "-k KEY, --signer COMMAND or --no-mfa is missing\n"),
-        ([*USER, "-k", "", "--", "x"], "'': no such file or directory\n"),
         ([*USER, "-k", "k", "--signer", "x", "--", "x"], "-k and --signer cannot be used together\n"),
         ([*USER, "-k", "k", "-b", "--", "x"], "-b needs --signer, not -k\n"),
         ([*USER, "--signer", "x", "--", "x"], "--signer needs -p PUB: the HSM counts a wrong signature"),
@@ -252,15 +215,11 @@ def test_a_parent_that_ignores_the_end_of_children(desk: Desk) -> None:
         ),
         ([*USER, "--no-mfa", "--base64", "--", "x"], "-b cannot be used with --no-mfa\n"),
         (["--username", "o r", "--role", "admin", "-k", "k", "--", "x"], "--username: "),
-        (["--username", "a", "--role", "Admin", "-k", "k", "--", "x"], "--role: "),
         ([*USER, "-k", "k", "--cluster-id", "a b", "--", "x"], "--cluster-id: "),
         ([*USER, "-k", "k", "--host=-oProxyCommand=x", "--", "x"], "--host: expected [USER@]HOST"),
-        ([*USER, "-k", "k", "--host", "a b", "--", "x"], "--host: expected [USER@]HOST"),
-        ([*USER, "-k", "k", "--token-dir", "tmp", "--", "x"], "--token-dir: expected an absolute path"),
         ([*USER, "-k", "k", "--token-dir", "/a b", "--", "x"], "--token-dir: expected an absolute path"),
         ([*USER, "-k", "k", "--timeout", "0", "--", "x"], "--timeout: expected a number of seconds"),
         ([*USER, "-k", "k", "--password", "hunter22", "--", "x"], "--password: "),
-        ([*USER, "-k", "k", "--new-password", "hunter22", "--", "x"], "--new-password: "),
         ([*USER, "-k", "k", "--new-password", "env:X"], "--new-password needs a command for the CLI\n"),
         ([*USER, "-k", "k", "-c", "x", "--", "x"], "-c and COMMAND cannot be used together\n"),
         ([*USER, "-k", "k", "--cli", "'./cli", "--", "x"], "--cli: no closing quotation\n"),
@@ -303,11 +262,12 @@ def test_few_descriptors(desk: Desk) -> None:
 
 
 def test_the_cli_is_split_as_a_shell_does(desk: Desk) -> None:
-    """Quotes and backslashes keep words together, and nothing else of a shell is done."""
+    """Quotes and backslashes keep words together, and nothing else of a shell is done; mode and cluster follow."""
     (desk.cwd / "the directory").mkdir()
     desk.fake(name="the directory/c l i")
-    desk.login(cli="'the directory/c l i' \"it's\" \\$HOME '*' '' ';'").check(0)
-    assert desk.lines("words")[0] == json.dumps(["it's", "$HOME", "*", "", ";", "interactive"])
+    desk.login("--cluster-id", "cluster-1a2b", cli="'the directory/c l i' \"it's\" \\$HOME '*' '' ';'").check(0)
+    options = ["interactive", "--cluster-id", "cluster-1a2b"]
+    assert desk.lines("words")[0] == json.dumps(["it's", "$HOME", "*", "", ";", *options])
 
 
 def test_another_directory_for_the_token_file(desk: Desk) -> None:
@@ -336,7 +296,6 @@ def test_another_directory_for_the_token_file(desk: Desk) -> None:
         ),
         (b"officer1:secret", "hint: CLOUDHSM_PIN holds USER:PASSWORD; give the password alone\n"),
         (b'{"password": "for"}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
-        (b'{\n"password": 1}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
     ],
 )
 def test_a_password_that_cannot_be_right(desk: Desk, content: bytes, said: str) -> None:
@@ -386,25 +345,6 @@ def test_the_pass_phrase_is_asked_for_first(desk: Desk) -> None:
         person.end(0)
 
 
-@pytest.mark.parametrize("source", ["env:SECRET", "file:password", "fd:3"])
-def test_where_the_password_is(desk: Desk, source: str) -> None:
-    """The password comes from a variable, a file or a descriptor, and is typed once."""
-    desk.fake()
-    words = desk.words("--password", source, "--", "user list")
-    env = {**desk.env, "SECRET": PASSWORD}
-    done = desk.run("sh", "-c", '"$@" 3<password', "sh", *words, env=env, start_new_session=True).check(0)
-    assert answers(done.out) == [{"error_code": 0, "data": "user list"}]
-    assert desk.lines("heard")[1:] == [PASSWORD, "", "user list", "quit"]
-
-
-def test_a_password_that_is_not_ascii(desk: Desk) -> None:
-    """The bytes of a password are typed as they are."""
-    desk.fake()
-    desk.write("password", "für-übung\n".encode())
-    desk.login().check(0)
-    assert desk.heard("für-übung") == 1
-
-
 def test_nobody_to_ask(desk: Desk) -> None:
     """Without a terminal and --password there is one line and a hint, and nothing is started."""
     done = desk.run(*desk.words("--", "user list"), start_new_session=True)
@@ -429,22 +369,6 @@ def test_answers_and_nothing_else(desk: Desk) -> None:
     assert alone.out == f"{json.dumps(users, indent=2)}\n".encode()
     assert done.err.startswith("tok-login: tok-rehearse: rehearsal only: ")
     assert done.err.count("\n") == 1
-
-
-def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
-    """A command that is refused ends it with 1, and those behind it are not run."""
-    delete = "user delete --username nobody --role admin"
-    done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
-    done.check(1, "tok-login: command 2: ./cli: refused: tok-rehearse: there is no such user\n")
-    assert len(answers(done.out)) == 1 + done.out.count(b'"error_code":1')
-    assert b'"users"' not in done.out
-
-
-@pytest.mark.parametrize("command", ["no such command", "help"])
-def test_a_command_without_an_answer(desk: Desk, command: str) -> None:
-    """A command that asks a question, or answers with something else than JSON, ends it with 2."""
-    done = desk.login(commands=(command, "user list"))
-    assert_refused(Done(done.status, done.out, "".join(done.err.splitlines(keepends=True)[1:])), 2, "; it shows: ")
 
 
 def test_commands_on_standard_input(desk: Desk) -> None:
@@ -547,14 +471,7 @@ def test_a_question_that_is_not_answered(desk: Desk, questions: str, typed: int)
     assert desk.heard("new-secret") == typed
     assert "new-secret" not in done.err
 
-
-def test_a_new_password_that_would_be_shown(desk: Desk) -> None:
     """It is not typed while the echo is on."""
-    desk.fake("def run(line):\n    show(PASSWORD)\n    hear()")
-    desk.write("new", b"new-secret\n")
-    done = desk.login("--new-password", "file:new")
-    assert_refused(done, 2, "it asks for a password, but would show it; nothing typed\n")
-    assert desk.heard("new-secret") == 0
 
 
 def test_nobody_knows_the_new_password(desk: Desk) -> None:
@@ -646,14 +563,6 @@ def test_a_signer_with_another_key(desk: Desk) -> None:
     done = desk.run(*words, "--password", "file:password", "--", "x", env=desk.env, start_new_session=True)
     done.check(1, "tok-login: token 1: openssl: not made by the given key\n")
     assert desk.failures() == 0
-
-
-def test_without_a_second_factor(desk: Desk) -> None:
-    """A user who has none logs in with the password alone, once."""
-    words = ["tok-login", "--no-mfa", "--username", "admin", "--role", "admin", "--cli", "./cli"]
-    done = desk.run(*words, "--password", "file:password", "--", "user list", env=desk.env, start_new_session=True)
-    assert [answer["error_code"] for answer in answers(done.check(0).out)] == [0]
-    assert_refused(desk.login("--no-mfa"), 2, "-k and --no-mfa cannot be used together\n")
 
 
 # CLIs that are not as they should be.
@@ -824,19 +733,6 @@ def run(line):
     assert answers(done.out) == [{"error_code": 0, "data": False}]
 
 
-def test_a_banner(desk: Desk) -> None:
-    """What the CLI shows before its first prompt is told on standard error, without its escape sequences."""
-    desk.fake(r"""
-def start():
-    show("\x1b[1mWelcome\x1b[0m\n\nto \x07it\n")
-""")
-    assert desk.login() == Done(
-        0,
-        b'{\n  "error_code": 0,\n  "data": "user list"\n}\n',
-        "tok-login: Welcome\ntok-login: \ntok-login: to it\n",
-    )
-
-
 @pytest.mark.parametrize(
     ("step", "number"),
     [
@@ -878,16 +774,6 @@ def test_a_closed_pipe(desk: Desk) -> None:
     with desk.start(*words, start_new_session=True, env=desk.env, stdout=writing) as child:
         os.close(writing)
         assert child.wait(120) == -signal.SIGPIPE
-    desk.assert_nothing_left("")
-
-
-def test_a_full_disk(desk: Desk) -> None:
-    """Where the answers cannot be written, that is not success."""
-    desk.fake()
-    with Path(full_device()).open("wb") as full:
-        words = desk.words("--password", "file:password", "-c", "one", "-c", "two")
-        done = desk.run(*words, stdout=full)
-    assert (done.status, done.err) == (2, "tok-login: standard output: no space left on device\n")
     desk.assert_nothing_left("")
 
 

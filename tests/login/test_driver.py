@@ -144,14 +144,6 @@ def test_a_flood(start: Callable[..., driver.Cli], monkeypatch: pytest.MonkeyPat
     assert refused(lambda: cli.expect(prompts.PASSWORD)).message == "/bin/sh: more than 16384 bytes of output"
 
 
-def test_close(start: Callable[..., driver.Cli]) -> None:
-    """It ends, though it ignores the signals."""
-    cli = start(f"trap '' HUP TERM; echo $$ >&2; printf '{READY}'; while :; do sleep 0.1; done", 60.0)
-    cli.expect(READY)
-    cli.close()
-    assert cli._pty.has_ended()  # noqa: SLF001 - what is there to see
-
-
 def test_the_last_words() -> None:
     """What was written before the end is read after it, though another process holds the terminal open."""
     pty = Pty(24, 80)

@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
-from cli_desk import EDITOR, SWITCHES, Desk, Seat, answers, assert_refused, desk, seat
+from cli_desk import EDITOR, SWITCHES, Desk, Seat, answers, desk, seat
 from conftest import ROOT, need, wait_until
 from rehearsing import PASSWORD
 
@@ -27,23 +27,6 @@ def test_a_line_editor(desk: Desk, switch: str) -> None:
     assert done.err == ""
     assert desk.heard() == 1
     assert desk.lines("heard")[1:] == [PASSWORD, "", "user list", "key list", "quit"]
-
-
-@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if "question" in switch or "brackets" in switch])
-def test_a_line_editor_that_is_handed_over(desk: Desk, switch: str) -> None:
-    """The user gets the editor's own prompt, with its switches, and the exit status."""
-    desk.fake(EDITOR + SWITCHES[switch] + "\ndef end():\n    os._exit(5)\n")
-    with seat(desk) as person:
-        person.wait_for("Enter password for officer1: ")
-        person.type(PASSWORD)
-        person.wait_for("logged in as officer1 (admin)")
-        if "brackets" in switch:
-            person.wait_for("\x1b[?2004h")
-        person.wait_for("> ")
-        person.type("user list")
-        person.wait_for('"data": "user list"', "> ")
-        person.type("quit")
-        person.end(5)
 
 
 def test_what_is_typed_at_once(desk: Desk) -> None:
@@ -78,12 +61,6 @@ def test_noise(desk: Desk) -> None:
         "tok-login: Notice: mind the gap",
     ]
     assert done.err.splitlines() == lines * 3
-
-
-def test_noise_before_a_question(desk: Desk) -> None:
-    """A notice before the question for the password is told."""
-    desk.fake('def ask_password():\n    show("Password expires today.\\n" + PASSWORD)\n    hear_hidden()')
-    assert desk.login().check(0).err == "tok-login: Password expires today.\n"
 
 
 @pytest.mark.parametrize("prompt", ["READY", "PASSWORD", "FILE"])
@@ -134,14 +111,6 @@ threading.Thread(target=log, daemon=True).start()
     done = desk.login("--timeout", "2").check(
         2, "no 'aws-cloudhsm > ' within 2 seconds; it shows: INFO busy / INFO busy"
     )
-
-
-def test_an_unknown_question(desk: Desk) -> None:
-    """A question that is not known is shown after three seconds, and ends it."""
-    desk.fake('def ask_password():\n    show("Enter \\x1b[1mPIN\\x1b[0m: ")\n    hear()')
-    done = desk.login()
-    assert_refused(done, 2, "it asks an unknown question; it shows: Enter PIN:\n", "If your CLI")
-    assert desk.heard() == 0
 
 
 def test_the_person_is_in_charge_at_first(desk: Desk) -> None:
