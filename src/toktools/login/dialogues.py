@@ -35,9 +35,9 @@ _UNSAFE = re.compile(r"[^\n\x20-\x7e\xa0-\U0010ffff]|[\u061c\u200e\u200f\u2028-\
 
 
 class User:
-    """A CloudHSM user: name, role and password, which is fetched at once, or, if a person is asked, when it is needed.
+    """A CloudHSM user: name, role and password. A person is asked for the password only when it is needed.
 
-    Raises ToktoolsError if it cannot be fetched, or cannot be right.
+    Raises ToktoolsError if the password cannot be fetched, or cannot be right.
     """
 
     def __init__(self, name: str, role: str, password: Source, warn: Callable[[str], None]) -> None:
@@ -51,7 +51,7 @@ class User:
             self.password()
 
     def password(self) -> bytes:
-        """Return the password, which is fetched once. Raises ToktoolsError if it is not one, so nobody types it."""
+        """Return the password, which is fetched once. Raises ToktoolsError if it cannot be right."""
         if not self._password:
             password = self._source.read(self.name, "password")
             refuse_controls(password, "the password")
@@ -69,7 +69,7 @@ class User:
 
 
 def _meant(text: str) -> str:
-    """Return a hint about a text that is no password."""
+    """Return a hint about a text that cannot be a password."""
     if text.startswith(_PEM):
         return "this looks like a key; give the file with the password"
     if text.startswith("{"):
@@ -79,7 +79,7 @@ def _meant(text: str) -> str:
 
 @events.hinted()
 def log_in(cli: Cli, user: User, host: LocalHost, tokens: str, signer: Signer | None) -> None:
-    """Log in with a second factor, for which the CLI writes the file *tokens*; or, with no signer, without.
+    """Log in with a second factor, for which the CLI writes the file *tokens*; without a signer, log in without it.
 
     Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
@@ -112,10 +112,10 @@ def _out_of_reach(path: str) -> Iterator[None]:
 
 
 def begin_change(cli: Cli, user: User, host: LocalHost, signer: Signer | None, *, quorum: bool) -> None:
-    """Begin to give the user who is logged in another key for the second factor, or, with no signer, to remove it.
+    """Begin to change the key of the logged-in user's second factor or, without a signer, to remove it.
 
-    Every question is answered but the last, so nothing is changed yet. The password stays what it is. With *quorum*,
-    the key for approvals changes too. Raises ToktoolsError, with the status 1 if the CLI refuses.
+    It answers all questions but the last, so nothing changes yet. The password stays the same. With *quorum*, the key
+    for approvals changes too. Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
     tokens = "set-up.json"
     what = f"--token {host.path(tokens)}" if signer else "--deregister"
@@ -153,8 +153,8 @@ def log_out(cli: Cli) -> None:
 def sign(host: LocalHost, name: str, signer: Signer) -> None:
     """Sign every digest of the CLI's token file, in place.
 
-    Raises ToktoolsError before the first if the file is not that of a login: this would be an oracle. With the status
-    1 if a signature does not verify.
+    Raises ToktoolsError before the first signature if the file is not for a login, so that the CLI cannot get other
+    digests signed; with the status 1 if a signature does not verify.
     """
     host.fetch(name)
     files.refuse_irregular(host.local(name))
@@ -179,9 +179,9 @@ def sign(host: LocalHost, name: str, signer: Signer) -> None:
 
 
 class Commands:
-    """Run commands in the CLI, and write each response and a line feed: JSON as it came, or in one line.
+    """Run commands in the CLI, and write each response, as it came or in one line, and a line feed.
 
-    *new_password* is for the commands that ask for one; without it, the person at the terminal is asked.
+    *new_password* is for commands that ask for one; without it, the person at the terminal is asked.
     Raises ToktoolsError, with the status 1 if the CLI refuses.
     """
 
@@ -192,7 +192,7 @@ class Commands:
         self._compact = compact
 
     def run(self, cli: Cli, commands: Sequence[str | None]) -> None:
-        """Run commands, and leave; None stands for the lines of standard input.
+        """Run commands, or the lines of standard input if *commands* is None, and leave.
 
         Commands after quit or exit are not run. The error of one of several commands names it.
         """
@@ -208,7 +208,7 @@ class Commands:
         cli.quit()
 
     def _new_password(self, name: str, question: str) -> bytes:
-        """Return the answer to a command's question for a password. A person is asked each time, a source once."""
+        """Return the answer to a command's question for a password, from a person each time, or from a source."""
         if self._source is None:
             # Not every command that asks sets a new one.
             what = "password" if question == prompts.PASSWORD else "password again"
@@ -239,7 +239,7 @@ def _name(command: str) -> str:
 
 
 def refuse_command(command: str) -> None:
-    """Raise ToktoolsError if a command is not one line of text that can be typed."""
+    """Refuse a command that is not one line of text, or too long to be typed."""
     odd = next((char for char in command if not char.isprintable()), "")
     if not command.strip():
         raise ToktoolsError("a command for the CLI is empty")
@@ -252,7 +252,7 @@ def refuse_command(command: str) -> None:
 
 
 def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]:
-    """Yield the prefix of each command's messages, empty for a single one, and the command; None stands for stdin."""
+    """Yield each command with the prefix of its messages, which is empty for a single one; None means stdin."""
     for number, command in enumerate(commands, 1):
         if command is None:
             yield from _lines(cli)
@@ -261,9 +261,9 @@ def _each(cli: Cli, commands: Sequence[str | None]) -> Iterator[tuple[str, str]]
 
 
 def _lines(cli: Cli) -> Iterator[tuple[str, str]]:
-    """Read commands from standard input, each as soon as it is there, with a prefix; the CLI may end meanwhile.
+    """Yield commands from standard input as they come, each with a prefix; the CLI may end meanwhile.
 
-    A line that ends in a backslash goes on in the next one, as on AWS's pages. Raises ToktoolsError, which names
+    A line that ends in a backslash continues in the next one, as on AWS's pages. Raises ToktoolsError, which names
     the line.
     """
     ahead = command = b""

@@ -52,8 +52,8 @@ _PASSWORD_OPTION = re.compile(r"""(--[\w-]*password[ =]+)("[^"]*"|'[^']*'|\S+)""
 class Cli:
     """A CloudHSM CLI, which start() starts.
 
-    It is in one of four states: *ready* for a command, at a *question*, at work on a *response*, or *ended*. Each step
-    waits for the next state that is not a response, until a deadline. Output that is not a response goes to *say*.
+    It is *ready* for a command, at a *question*, at work on a *response*, or *ended*. Each step waits for a state other
+    than *response*, until a deadline. Output that is not a response goes to *say*.
     """
 
     def __init__(self, name: str, say: Callable[[str], None], seconds: float, host: LocalHost) -> None:
@@ -81,11 +81,11 @@ class Cli:
         event(f"CLI started: {masked(' '.join(argv))}, pid {pid}")
 
     def knows(self, username: str) -> None:
-        """Take also USERNAME@CLUSTER-ID > for the prompt, as it may be after a login ("user replicate")."""
+        """Accept USERNAME@CLUSTER-ID > as the prompt too, as it may be after a login ("user replicate")."""
         self._set_ready_prompt(username)
 
     def expect(self, prompt: str) -> None:
-        """Wait until the CLI is ready, or asks the question that *prompt* is.
+        """Wait until the CLI is ready, or asks the question *prompt*.
 
         Raises ToktoolsError, with what is shown, if it asks for something else, ends, or takes too long; with the
         status 1 if it has refused the last command.
@@ -199,9 +199,9 @@ class Cli:
             raise ToktoolsError(f"{self.name}: {text}")
 
     def leave(self) -> None:
-        """Type quit, as a person would before leaving, if the CLI is ready and nothing is typed there; wait a little.
+        """Type quit if the CLI is ready and nothing is typed at its prompt, and wait a little.
 
-        So the session ends at once, and whatever lives as long as it does, such as a quorum token.
+        So the session ends at once, and its quorum tokens with it.
         """
         if self._pty.has_ended() or self._prompt() != prompts.READY:
             return
@@ -254,12 +254,12 @@ class Cli:
         return _QUESTION_SECONDS if is_question else inf
 
     def _is_persons(self) -> bool:
-        """Return whether the program seems to ask, before the first prompt, and a person may be there to answer."""
+        """Return whether the program may be asking something before the first prompt, with a person there to answer."""
         is_asking = bool(self._screen.line().strip()) or self._pty.mode() == (True, False)
         return self._mark[0] < 0 and self._has_person and is_asking
 
     def _let_person_answer(self) -> None:
-        """Connect the program to the person at the terminal, if there is one, until the first prompt.
+        """Connect the program to the user's terminal, if there is one, until the first prompt.
 
         The program may be sudo(8), or a CLI whose own key has a pass phrase.
         """
@@ -275,7 +275,7 @@ class Cli:
             self._told = self._screen.row
 
     def _is_answered(self) -> bool:
-        """Return whether there is a response to the last line, or no line was typed yet."""
+        """Return whether there is a response to the last line, or no line has been typed."""
         return self._mark[0] < 0 or bool(self._responses())
 
     def _responses(self) -> list[str]:
@@ -302,7 +302,7 @@ class Cli:
         return (prompt, False) if prompt else (self._covered_prompt(), True)
 
     def _prompt(self) -> str:
-        """Return the prompt that the cursor stands at, below or behind what was typed; or nothing."""
+        """Return the prompt at the cursor, below or after what was typed, or an empty string."""
         screen = self._screen
         if screen.row < self._mark[0] or (screen.row, screen.column) == self._mark:
             return ""
@@ -339,7 +339,7 @@ class Cli:
         self._begins = {prompts.READY: re.compile(_MARK + prompt)}
 
     def _lines(self, first: int) -> list[str]:
-        """Return the lines from a row on that are before the prompt, without what was typed."""
+        """Return the lines from a row to the prompt, without what was typed."""
         lines = self._screen.lines(max(first, 0))
         last = self._ready.search(lines.pop()) if lines else None
         if last and last[1]:
@@ -376,13 +376,13 @@ class Cli:
 
 
 def refuse_controls(secret: bytes, what: str) -> None:
-    """Raise ToktoolsError, about *what*, if a secret has a control character: a terminal acts on it."""
+    """Refuse a secret with a control character, on which a terminal would act."""
     if any(byte < ord(" ") or byte == _DELETE for byte in secret):
         raise ToktoolsError(f"{what} has a control character, which cannot be typed")
 
 
 def _responses(lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the JSON objects with an error_code that begin a line and end one, and the other lines."""
+    """Return the JSON objects with an error_code that begin and end at line ends, and the other lines."""
     decoder = json.JSONDecoder()
     text = "\n".join(lines)
     responses: list[str] = []

@@ -1,6 +1,6 @@
 """The host of the CLI and of its token files: this machine, or one that OpenSSH reaches.
 
-All that comes from another host is hostile. Of its output, only the content between two random markers is read.
+Everything from another host is hostile. Only the content between two random markers of its output is read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _POLL_SECONDS = 0.05
 
 
 class LocalHost:
-    """The machine that this runs on: a private directory for token files, in *token_dir* or else in TMPDIR or /tmp.
+    """The local machine: a private directory for token files, in *token_dir*, or in TMPDIR or /tmp.
 
     Nothing is there before open(), and nothing after close().
     """
@@ -70,18 +70,18 @@ class LocalHost:
         return list(cli)
 
     def local(self, name: str) -> str:
-        """Return the path here of the file of that name, or of its copy."""
+        """Return the path of a file, or of its copy, on this machine."""
         return os.path.join(self._directory, name)
 
     def path(self, name: str) -> str:
-        """Return the path of that file as the CLI names it."""
+        """Return the path of a file on the CLI's host."""
         return self.local(name)
 
     def fetch(self, name: str) -> None:
-        """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
+        """Copy a file that the CLI wrote to this machine. Raises ToktoolsError."""
 
     def send(self, name: str) -> None:
-        """Copy a file from here to the CLI's host. Raises ToktoolsError."""
+        """Copy a file from this machine to the CLI's host. Raises ToktoolsError."""
 
     def write(self, name: str, content: bytes) -> None:
         """Create or replace a file on both sides. Raises ToktoolsError."""
@@ -96,12 +96,12 @@ class LocalHost:
         return process.exit_text(status), "name the CLI with --cli" if status in _CANNOT_RUN else ""
 
     def is_lost(self, status: int) -> bool:
-        """Return whether such an end is that of the connection, not of the CLI."""
+        """Return whether the connection ended so, and not the CLI."""
         del status
         return False
 
     def clear(self) -> None:
-        """Remove the directory, which only a login needs. More than once does no harm."""
+        """Remove the directory, which only a login needs; it may be called again."""
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = ""  # only now: close() removes what a signal has left
@@ -174,11 +174,11 @@ class SshHost(LocalHost):
         return [*self._command(), "-q", "-tt", "--", self._host, _in_shell(script)]
 
     def path(self, name: str) -> str:
-        """Return the path of that file as the CLI names it."""
+        """Return the path of a file on the CLI's host."""
         return f"{self._there}/{name}"
 
     def fetch(self, name: str) -> None:
-        """Copy a file that the CLI wrote to here. Raises ToktoolsError."""
+        """Copy a file that the CLI wrote to this machine. Raises ToktoolsError."""
         path = self.path(name)
         begin, end = secrets.token_hex(16), secrets.token_hex(16)
         output = self._run(f"if [ -f {path} ]; then echo {begin}; cat {path} && echo {end}; fi")
@@ -191,7 +191,7 @@ class SshHost(LocalHost):
         self._put(name, content)
 
     def send(self, name: str) -> None:
-        """Copy a file from here to the CLI's host. Raises ToktoolsError."""
+        """Copy a file from this machine to the CLI's host. Raises ToktoolsError."""
         self._run(f"cat >{self.path(name)}", stdin=self.local(name))
 
     def ending(self, status: int) -> tuple[str, str]:
@@ -205,7 +205,7 @@ class SshHost(LocalHost):
         return f"not found on {self._name}, or not executable" if hint else text, hint
 
     def is_lost(self, status: int) -> bool:
-        """Return whether such an end is that of the connection, not of the CLI."""
+        """Return whether the connection ended so, and not the CLI."""
         return status == _LOST
 
     def clear(self, seconds: float = _REMOVE_SECONDS) -> None:
@@ -219,7 +219,7 @@ class SshHost(LocalHost):
         super().clear()
 
     def close(self) -> None:
-        """Leave nothing behind, in a second, not even the connection."""
+        """Close the connection too, within a second, and leave nothing behind."""
         self._stop()
         self.clear(_CLOSE_SECONDS)
         if not self._control:
@@ -248,7 +248,7 @@ class SshHost(LocalHost):
         return [*self._ssh, *(word for option in options for word in ("-o", option))]
 
     def _run(self, script: str, *, stdin: str = os.devnull, seconds: float | None = None) -> bytes:
-        """Run a shell's commands there, and return their output. Raises ToktoolsError."""
+        """Run shell commands there, and return their output. Raises ToktoolsError."""
         output, errors, status = self._complete(script, stdin=stdin, seconds=seconds)
         if status == _LOST:
             hint = "sshd there may allow one session alone (MaxSessions), where two are needed"
@@ -346,12 +346,12 @@ def cannot_start(name: str, error: OSError, hint: str) -> ToktoolsError:
 
 
 def is_plain(path: str) -> bool:
-    """Return whether a path consists of characters that the CLI and every shell take as they are."""
+    """Return whether a path has only characters that need no quoting for the CLI and for any shell."""
     return path.isascii() and path.translate(_PLAIN).isalnum()
 
 
 def _available(stream: IO[bytes] | None) -> bytes:
-    """Return what is there to read, without waiting for more."""
+    """Read what is there, without waiting for more."""
     if stream is None:
         return b""
     os.set_blocking(stream.fileno(), False)
@@ -365,7 +365,7 @@ def _brief(output: bytes) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return *word* for sh(1) without single quotes, which stand around the whole script."""
+    """Quote *word* for sh(1) without single quotes, which enclose the whole script."""
     if is_plain(word):
         return word
     return '"' + "".join(f"\\{char}" if char in '"$`' else char for char in word) + '"'

@@ -1,4 +1,4 @@
-"""The options of the commands that log in, and what they open: the signer, the host and the CLI."""
+"""The options of the commands that log in; opening the signer, the host and the CLI."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ SIGNER_FLAGS = ("-b", "-p", "--passin")
 
 
 def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, about: str) -> None:
-    """Add -k and --signer, the other option that stands in place of these, and what goes with them."""
+    """Add -k and --signer, an alternative to both, and the options that belong to them."""
     group = parser.add_mutually_exclusive_group(required=True)
     add_key_option(group, key)
     group.add_argument(
@@ -88,7 +88,7 @@ def add_signer_options(parser: argparse.ArgumentParser, key: str, other: str, ab
 
 
 def add_login_options(parser: argparse.ArgumentParser) -> None:
-    """Add who logs in, and at which CLI."""
+    """Add the options that choose the user and the CLI."""
     parser.add_argument(
         "--username", metavar="U", type=partial(approvals.user, "--username"), required=True, help="the CloudHSM user"
     )
@@ -142,9 +142,9 @@ def open_signer(options: argparse.Namespace, console: Console) -> Signer:
 
 
 def open_key(key: tuple[str, str], source: Source, public_key: tuple[str, str | None], console: Console) -> Signer:
-    """Open a private key; each of the two comes with its flag.
+    """Open a private key, and compare it with *public_key*; each comes with its flag.
 
-    Raises ToktoolsError if it is not that of the public key: the HSM would count this as a wrong login.
+    Raises ToktoolsError if they do not belong together: the HSM would count that as a wrong login.
     """
     signer = keys.open_signer(key[1], source, console.warn)
     if public_key[1] is not None and signer.public_key != keys.read_public_key(public_key[1], console.warn):
@@ -156,9 +156,9 @@ def open_key(key: tuple[str, str], source: Source, public_key: tuple[str, str | 
 def started(
     options: argparse.Namespace, signers: Sequence[Signer], console: Console
 ) -> Iterator[tuple[Cli, User, LocalHost]]:
-    """Start the CLI, and yield it with the user and the host; after the block it has ended, and no file is left.
+    """Start the CLI, and yield it with the user and the host; end it, and remove all files, after the block.
 
-    After a signal too. The programs that the CLI has started are the CLI's own business. Raises ToktoolsError.
+    This holds after a signal too. Programs that the CLI has started are left to it. Raises ToktoolsError.
     """
     from toktools.login import dialogues, driver, host
     from toktools.login.recording import Recording
@@ -195,7 +195,7 @@ def started(
 
 
 def _close_all(closes: Sequence[Callable[[], None]]) -> None:
-    """Close all in this order, though one of them raises. To do it again does no harm."""
+    """Close all in this order, even if one raises; it may be called again."""
     with ExitStack() as stack:
         for close in reversed(closes):
             stack.callback(close)

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, whose other end is ours or, in the end, the user's."""
+"""A program in a pseudo-terminal, whose other end is ours, or the user's terminal."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Pty:
             return True
 
     def mode(self) -> tuple[bool, bool]:
-        """Return whether the terminal gathers lines, and whether it shows what is typed."""
+        """Return whether the terminal collects lines, and whether it shows what is typed."""
         try:
             flags = termios.tcgetattr(self._fd)[3]
         except termios.error:
@@ -133,7 +133,7 @@ class Pty:
     def connect(self, text: bytes, until: Callable[[bytes], bool]) -> bool:
         """Show *text* and connect this process's terminal, until the program ends or *until* accepts its output.
 
-        Return whether there is a terminal, with this process in the foreground. Keys typed ahead are thrown away.
+        Return whether there is a terminal, with this process in the foreground. Keys typed ahead are discarded.
         Raises ToktoolsError if the terminal goes away.
         """
         try:
@@ -174,7 +174,7 @@ class Pty:
         target: int = files.STDOUT,
         until: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
-        """Pass on the program's output and the user's keys, *typed* first, until its end, or until *until* says so."""
+        """Pass on the program's output and the user's keys, first *typed*, until it ends or *until* is true."""
         while True:
             keys = [source] if len(typed) < _CHUNK else []
             ready, writable = terminal.wait([self._fd, *keys], [self._fd] if typed else [], _POLL_SECONDS)
@@ -206,7 +206,7 @@ def _raw(fd: int, again: Callable[[], object]) -> Iterator[None]:
 
 
 def discard_typed_ahead(fd: int = files.STDIN) -> None:
-    """Forget the keys that wait at a terminal."""
+    """Discard the keys that wait at a terminal."""
     try:
         termios.tcflush(fd, termios.TCIFLUSH)
     except termios.error:
@@ -214,7 +214,7 @@ def discard_typed_ahead(fd: int = files.STDIN) -> None:
 
 
 def _read_keys(fd: int) -> bytes:
-    """Return the keys that are typed at the user's terminal. Ctrl-Z stops the whole job, as the terminal would."""
+    """Read keys from the user's terminal. Ctrl-Z stops the whole job, as the terminal would."""
     keys = os.read(fd, _CHUNK)
     if not keys:
         raise OSError  # the terminal is gone, and SIGHUP is ignored

@@ -23,7 +23,7 @@ _SECRET_QUESTION = re.compile(rb'(?i)^[^"{]*(?:pass ?(?:word|phrase|code)|\bpin\
 
 
 class Recording:
-    """A new file, of which each line is written at once. The secrets that are known are masked.
+    """A new file, in which each line is written at once. Known secrets are masked.
 
     From the first key of the answer to a question for a secret, or from hide(), up to the end of the line on the
     screen, there is a star for each character. Raises ToktoolsError if the file is there already; if it cannot be
@@ -46,7 +46,7 @@ class Recording:
         self._write({"version": 2, **size, "timestamp": int(time.time()), "title": title})
 
     def hide(self) -> None:
-        """Keep only stars until the end of the line: a secret is typed now."""
+        """Record only stars until the end of the line, because a secret is typed."""
         self._is_hidden = True
 
     def resize(self, rows: int, columns: int) -> None:
@@ -68,7 +68,7 @@ class Recording:
         self._show(output[:length])
 
     def close(self) -> None:
-        """End the recording, with what was kept back; more than once does no harm."""
+        """End the recording, with what was kept back; it may be called again."""
         if self._fd >= 0:
             self._show(_stars(self._kept_back))
             self._kept_back = b""

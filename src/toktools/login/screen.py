@@ -1,7 +1,7 @@
 """An emulated terminal: the rows that a person would see, the cursor, and the answers to what a program asks of it.
 
-It knows what line editors were seen to use of ECMA-48 and the VT100; all else is passed over. Each character takes one
-column.
+It knows the parts of ECMA-48 and the VT100 that line editors were seen to use, and ignores the rest. Each character
+takes one column.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _PIECE = re.compile(
 )
 _END_OF_STRING = re.compile(r"\x1b\\|[\x07\x18\x1a]")
 _LONGEST = 256
-"""Characters of a sequence that is still waited for."""
+"""The longest unfinished sequence, in characters."""
 _TAB = 8
 _ROW_BYTES = 17  # of a row that is kept, besides its text: two places in lists
 _MAX_DIGITS = 7
-"""Of a number in a sequence: a longer one is none."""
+"""The most digits of a number in a sequence."""
 _MOST_ANSWERS = 256
-"""Bytes of answers to one piece of output: who asks for more does not read them."""
+"""The most bytes of answers to one piece of output; a program that asks for more does not read them."""
 
 
 class Screen:
-    """A window on rows, of which those that have scrolled away, or were cleared all at once, are kept above it.
+    """A window on rows; rows that have scrolled away, or that a clearing of the screen removed, are kept above it.
 
-    A row is known by its number, from 0 for the first that there ever was since forget().
+    Rows have numbers, from 0 for the first since forget().
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -111,7 +111,7 @@ class Screen:
         return found
 
     def forget(self) -> None:
-        """Forget what is above the cursor's row, which becomes number 0 where it is at the window's top."""
+        """Forget the rows above the window, and number the others from 0."""
         del self._goes_on[: self._top]
         self._goes_on[0] = False  # what it would continue is gone
         self.row -= self._top
@@ -150,7 +150,7 @@ class Screen:
             self._column += len(part)
 
     def _text(self, row: int) -> str:
-        """Return the whole row of that number."""
+        """Return the text of a row."""
         return self._above[row] if row < self._top else "".join(self._rows[row - self._top])
 
     def _cells(self) -> list[str]:
@@ -177,7 +177,7 @@ class Screen:
         self._reach(self.row)
 
     def _scroll(self, count: int) -> None:
-        """Move the window down by so many rows, which are there."""
+        """Move the window down by a number of existing rows."""
         texts = ["".join(cells) for cells in self._rows[:count]]
         del self._rows[:count]
         self._above += texts
