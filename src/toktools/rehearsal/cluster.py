@@ -30,13 +30,13 @@ MARK = "tok-rehearse: "
 """The beginning of an answer that AWS does not document."""
 ADMIN, CRYPTO_USER = approvals.ROLES
 MAX_FAILURES = 5
-"""Wrong logins in a row that do not yet lock a user."""
+"""The number of wrong logins in a row that do not lock a user yet."""
 PASSWORD_SIZES = range(8, 32 + 1)
-"""Characters of a password."""
+"""The numbers of characters that a password may have."""
 APPROVERS = range(2, approvals.MAX_APPROVERS + 1)
 TOKEN_LIFE_SECONDS = 600
 ITERATIONS = 100_000
-"""Of PBKDF2 for each password: some 50 ms."""
+"""Rounds of PBKDF2 for each password: some 50 ms."""
 _NONCE_SIZE = 16
 
 # AWS's answers: "User management with quorum authentication", the troubleshooting pages, and public scripts
@@ -76,18 +76,18 @@ class User:
     failures: int = 0
     """Wrong logins since the last right one."""
     public_key: str = ""
-    """PEM; empty while neither MFA nor quorum has registered one."""
+    """PEM, or empty if neither MFA nor quorum has registered a key."""
     mfa: bool = False
     quorum: bool = False
 
     @property
     def name(self) -> Name:
-        """The user name and the role, which only together are unique."""
+        """The user name and the role; only both together are unique."""
         return self.username, self.role
 
     @property
     def locked(self) -> bool:
-        """Whether no login is accepted any more."""
+        """Whether the user is locked."""
         return self.failures > MAX_FAILURES
 
 
@@ -106,24 +106,24 @@ class QuorumToken:
 
 @dataclass
 class Session:
-    """One shell: the user who is logged in, and the quorum registration under way."""
+    """One shell: the user who is logged in, and the quorum registration in progress."""
 
     id: str = field(default_factory=lambda: f"{os.getpid()}-{os.urandom(16).hex()}")
     """Begins with the number of the process."""
     name: Name | None = None
     registration: Sequence[bytes] = ()
-    """The digests that must come back signed, one for each HSM."""
+    """The digests of the registration, one for each HSM."""
 
     def become(self, name: Name | None) -> None:
-        """Log a user in, or out with None; a registration under way is over."""
+        """Log a user in, or out with None, and end any registration in progress."""
         self.name, self.registration = name, ()
 
 
 @dataclass
 class Cluster:
-    """Users, quorum values, quorum tokens and keys; what is against a rule is Refused.
+    """Users, quorum values, quorum tokens and keys. Raises Refused for what breaks a rule.
 
-    Every method checks first and changes then, with one exception: a wrong login is counted though it is refused.
+    Every method checks before it changes anything, but counts a wrong login that it refuses.
     """
 
     hsms: int
@@ -165,7 +165,7 @@ class Cluster:
         self.tokens = [token for token in self.tokens if token.session != session.id]
 
     def drop_dead_tokens(self) -> None:
-        """Drop the quorum tokens of sessions whose process has ended, however it did."""
+        """Drop the quorum tokens of sessions whose process has ended."""
         self.tokens = [token for token in self.tokens if _is_running(int(token.session.partition("-")[0]))]
 
     def member(self, session: Session) -> Name:
@@ -228,7 +228,7 @@ class Cluster:
         *,
         deregister_mfa: bool = False,
     ) -> None:
-        """Change a password, and so unlock the user; the quorum registration goes with it, and MFA if asked for."""
+        """Change a password, unlock the user, and remove the quorum registration, and MFA if asked."""
         user = self._changeable(session, name)
         _check_password(password)
         self._approve_for(session, name, approval)
@@ -256,7 +256,7 @@ class Cluster:
         *,
         change_quorum: bool,
     ) -> None:
-        """Register a key (PEM) for MFA, the first or a new one, and set the password; this makes an approver too."""
+        """Register a key (PEM) for MFA, which makes the user an approver too, and set the password."""
         user = self._changeable(session, name)
         _check_signatures(digests, answer, public_key, "the key that is to be registered")
         if user.quorum and user.public_key != public_key and not change_quorum:
@@ -283,7 +283,7 @@ class Cluster:
     # Quorum
 
     def begin_registration(self, session: Session) -> Sequence[tuple[bytes, bytes]]:
-        """Return approval data and digest for each HSM, for the logged-in user to sign and register with."""
+        """Return approval data and digest for each HSM, with which the logged-in user registers a key."""
         name = self.member(session)
         tokens = [_approval_data(REGISTRATION, name[0], [hsm]) for hsm in range(self.hsms)]
         session.registration = [digest for _, digest in tokens]
@@ -329,15 +329,15 @@ class Cluster:
         return [token for token in self.tokens if seconds_left(token) > 0]
 
     def delete_tokens(self, session: Session, *, everyone: bool) -> None:
-        """Delete one's own quorum tokens, or everyone's. For admins."""
+        """Delete the admin's own quorum tokens, or everyone's. For admins."""
         name = self.admin(session)
         self.tokens = [token for token in self.tokens if not everyone and (token.username, token.role) != name]
 
     def set_value(self, session: Session, service: str, value: int, approval: TokenFile | None = None) -> None:
         """Set how many must approve what a service covers: 2 to 8, not more than there are admins. For admins.
 
-        The value of user is not above that of quorum (AWS CloudHSM User Guide, "Change the quorum minimum value"), once
-        that is in force: AWS's own first-time set-up sets user to 2 while quorum is 1.
+        The value of user must not exceed that of quorum (AWS CloudHSM User Guide, "Change the quorum minimum value"),
+        once the latter is 2 or more: AWS's own first-time set-up sets user to 2 while quorum is 1.
         """
         self.admin(session)
         values = {**self.values, service: value}
@@ -348,7 +348,7 @@ class Cluster:
         self.values = values
 
     def approve(self, session: Session, service: str, approval: TokenFile | None) -> None:
-        """Refuse what lacks the admins' approvals that the service needs; spend the token that has them."""
+        """Refuse an operation without the approvals that the service needs, or use up the token that has them."""
         admins = [name for name in self.users if name[1] == ADMIN]
         self.spend(session, service, approval, self.values[service], admins)
 
@@ -361,7 +361,7 @@ class Cluster:
         approvers: Sequence[Name],
         key_reference: int = 0,
     ) -> None:
-        """Remove the token of an approval if one is needed; refuse what has none, a wrong one, or too few approvers."""
+        """Use up the token of an approval, if one is needed. Raises Refused if it is not good enough."""
         if need < APPROVERS.start:
             return
         if approval is None:
@@ -411,7 +411,7 @@ class Cluster:
         return user
 
     def _new_digests(self) -> list[bytes]:
-        """Return a digest for each HSM, fresh for this attempt."""
+        """Return a new digest for each HSM."""
         return [os.urandom(encoding.DIGEST_SIZE) for _ in range(self.hsms)]
 
     @staticmethod
@@ -438,7 +438,7 @@ class Cluster:
 
 
 def seconds_left(token: QuorumToken) -> int:
-    """Return the seconds that a quorum token is still good."""
+    """Return the seconds for which a quorum token is still valid."""
     return ceil(token.created + TOKEN_LIFE_SECONDS - time.time())
 
 
@@ -458,7 +458,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _check_signatures(digests: Sequence[bytes], answer: TokenFile, public_key: str, name: str) -> None:
-    """Refuse an answer that does not have every digest of this attempt signed by the key."""
+    """Refuse a file in which the key has not signed every digest of this attempt."""
     signed = {slot.digest: slot.text for slot in answer.slots()}
     missing = sum(digest not in signed for digest in digests)
     if missing:
@@ -479,7 +479,7 @@ def _approval_data(service: str, username: str, hsms: Iterable[int], key: int = 
 
 
 def _check_password(password: str) -> None:
-    """Refuse what is no password (AWS CloudHSM User Guide, user create)."""
+    """Refuse a text that cannot be a password (AWS CloudHSM User Guide, user create)."""
     if len(password) not in PASSWORD_SIZES:
         raise refusal(f"a password has {PASSWORD_SIZES.start} to {PASSWORD_SIZES.stop - 1} characters")
     if ":" in password:
@@ -493,7 +493,7 @@ def _set_password(user: User, password: str) -> None:
 
 
 def _hash(password: str, salt: str) -> str:
-    """Return a hash of a password by PBKDF2 (RFC 8018), which systems under FIPS settings have too."""
+    """Return a hash of a password by PBKDF2 (RFC 8018), which works under FIPS settings too."""
     secret, salted = password.encode(errors="surrogateescape"), bytes.fromhex(salt)
     try:
         return pbkdf2_hmac("sha256", secret, salted, ITERATIONS).hex()

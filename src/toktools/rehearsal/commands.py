@@ -45,7 +45,7 @@ def _attribute(text: str) -> tuple[str, bool]:
 
 
 def _several(flag: str, convert: Callable[[str], object], **settings: Any) -> Option:  # noqa: ANN401
-    """Return an option that takes all words up to the next option."""
+    """Return an option that takes every word up to the next option."""
     return option(flag, type=convert, action="extend", nargs="+", default=[], **settings)
 
 
@@ -65,7 +65,7 @@ _KEY = _several("--filter", _filter, help=f"The one key {_FITS}", required=True)
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Make an error with a file that the user names the answer of the command."""
+    """Turn an error with a file that the user named into the command's answer."""
     try:
         yield
     except ToktoolsError as error:
@@ -78,7 +78,7 @@ def _read_token(path: str) -> tokenfile.TokenFile:
 
 
 def _write_token(path: str, document: dict[str, object]) -> None:
-    """Write a token file; it may replace no other file, so that a typing error does not cost a key."""
+    """Write a token file, and replace only a token file, so that a typing error does not cost a key."""
     content = jsonfile.dump_ascii({"version": kinds.VERSION, **document})
     with _answered():
         write_atomically({path: content}, may_replace=tokenfile.may_replace)
@@ -163,7 +163,7 @@ def _mfa_login(shell: Shell, arguments: Namespace) -> object:
 
 
 def _signed(shell: Shell, path: str, digests: Sequence[bytes]) -> tokenfile.TokenFile:
-    """Write the digests of a login or a set-up, and return the file that comes back signed."""
+    """Write the digests of a login or a set-up, and return the signed file."""
     tokens = [{"unsigned": _text(digest), "signed": ""} for digest in digests]
     _write_token(path, {"tokens": tokens})
     return _read_token(shell.terminal.ask(prompts.SIGNED_FILE).strip() or path)

@@ -1,4 +1,4 @@
-"""RSA keys of a cluster: their owners and shared users, who must approve their use, and signing."""
+"""RSA keys of a cluster: owners, shared users, approvals of their use, and signing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toktools.tokens.tokenfile import TokenFile
 
 Filters = Sequence[tuple[str, str]]
-"""Pairs of a name, key-reference or attr. and an attribute, and its value."""
+"""Pairs of a name (key-reference, or attr. and an attribute) and its value."""
 
 _FIRST_REFERENCE = 0x100001
 SIZES = (2048, 3072, 4096)
@@ -34,14 +34,14 @@ class Key:
     owner: str
     """The name of a crypto user."""
     attributes: dict[str, object]
-    """As the CLI lists them."""
+    """The attributes, as the CLI lists them."""
     private_key: str = ""
     """PKCS#8 in PEM; empty for a public key."""
     shared: list[str] = field(default_factory=list)
-    """The names of the crypto users with whom it is shared."""
+    """The names of the crypto users who share it."""
     manage: int = 0
     use: int = 0
-    """The numbers of people, the owner among them, who must approve; below 2, none."""
+    """The numbers of people, who may include the owner, who must approve; below 2, nobody must."""
 
     @property
     def people(self) -> list[str]:
@@ -54,7 +54,7 @@ class Key:
         return f"0x{self.reference:016x}"
 
     def fits(self, name: str, value: str) -> bool:
-        """Return whether one filter fits."""
+        """Return whether a filter matches."""
         if name == "key-reference":
             return value.lower() in {self.name, hex(self.reference)}
         found = self.attributes.get(name.partition(".")[2])
@@ -94,7 +94,7 @@ def _attributes(key: rsa.RSAPrivateKey, half: str, label: str, chosen: Sequence[
 
 
 def matching(cluster: Cluster, session: Session, filters: Filters) -> list[Key]:
-    """Return the keys that the logged-in user may see, and that all filters fit; an admin sees all."""
+    """Return the keys that the logged-in user may see, and that match all filters; an admin sees all."""
     username, role = cluster.member(session)
     return [
         key
@@ -131,7 +131,7 @@ def delete(cluster: Cluster, session: Session, filters: Filters) -> None:
 
 
 def generate_token(cluster: Cluster, session: Session, service: str, filters: Filters) -> tuple[Key, bytes, bytes]:
-    """Return a key, and the approval data and the digest of a new quorum token for it. For its people."""
+    """Return a key, and the approval data and digest of a new quorum token for it. For its owner and shared users."""
     _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
     if _value(key, service) < APPROVERS.start:
@@ -147,7 +147,7 @@ def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
     content: bytes,
     approval: TokenFile | None,
 ) -> tuple[Key, bytes]:
-    """Hash a content and sign it with RSA-PKCS (RFC 8017 section 8.2). For the key's people."""
+    """Hash data and sign it with RSA-PKCS (RFC 8017 section 8.2). For the key's owner and shared users."""
     _crypto_user(cluster, session)
     key = _one(cluster, session, filters)
     if not key.private_key or not key.attributes.get("sign"):
@@ -159,7 +159,7 @@ def sign(  # noqa: PLR0913, PLR0917 - as many as the command has
 
 
 def _approve(cluster: Cluster, session: Session, service: str, key: Key, approval: TokenFile | None) -> None:
-    """Refuse what lacks the approvals that a key needs; spend the token that has them."""
+    """Refuse an operation without the approvals that a key needs, or use up the token that has them."""
     people = [(username, CRYPTO_USER) for username in key.people]
     cluster.spend(session, service, approval, _value(key, service), people, key.reference)
 

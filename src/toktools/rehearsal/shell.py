@@ -1,4 +1,4 @@
-"""The CLI's shell: it reads commands, asks for what they need, and writes the cluster's answers."""
+"""The CLI's shell: reads commands, asks for what they need, and writes the cluster's answers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class EndOfInput(ToktoolsError):  # noqa: N818 - an end, no error
 class Terminal:
     """Standard input and output.
 
-    At a terminal, a hidden answer is typed with the echo off. At a pipe, each line that is read is written out as a
-    terminal would show it, so that the output reads as a session; a hidden one is not.
+    At a terminal, the echo is off for a hidden answer. At a pipe, each line of input but a hidden one is repeated as
+    a terminal would show it, so that the output reads like a session.
     """
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a line. Argparse puts its words between quotes; none that may be a password is repeated."""
+        """Refuse a line, without repeating its words, which argparse quotes, since one may be a password."""
         if not self.work:
             word = _SUBCOMMAND.search(message)
             raise ToktoolsError(f"unrecognized subcommand{word[1] if word else ''}", "help lists the commands")
@@ -185,7 +185,7 @@ class Shell:
     def interact(self, complain: Callable[[ToktoolsError], None]) -> None:
         """Run commands from the prompt until quit or exit, or the end of the input.
 
-        A line that is no command is complained of. Raises ToktoolsError for what ends the shell.
+        It reports a line that is no command, and goes on. Raises ToktoolsError if the shell must end.
         """
         while True:
             name = self.session.name if self.options.prompt_after_login else None
@@ -247,7 +247,7 @@ class Shell:
             return function(cluster, self.session, *arguments, **more)
 
     def password(self, argument: str | None) -> str:
-        """Return the password from the command line, or ask for it."""
+        """Return the password of the command line, or ask for it."""
         return self.terminal.ask(prompts.PASSWORD, hidden=True) if argument is None else argument
 
     def new_password(self, argument: str | None) -> str:
