@@ -149,7 +149,9 @@ try:
                     raise
             print("after", flush=True)
         finally:
-            if how == "second":
+            if how == "late":
+                process._Pending.since -= 60
+            if how in {"second", "late"}:
                 interrupt()
             print("clean", flush=True)
 except process.Terminated as fatal:
@@ -165,7 +167,8 @@ print("end", flush=True)
     [
         ("raised", "clean"),
         ("lost", "after clean"),
-        ("second", ""),
+        ("second", "clean"),
+        ("late", ""),
         ("held", "held clean"),
         ("outside", ""),
         ("ignored", "after clean end"),

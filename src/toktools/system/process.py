@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -17,6 +18,8 @@ FATAL = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """The signals with which a person, a shell or a supervisor ends a process."""
 
 _GRACE_SECONDS = 0.3  # that a child gets to end by a signal
+_TOGETHER_SECONDS = 1.0
+"""Signals in this time are one event: who closes a terminal's window sends SIGHUP twice."""
 _COREDUMP_FILTER = "/proc/self/coredump_filter"  # core(5)
 
 
@@ -33,6 +36,8 @@ class _Pending:
 
     number: int | None = None
     """The signal that has arrived in the block."""
+    since = 0.0
+    """The time of its arrival."""
     in_block = False
 
 
@@ -50,7 +55,8 @@ def restore_default_signals() -> None:
 def unwind_on_signals() -> Iterator[None]:
     """Raise Terminated in the main thread for a fatal signal in the block, so that `finally` cleans up.
 
-    Outside it, such a signal ends the process at once, and so does a second one inside. Ignored signals stay so.
+    Outside it, such a signal ends the process at once, and so does a second one inside, unless it comes with the first.
+    Ignored signals stay so.
     Blocks nest; in another thread than the main one, the block does nothing. The end of the outermost block raises
     Terminated again, if something has swallowed it.
     """
@@ -63,10 +69,11 @@ def unwind_on_signals() -> Iterator[None]:
     changed = [number for number, action in before.items() if action not in {signal.SIG_IGN, None}]
 
     def unwind(number: int, _frame: object) -> None:
-        _Pending.number = number
-        for each in changed:
-            signal.signal(each, signal.SIG_DFL)
-        raise Terminated(number)
+        if _Pending.number is None:
+            _Pending.number, _Pending.since = number, time.monotonic()
+            raise Terminated(number)
+        if time.monotonic() - _Pending.since > _TOGETHER_SECONDS:
+            end_by_signal(number)
 
     _Pending.number = None
     _Pending.in_block = True
@@ -75,9 +82,10 @@ def unwind_on_signals() -> Iterator[None]:
             signal.signal(number, unwind)
         yield
     finally:
-        _Pending.in_block = False
-        for number in changed:
-            signal.signal(number, before[number])
+        with held():  # the interpreter complains of a signal that comes while its handler is changed
+            _Pending.in_block = False
+            for number in changed:
+                signal.signal(number, before[number])
         if _Pending.number is not None:
             raise Terminated(_Pending.number)
 
