@@ -6,6 +6,7 @@ import json
 import re
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import OFFICER1_PUB, ROOT, SIGNED, UNSIGNED, Done, Shell
@@ -36,95 +37,70 @@ def run(desk: Shell, *words: str | Path, stdin: bytes = b"") -> Done:
     return done
 
 
-# --- texts of JSON, of token files and of things that are almost one
+# --- texts of token files and of things that are almost one
 
-
-def quoted(text: str) -> st.SearchStrategy[str]:
-    """Return the ways to write a string in JSON: as it is, or with escapes."""
-    return st.sampled_from([json.dumps(text), json.dumps(text, ensure_ascii=False)])
-
-
-NUMBERS = (st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False, allow_infinity=False)).map(json.dumps)
-STRINGS = st.text(max_size=20).flatmap(quoted)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.booleans()
+    | st.none(),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=10), values, max_size=4),
+    max_leaves=10,
+)
 KNOWN = {
     *(name for kind in KINDS for name in kind.members),
     *("version", "tokens", "Data", "signatures", "username", "role", "signature"),
 }
-NAMES = st.text(max_size=10).filter(lambda name: name not in KNOWN)
+EXTRAS = st.dictionaries(st.text(max_size=10).filter(lambda name: name not in KNOWN), VALUES, max_size=3)
 
 
-def an_array(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Return arrays of the values."""
-    return st.lists(values, max_size=4).map(lambda texts: f"[{', '.join(texts)}]")
-
-
-def an_object(values: st.SearchStrategy[str], names: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Return objects of the values."""
-    return st.dictionaries(names, values, max_size=4).map(as_object)
-
-
-def as_object(members: dict[str, str]) -> str:
-    """Return a JSON object of members whose values are JSON already."""
-    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"
-
-
-VALUES = st.recursive(
-    NUMBERS | STRINGS | st.sampled_from(["true", "false", "null"]),
-    lambda values: an_array(values) | an_object(values, st.text(max_size=10)),
-    max_leaves=10,
-)
-EXTRAS = st.dictionaries(NAMES, VALUES, max_size=3)
-
-
-def base64_json(content: bytes) -> str:
-    """Return bytes as a JSON string of base64."""
-    return json.dumps(encoding.encode(content).decode())
+def in_base64(content: bytes) -> str:
+    return encoding.encode(content).decode()
 
 
 @st.composite
-def members(draw: st.DrawFn, required: dict[str, str]) -> str:
+def members(draw: st.DrawFn, required: dict[str, Any]) -> dict[str, Any]:
     """Return an object with the required members and others, in any order."""
-    extras = draw(EXTRAS)
-    return as_object(dict(draw(st.permutations([*required.items(), *extras.items()]))))
+    return dict(draw(st.permutations([*required.items(), *draw(EXTRAS).items()])))
 
 
 @st.composite
-def entries(draw: st.DrawFn, kind: kinds.Kind) -> dict[str, str]:
+def entries(draw: st.DrawFn, kind: kinds.Kind) -> dict[str, Any]:
     """Return the members of a token of this kind, with approval data whose SHA-256 is the digest."""
     if kind.has_approval_data:
         data = draw(st.binary(min_size=1, max_size=200))
-        entry = {"approval_data": base64_json(data), kind.digest: base64_json(sha256(data).digest())}
+        entry = {"approval_data": in_base64(data), kind.digest: in_base64(sha256(data).digest())}
     else:
         # No text, since bytes that are nothing but base64 are refused as encoded twice.
-        entry = {kind.digest: base64_json(draw(st.binary(min_size=31, max_size=31)) + b"\x80")}
+        entry = {kind.digest: in_base64(draw(st.binary(min_size=31, max_size=31)) + b"\x80")}
     if not kind.has_approvals:
-        entry["signed"] = draw(st.just('""') | STRINGS)
+        entry["signed"] = draw(st.just("") | st.text(max_size=20))
     return entry
 
 
 @st.composite
-def approvals(draw: st.DrawFn) -> str:
+def approvals(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Return the approvals of people with different names, and with signatures that no damage makes equal."""
     usernames = draw(st.lists(st.text(max_size=10), max_size=3, unique_by=str.lower))
     listed = []
     for number, username in enumerate(usernames):
         signature = draw(st.sampled_from(["", sha256(bytes([number])).hexdigest()]))
-        role = draw(st.sampled_from([{}, {"role": '"admin"'}, {"role": '"crypto-user"'}]))
-        listed.append(draw(members({"username": json.dumps(username), "signature": json.dumps(signature), **role})))
-    return f"[{', '.join(listed)}]"
+        role = draw(st.sampled_from([{}, {"role": "admin"}, {"role": "crypto-user"}]))
+        listed.append(draw(members({"username": username, "signature": signature, **role})))
+    return listed
 
 
 @st.composite
 def token_files(draw: st.DrawFn) -> bytes:
     """Return token files of all kinds with members, of all sorts, that no kind knows."""
     kind = draw(st.sampled_from(KINDS))
-    document = {"version": '"2.0"'}
+    document: dict[str, Any] = {"version": "2.0"}
     if kind.has_approvals:
         document |= {**draw(entries(kind)), "signatures": draw(approvals())}
     else:
-        tokens = [draw(members(entry)) for entry in draw(st.lists(entries(kind), min_size=1, max_size=4))]
-        document["tokens"] = f"[{', '.join(tokens)}]"
-    return draw(members(document)).encode()
+        document["tokens"] = [draw(members(entry)) for entry in draw(st.lists(entries(kind), min_size=1, max_size=4))]
+    return json.dumps(draw(members(document)), ensure_ascii=draw(st.booleans())).encode()
 
 
 @st.composite
@@ -148,12 +124,12 @@ def damaged(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
 
 
 # Objects of the right names with the wrong values come further into the kinds than bytes at random do.
-ALMOST_VALUES = st.recursive(
-    st.sampled_from(['"2.0"', "2.0", '"1.0"', '""', "null", json.dumps(encoding.encode(bytes(32)).decode())]) | VALUES,
-    lambda values: an_array(values) | an_object(values, st.sampled_from(sorted(KNOWN))),
+ALMOST_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["2.0", 2.0, "1.0", "", None, in_base64(bytes(32))]) | VALUES,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.sampled_from(sorted(KNOWN)), values, max_size=4),
     max_leaves=12,
 )
-ALMOST = an_object(ALMOST_VALUES, st.sampled_from(sorted(KNOWN))).map(str.encode)
+ALMOST = st.dictionaries(st.sampled_from(sorted(KNOWN)), ALMOST_VALUES, max_size=4).map(json.dumps).map(str.encode)
 PUBLISHED = st.sampled_from(
     [path.read_bytes() for path in (UNSIGNED, SIGNED, *(ROOT / "examples" / "aws-quorum").glob("*.token"))]
 )
