@@ -73,9 +73,12 @@ bench: $(VENV)/ready-to-bench
 picture: $(VENV)/ready-to-test
 	@$(VENV)/bin/python tests/picture.py
 
+# One word of the shell, whatever is in it.
+q = '$(subst ','\'',$(1))'
+
 install uninstall:
-	@packaging/install.sh --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' \
-	    --extras '$(or $(EXTRAS:[%]=%),none)' $(if $(filter uninstall,$@),--uninstall)
+	@packaging/install.sh --prefix $(call q,$(PREFIX)) --destdir $(call q,$(DESTDIR)) --python $(call q,$(PYTHON)) \
+	    --extras $(call q,$(or $(EXTRAS:[%]=%),none)) $(if $(filter uninstall,$@),--uninstall)
 
 bundle: $(VENV)/ready-to-bundle
 	@packaging/bundle.sh $(VENV)/bin/python $(ARCH)

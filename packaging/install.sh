@@ -43,15 +43,13 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+case $prefix:$destdir in '~'* | *:'~'*) die "the shell did not replace the ~ of a directory; write \$HOME" ;; esac
+case $prefix in '') die "the prefix is empty" ;; /*) ;; *) prefix=$PWD/$prefix ;; esac
+case $destdir in '' | /*) ;; *) destdir=$PWD/$destdir ;; esac
 # A script's first line names its Python, and neither a blank nor a relative path works there.
 case $prefix in
-    '') die "the prefix is empty" ;;
-    '~'*) die "the shell did not replace the ~ of the prefix; write \$HOME" ;;
-    *[[:space:]]*) die "the prefix must not have a blank in it, since scripts name their Python" ;;
-    /*) ;;
-    *) prefix=$PWD/$prefix ;;
+    *[[:space:]]*) die "the prefix must not have a blank in it, since scripts name their Python: $prefix" ;;
 esac
-case $destdir in '' | /*) ;; *) destdir=$PWD/$destdir ;; esac
 root=$destdir${prefix%/}
 home=$root/lib/toktools
 
@@ -105,8 +103,9 @@ else
 fi
 [ -z "$extras" ] || source="$source[$extras]"
 for directory in "$root/bin" "$root/lib" "$root/share"; do
-    while [ ! -d "$directory" ]; do directory=$(dirname -- "$directory"); done
-    [ -w "$directory" ] || die "$directory cannot be written: install as root, or with another prefix, such as \$HOME/.local"
+    while [ ! -e "$directory" ]; do directory=$(dirname -- "$directory"); done
+    [ -d "$directory" ] && [ -w "$directory" ] ||
+        die "nothing can be put into $directory: install as root, or with another prefix, such as \$HOME/.local"
 done
 
 # A version is made beside the one that is there, and takes its place when it is whole.
