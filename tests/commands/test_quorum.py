@@ -119,10 +119,8 @@ def test_role_that_is_missing(quorum: Shell) -> None:
     ("words", "said"),
     [
         ("-u admin2 f.json admin2.sig", "-u: only a quorum token has approvers"),
-        ("-R admin f.json admin2.sig", "-R: only a quorum token has approvers"),
         ("--approvals f.json f.json", "--approvals: only a quorum token has approvers"),
         ("admin.token admin2.sig", "a quorum token, but no approver is named"),
-        ("-R admin admin.token admin2.sig", "a quorum token, but no approver is named"),
         ("admin.token copy", "copy: a token file, not signatures"),
         ("-u admin2 admin.token copy", "copies of a quorum token come after --approvals"),
         ("f.json copy", "hint: FILE comes first, then its signatures"),
@@ -157,19 +155,16 @@ def test_copies_combine(quorum: Shell) -> None:
     assert again.out == done.out
 
 
-@pytest.mark.parametrize("flag", ["-i", "-o"])
-def test_copies_combine_in_a_file(quorum: Shell, flag: str) -> None:
+def test_copies_that_are_verified(quorum: Shell) -> None:
     """Approvals are taken with -p only if all that are taken verify, each by the key of its approver."""
     for user in USERS:
         approved(quorum, f"{user}.token", entry(quorum, user))
-    target = ["-i"] if flag == "-i" else ["-o", "out"]
-    words = ["tok-merge", *target, "--approvals", "admin.token", "admin2.token", "admin3.token", "-p", "admin2.pub"]
+    words = ["tok-merge", "-i", "--approvals", "admin.token", "admin2.token", "admin3.token", "-p", "admin2.pub"]
     check_nothing_written(quorum, quorum.run(*words), 1, "approver admin3: not made by the given key")
     crossed = quorum.run(*words[:-1], "admin2=admin3.pub", "-p", "admin3=admin2.pub")
     check_nothing_written(quorum, crossed, 1, "approver admin2: not made by the given key")
     assert quorum.run(*words[:-1], "admin2=admin2.pub", "-p", "admin3=admin3.pub").check(0).out == b""
-    merged = quorum.read("admin.token" if flag == "-i" else "out")
-    assert signatures(merged) == [entry(quorum, user) for user in USERS]
+    assert signatures(quorum.read("admin.token")) == [entry(quorum, user) for user in USERS]
 
 
 def copy(shell: Shell, user: str, text: str, role: str = "admin") -> bytes:
@@ -186,7 +181,6 @@ def copy(shell: Shell, user: str, text: str, role: str = "admin") -> bytes:
         (lambda shell: shell.read("registration.json"), "this is a file for quorum registration, not a copy"),
         (lambda _: TOKEN, "this copy has no approval"),
         (lambda shell: shell.read("admin2.sig"), "hint: --approvals takes copies of FILE; for a signature, use -u"),
-        (lambda shell: b"\0" + shell.read("admin2.sig")[1:], "hint: --approvals takes copies of FILE; for a signature"),
         (lambda _: TOKEN.replace(b"0l2L", b"0l2M"), "do not sign it"),
         (lambda shell: copy(shell, "admin3", "x"), "approver admin3: not "),
         (lambda shell: copy(shell, "admin3", base64.b64encode(b"\xa5" * 255).decode()), "approver admin3: wrong size"),
@@ -262,18 +256,14 @@ def test_nobody_signs_blind(quorum: Shell, tool: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "lines"),
     [
-        ("-p admin2.pub -p admin3.pub", 0, ["approver admin2: OK", "approver admin3: OK"]),
         ("-p ADMIN2=admin2.pub -p admin3.pub", 0, ["approver admin2: OK", "approver admin3: OK"]),
         ("-p ./a=b.pub -p admin3=a=3.pub", 0, ["approver admin2: OK", "approver admin3: OK"]),
-        ("-p admin2=admin2.pub", 1, ["approver admin2: OK", "approver admin3: FAILED: no key is given"]),
-        ("-p admin2.pub", 1, ["approver admin2: OK", "approver admin3: FAILED: not made by the given key"]),
         (
             "-p admin2=admin3.pub -p admin2.pub -p admin3.pub",
             1,
             ["approver admin2: FAILED: not made by the given key", "approver admin3: OK"],
         ),
         ("-p admin2.pub -p admin3.pub -p a4=admin2.pub --need 2 -q", 0, []),
-        ("-p admin2.pub -p admin3.pub --need 3 -q", 1, ["approvals: FAILED: 2 of 3"]),
         (
             "-p admin2.pub --need 2 -q",
             1,
@@ -291,7 +281,7 @@ def test_verify_by_approver(quorum: Shell, options: str, status: int, lines: lis
     assert done.err == ""
 
 
-@pytest.mark.parametrize("name", ["admin2 ", "", "\u212a", "admin2: OK"])
+@pytest.mark.parametrize("name", ["", "admin2: OK"])
 def test_names_that_nobody_counts(quorum: Shell, name: str) -> None:
     """With --need, a name that no user can have is refused, for it might be a second name of an approver."""
     approved(quorum, "f.token", entry(quorum, "admin2"), entry(quorum, "admin3") | {"username": name})
@@ -305,16 +295,15 @@ def test_names_that_nobody_counts(quorum: Shell, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "options", "said"),
+    ("entries", "said"),
     [
-        ([], [], "approvals: FAILED: 0 of 1"),
-        ([], ["--need", "2"], "approvals: FAILED: 0 of 2"),
-        ([{"username": "admin2", "signature": ""}], [], "approver admin2: FAILED: unsigned"),
-        ([{"username": "a\u001b[2J", "signature": "?"}], [], r'approver "a\x1b[2J": FAILED: not base64'),
+        ([], "approvals: FAILED: 0 of 1"),
+        ([{"username": "admin2", "signature": ""}], "approver admin2: FAILED: unsigned"),
+        ([{"username": "a\u001b[2J", "signature": "?"}], r'approver "a\x1b[2J": FAILED: not base64'),
     ],
 )
-def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], options: list[str], said: str) -> None:
+def test_no_good_approvals(quorum: Shell, entries: list[dict[str, str]], said: str) -> None:
     """A token that nobody approved is not OK, though nothing in it is wrong."""
     approved(quorum, "admin.token", *entries)
-    done = quorum.run("tok-verify", *options, "-p", "admin2.pub", "admin.token").check(1)
+    done = quorum.run("tok-verify", "-p", "admin2.pub", "admin.token").check(1)
     assert f"admin.token: {said}" in done.out.decode().splitlines()

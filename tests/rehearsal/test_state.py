@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -13,25 +12,25 @@ import signal
 import sqlite3
 import stat
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from hashlib import pbkdf2_hmac
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Done, Shell, need
 from rehearsing import PASSWORD, enrol
 
-from toktools.errors import ToktoolsError
 from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, ITERATIONS, Cluster, QuorumToken, Refused, Session, User
 from toktools.rehearsal.keys import Key
 from toktools.rehearsal.state import State
 
+if TYPE_CHECKING:
+    from conftest import Done, Shell
+
 FIRST = ("admin", ADMIN)
 AS_ADMIN = {"CLOUDHSM_ROLE": ADMIN, "CLOUDHSM_PIN": f"admin:{PASSWORD}"}
 STATE = "state"
-WEAK = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-"""Makes of root a user like others, who still reaches what is root's own."""
 
 
 @pytest.fixture
@@ -58,9 +57,9 @@ def desk(shell: Shell, activated: Path) -> Shell:
     return shell
 
 
-def rehearse(shell: Shell, *words: str | Path, before: Sequence[str] = (), **environment: str) -> Done:
+def rehearse(shell: Shell, *words: str | Path, **environment: str) -> Done:
     """Run a single command on the state file."""
-    return shell.run(*before, "tok-rehearse", "--state", STATE, *words, env={**shell.unmeasured, **environment})
+    return shell.run("tok-rehearse", "--state", STATE, *words, env={**shell.unmeasured, **environment})
 
 
 def create(name: str) -> list[str]:
@@ -168,41 +167,21 @@ def test_a_password_that_is_not_text(path: Path) -> None:
         cluster.login(Session(), FIRST, f"{PASSWORD}\udcff")
 
 
-def fill_and_fail(state: State, error: BaseException) -> None:
-    with state.cluster(3) as cluster:
-        fill(cluster)
-        raise error
-
-
-@pytest.mark.parametrize("error", [ToktoolsError("trouble"), KeyboardInterrupt()])
-def test_another_exception_than_a_refusal_changes_nothing(path: Path, error: BaseException) -> None:
+def test_another_exception_than_a_refusal_changes_nothing(path: Path) -> None:
     """Anything but a refusal leaves the file as it was, byte for byte, and usable."""
     state = State(str(path))
     before = path.read_bytes()
-    with pytest.raises(type(error)):
-        fill_and_fail(state, error)
+
+    def fill_and_fail() -> None:
+        with state.cluster(3) as cluster:
+            fill(cluster)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_and_fail()
     assert path.read_bytes() == before
     assert users_in(path) == []
     assert names_in(path.parent) == [STATE]
-
-
-def test_a_file_that_is_removed_while_its_lock_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new one is made, and no descriptor is left."""
-    state = State(str(path))
-    wait = fcntl.flock
-    old = [path]
-
-    def wait_and_remove(fd: int, how: int) -> None:
-        wait(fd, how)
-        if old:
-            old.pop().unlink()
-
-    monkeypatch.setattr(fcntl, "flock", wait_and_remove)
-    before = os.listdir("/dev/fd")
-    with state.cluster(3) as cluster:
-        fill(cluster)
-    assert os.listdir("/dev/fd") == before
-    assert users_in(path) == ["admin", "alice", "alice"]
 
 
 # --- its name
@@ -210,7 +189,7 @@ def test_a_file_that_is_removed_while_its_lock_is_waited_for(path: Path, monkeyp
 
 @pytest.mark.parametrize(
     ("home", "directory"),
-    [(None, "home/.local/state"), ("", "home/.local/state"), ("./a", "home/.local/state"), ("{}/abs", "abs")],
+    [(None, "home/.local/state"), ("./a", "home/.local/state"), ("{}/abs", "abs")],
 )
 def test_the_default_name(shell: Shell, home: str | None, directory: str) -> None:
     """It is in XDG_STATE_HOME, or ~/.local/state if that is not an absolute path, in a private directory."""
@@ -226,14 +205,7 @@ def test_the_default_name(shell: Shell, home: str | None, directory: str) -> Non
     assert list(shell.cwd.rglob("rehearsal.*")) == [path]
 
 
-def test_a_default_name_that_cannot_be(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file in place of the directory is told in one line."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(shell.write("home", b"")))
-    with pytest.raises(ToktoolsError, match=r"rehearsal.json: not a directory"):
-        State(None)
-
-
-@pytest.mark.parametrize("name", ["-", os.fsdecode(b"\xff.db"), "x\x1b[2J"])
+@pytest.mark.parametrize("name", ["-", os.fsdecode(b"\xff\x1b[2J")])
 def test_any_name(shell: Shell, name: str) -> None:
     """A state file may have any name, and what is kept in it is there for the next shell."""
     words = ["tok-rehearse", "--state", name, "cluster", "activate", "--password", PASSWORD]
@@ -308,27 +280,8 @@ def test_a_file_that_is_no_state(shell: Shell, make: Callable[[Path], object]) -
 def test_a_name_that_cannot_be_a_state(name: str, said: str, shell: Shell) -> None:
     """A directory is refused, none is made, and an empty name is not the default one."""
     (shell.cwd / "directory").mkdir()
-    environment = {**shell.env, "XDG_STATE_HOME": str(shell.cwd / "xdg")}
-    check_trouble(shell.run("tok-rehearse", "--state", name, "user", "list", env=environment), said)
+    check_trouble(shell.run("tok-rehearse", "--state", name, "user", "list"), said)
     assert names_in(shell.cwd) == ["directory", "f.json"]
-
-
-def test_a_directory_that_cannot_be_written(desk: Shell) -> None:
-    """There nothing can be changed, which is trouble and no answer; what needs no change is answered."""
-    if WEAK:
-        need(WEAK[0])
-    (desk.cwd / "f.json").unlink()
-    desk.cwd.chmod(0o555)
-    try:
-        done = rehearse(desk, *create("alice"), before=WEAK, **AS_ADMIN).check(2, f"{STATE}: cannot write in its")
-        assert done.out == b""
-        rehearse(desk, "user", "list", before=WEAK).check(0)
-        (desk.cwd / STATE).chmod(0o400)
-        check_trouble(rehearse(desk, "user", "list", before=WEAK), f"{STATE}: permission denied")
-    finally:
-        desk.cwd.chmod(0o755)
-    (desk.cwd / STATE).chmod(0o600)
-    assert users_in(desk.cwd / STATE) == ["admin"]
 
 
 def test_a_full_disk(desk: Shell) -> None:

@@ -65,11 +65,8 @@ class State:
         while True:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
-            try:
-                if os.path.samestat(os.fstat(fd), os.stat(self.path)):
-                    return fd
-            except FileNotFoundError:
-                pass  # the next round makes a new one
+            if os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                return fd
             os.close(fd)
 
     def _load(self, content: bytes, hsms: int) -> Cluster:
