@@ -182,7 +182,7 @@ def change(edit: Callable[[list[dict[str, str]]], object]) -> Callable[[], None]
         ("used.json", "the file lacks 2 of the 2 digests of this attempt", 1),
         (lambda: sign("login.json", "officer2"), "token 1: the signature is not by officer1's registered key", 1),
         ("x\x1b[2J", r"x\x1b[2J: no such file or directory", 0),
-        ("officer1.pub", "officer1.pub: not a token file but a public key", 0),
+        ("officer1.pub", "officer1.pub: a public key, not a token file", 0),
     ],
 )
 def test_a_wrong_second_factor(desk: Rehearsal, typed: str | Callable[[], object], said: str, failures: int) -> None:
