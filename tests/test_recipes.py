@@ -1,4 +1,4 @@
-"""The recipes of tok-recipes(7), run as they are printed against the real signers, and what a KMS gets wrong."""
+"""The recipes of tok-recipes(7), run as they are printed against the real signers."""
 
 from __future__ import annotations
 
@@ -368,14 +368,3 @@ def test_several_machines_keep_the_order(desk: Desk) -> None:
         desk.shell.write("digests", digests.encode())
         signatures = desk.sh(f"{parallel.replace('-N20000', '-N3')} < digests")
     assert signatures == desk.sh("tok-sign -k officer1.key < digests")
-
-
-def test_a_kms_that_hashes_again_is_named(desk: Desk) -> None:
-    """A KMS with the message type RAW signs another digest, which tok-exec -p names."""
-    need("aws", "moto_server")
-    (_, _), (sign, _) = commands_in(RECIPES["AWS KMS"])
-    wrong = sign.replace("DIGEST", "RAW").partition("|\n    tok-merge")[0]
-    with contextmanager(kms)(desk):
-        done = desk.shell.sh(f"set -o pipefail\n{wrong}", shell="bash", env=desk.env)
-    done.check(1, "standard input: line 1: aws: the digest was hashed once more before it was signed")
-    assert done.out == b""
