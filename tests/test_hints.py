@@ -51,7 +51,8 @@ RECORDS = {
     "two run together": (TEXT + TEXT, "several on one line"),
     "a mark": (b"\xef\xbb\xbf" + TEXT, "text after a byte-order mark"),
     "UTF-16": (TEXT.decode().encode("utf-16"), "text in UTF-16"),
-    "big end first": (b"\xfe\xff" + TEXT.decode().encode("utf-16-be"), "text in UTF-16"),
+    "big end first": (TEXT.decode().encode("utf-16-be"), "text in UTF-16"),
+    "after a line feed": (b"\0" + TEXT.decode().encode("utf-16-le"), "text in UTF-16"),
     "sha256sum": (DIGEST_HEX + b"  token1.bin", "a hexadecimal digest and other words"),
     "openssl dgst": (b"SHA2-256(stdin)= " + DIGEST_HEX, "a hexadecimal digest and other words"),
     "quotes": (b'"' + TEXT + b'",', "text in quotes"),
@@ -125,6 +126,7 @@ def test_how_much_text_is_named(text: bytes, said: str) -> None:
         (PEM.replace(b"\n", b"\r\n"), ""),
         (DER, ""),
         (PEM.decode().encode("utf-16"), "text in UTF-16"),
+        (PEM.decode().encode("utf-16-le"), "text in UTF-16"),
         (b"age-encryption.org/v1\n", "a file encrypted with age"),
         (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "a file encrypted with age"),
         (b"$ANSIBLE_VAULT;1.1;AES256\n", "a file encrypted with ansible-vault"),
@@ -222,26 +224,7 @@ def test_names_of_keys() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    [
-        "",
-        " ",
-        "\n",
-        "BEGIN ",
-        "-----BEGIN A ",
-        "A",
-        "A ",
-        "[",
-        "{",
-        "1,",
-        "30",
-        "-",
-        ">",
-        '{"',
-        "\\n",
-        "=",
-        "-aa",
-        '"A\n',
-    ],
+    ["", " ", "\n", "BEGIN ", "-----BEGIN A ", "A", "A ", "[", "1,", "30", "-", ">", '{"', "\\n", "=", "-aa", '"A\n'],
 )
 def test_no_text_takes_long_to_name(piece: str) -> None:
     """Whatever is repeated in a file, to name it takes no time that grows with the square of its size: hours, here."""

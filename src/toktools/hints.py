@@ -156,7 +156,7 @@ _COPY = "copy the file itself, not its text"
 _ANYWHERE: list[Row] = [
     # PowerShell: anchore/syft#4916.
     (
-        rb"\A(?:\xff\xfe|\xfe\xff)",
+        rb"\A(?:\xff\xfe|\xfe\xff|(?:[ -~]\0){2}|(?:\0[ -~]){2})",
         "text in UTF-16",
         "PowerShell redirection (>) writes it; iconv -f UTF-16 -t UTF-8 converts it",
     ),
