@@ -156,7 +156,7 @@ class Parser(argparse.ArgumentParser):
         required = [_term(action) for action in actions if action.required]
         after = ["[COMMAND]"] if self.commands else []
         usage = [self.prog, "[OPTIONS]", *required, *after] if self.work else [self.prog, "<COMMAND>"]
-        lines = [self.description or "", "", f"Usage: {' '.join(usage)}"]
+        lines = [self.description or "", "", f"Usage: {' '.join(filter(None, usage))}"]
         for heading, rows in (("Commands", commands), ("Options", options)):
             if rows:
                 lines += ["", f"{heading}:", *(f"  {term:32}  {about}" for term, about in rows)]
