@@ -147,6 +147,27 @@ def run(line):
     assert PASSWORD in host.heard()
 
 
+def test_a_cli_of_another_user(host: Host) -> None:
+    """The directory stays while the CLI runs, though the shell that watches may not send it a signal: sudo."""
+    host.fake(
+        f"""
+def write_tokens(path, old=write_tokens):
+    while os.path.exists(os.path.dirname(path)) and os.path.getsize("{host.home}/looked") < 3:
+        time.sleep(0.01)
+    old(path)
+"""
+    )
+    for name, body in (
+        ("sh", 'script=$2; shift 2; exec /bin/sh -c "kill() { return 1; }; $script" "$@"'),
+        ("sleep", f"printf x >>{host.home}/looked; exec /bin/sleep 0.1"),
+    ):
+        (host.home / name).write_text(f"#!/bin/sh\n{body}\n")
+        (host.home / name).chmod(0o755)
+    (host.home / "looked").touch()
+    host.behaves(run=f'PATH="$HOME:$PATH"; {RUN}')
+    assert answers(host.login().check(0).out) == [{"error_code": 0, "data": "user list"}]
+
+
 def test_what_a_host_prints(host: Host) -> None:
     """Nothing of a dotfile is believed, not even a marker that it repeats, and its escapes are shown as such."""
     host.behaves(

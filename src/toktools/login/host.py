@@ -164,12 +164,15 @@ class SshHost(LocalHost):
         if any(char in word for word in cli for char in "\\!\n"):
             raise ToktoolsError("--cli: a word with a backslash, '!' or a line end cannot be sent to every login shell")
         self._is_there = True
-        remove = f"while kill -0 $$; do sleep 1 || exit; done; {self._remove()}"
+        # The shell that watches is a child of the CLI's process, and as long as that lives, exec finds it as the parent
+        # again, whichever user the CLI has become.
+        watch = f'if [ $PPID = $1 ]; then sleep 1 && exec sh -c "$0" "$0" $1; else {self._remove()}; fi'
         # The CLI takes the shell's place, so that it gets the signal when the connection is lost. Until the other shell
         # runs, no signal does.
         script = (
-            f'trap "" HUP INT QUIT TERM; mkdir -m 700 {self._there} || exit {_CANNOT_CREATE}; '
-            f"({remove}) </dev/null >/dev/null 2>&1 & trap - HUP INT QUIT TERM; exec {' '.join(map(_quoted, cli))}"
+            f'trap "" HUP INT QUIT TERM; mkdir -m 700 {self._there} || exit {_CANNOT_CREATE}; set -- {_quoted(watch)}; '
+            f'exec sh -c "$1" "$1" $$ </dev/null >/dev/null 2>&1 & '
+            f"trap - HUP INT QUIT TERM; exec {' '.join(map(_quoted, cli))}"
         )
         return [*self._command(), "-q", "-tt", "--", self._host, _in_shell(script)]
 
