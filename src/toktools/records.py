@@ -8,8 +8,8 @@ from toktools import encoding
 from toktools.encoding import DIGEST_SIZE, MIN_TEXT, SIGNATURE_SIZES, is_hexadecimal, is_text
 from toktools.errors import ToktoolsError
 
-_NOTHING = {b"null", b"None"}
-"""The answers of jq and the AWS CLI if they find nothing, which are base64 too."""
+NOTHING = {b"", b"null", b"None"}
+"""The answers of commands, jq and the AWS CLI if they find nothing; the words are base64 too."""
 
 
 def find(text: bytes) -> bytes:
@@ -18,7 +18,7 @@ def find(text: bytes) -> bytes:
     A signature in hexadecimal, or encoded twice, is base64 too, and as many bytes as one of a larger key.
     """
     decoded = encoding.decode_leniently(text)
-    if encoding.encode(decoded) != text or is_hexadecimal(text) or text in _NOTHING:
+    if encoding.encode(decoded) != text or is_hexadecimal(text) or text in NOTHING:
         return b""
     is_twice = len(decoded) >= MIN_TEXT and is_text(decoded) and decoded.strip()
     return b"" if is_twice else decoded

@@ -71,11 +71,22 @@ def test_what_it_may_write(directory: Path) -> None:
     os.kill(int((directory / "pid").read_text()), 9)
 
 
-def test_approval_data(directory: Path) -> None:
-    """It is read in place of its digest, however much it is, or not read at all."""
-    assert shell(f"cat > got; {RAW}", approval_data={DIGEST: b"token" * 100_000}).sign(DIGEST) == SIGNATURE
-    assert (directory / "got").read_bytes() == b"token" * 100_000
-    assert shell(RAW, approval_data={DIGEST: b"token" * 100_000}).sign(DIGEST) == SIGNATURE
+LARGE = b"token" * 100_000  # more than a pipe takes
+
+
+@pytest.mark.parametrize("script", [f"cat > got; {RAW}", f"{RAW}; cat > got", f"{RAW}; exec >&-; cat > got"])
+def test_approval_data(directory: Path, script: str) -> None:
+    """It is read in place of its digest, however much it is, and whenever the command reads it."""
+    assert shell(script, approval_data={DIGEST: LARGE}).sign(DIGEST) == SIGNATURE
+    assert (directory / "got").read_bytes() == LARGE
+
+
+def test_approval_data_that_is_not_read() -> None:
+    """The command need not read; what it writes before it reads is bounded all the same."""
+    assert shell(RAW, approval_data={DIGEST: LARGE}).sign(DIGEST) == SIGNATURE
+    assert shell(RAW, approval_data={DIGEST: b""}).sign(DIGEST) == SIGNATURE
+    error = refused(shell("head -c 100000 /dev/zero; cat", approval_data={DIGEST: LARGE}))
+    assert error.message == "sh: more than 65536 bytes of output"
     error = refused(shell(RAW, approval_data={bytes(32): b""}))
     assert error.message == "no approval data for this digest"
     assert error.hint.startswith("give --approval-data")

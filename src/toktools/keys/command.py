@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _FILE = "{}"
 _MAX_OUTPUT_BYTES = 1 << 16
 _MAX_SHOWN = 80
-_NOTHING = (b"", b"None", b"null")
-"""Outputs without a signature; the AWS CLI and jq write these words for a missing member."""
 _KEY_OR_SIGNATURE = re.compile("[A-Za-z0-9+/]{40}")
 """A part of one, in base64 or hexadecimal."""
 _GRACE_SECONDS = 0.5
@@ -51,16 +49,16 @@ class Command(Signer):
         super().__init__(public_key)
         if not argv[0].strip():
             raise ToktoolsError(
-                "the command of the signer is empty",
-                "name the program that signs; a shell variable may be empty",
+                "the command of the signer is empty", "name the program that signs; a shell variable may be empty"
             )
         self._argv = argv
         self._base64 = base64
         self._approval_data = approval_data
         self._name = shown(argv[0])
         self._changed = Condition()
-        self._busy = 0  # threads that have a command, or a file for it
-        self._children: dict[int, subprocess.Popen[bytes]] = {}  # the last one of each thread
+        self._runs: dict[
+            int, subprocess.Popen[bytes] | None
+        ] = {}  # of each thread that has a command, or a file for it
         self._closed = False
 
     def close(self) -> None:
@@ -68,29 +66,32 @@ class Command(Signer):
         with self._changed:
             self._closed = True
             for number in (signal.SIGTERM, signal.SIGKILL):
-                for child in self._children.values():
+                for child in filter(None, self._runs.values()):
                     child.send_signal(number)
-                self._changed.wait_for(lambda: not self._busy, _GRACE_SECONDS)
+                self._changed.wait_for(lambda: not self._runs, _GRACE_SECONDS)
 
     def _sign(self, digest: bytes) -> bytes:
         content = digest if self._approval_data is None else self._approval_data.get(digest)
         if content is None:
             hint = "give --approval-data the token file that the digest comes from"
             raise ToktoolsError("no approval data for this digest", hint)
+        output = b""
         with self._changed:
-            self._busy += 1
+            self._runs[get_ident()] = None
         try:
             with self._arguments(content) as argv:
                 child = self._start(argv)
                 output = _communicate(child, content)
-                ended = process.exit_text(child.returncode)
-                event(f"{argv[0]} ended, pid {child.pid}: {ended}, {len(output)} bytes of output")
-                return self._decode(output, child.returncode)
+            ended = process.exit_text(child.returncode)
+            event(f"{argv[0]} ended, pid {child.pid}: {ended}, {len(output)} bytes of output")
+            if child.returncode:
+                raise ToktoolsError(ended)
+            return self._decode(output)
         except ToktoolsError as error:
-            raise error.at(self._name) from None
+            raise _with_words(error, output).at(self._name) from None
         finally:
             with self._changed:
-                self._busy -= 1
+                del self._runs[get_ident()]
                 self._changed.notify()
 
     @contextmanager
@@ -110,30 +111,23 @@ class Command(Signer):
             yield [argument.replace(_FILE, path) for argument in self._argv]
 
     def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        with self._changed, files.trouble_at("cannot be run"):  # under the lock, so that close() knows every command
+        hint = "no shell runs it: give each word separately, or run sh -c '...'" if " " in argv[0] else ""
+        with self._changed, files.trouble_at("cannot be run", hint):  # locked, so that close() knows every command
             if self._closed:
                 raise ToktoolsError("not run any more")
-            try:
-                child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the user's
-            except FileNotFoundError:
-                hint = "no shell runs it: give each word separately, or run sh -c '...'" if " " in argv[0] else ""
-                raise ToktoolsError("cannot be run: no such file or directory", hint) from None
+            child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the user's
             event(f"{argv[0]} started, pid {child.pid}")
-            self._children[get_ident()] = child
+            self._runs[get_ident()] = child
         return child
 
-    def _decode(self, output: bytes, returncode: int) -> bytes:
-        if len(output) > _MAX_OUTPUT_BYTES:
-            raise ToktoolsError(f"more than {_MAX_OUTPUT_BYTES} bytes of output")
-        if returncode:
-            raise _with_output(ToktoolsError(process.exit_text(returncode)), output)
-        if output.strip() in _NOTHING:
-            raise _with_output(ToktoolsError("no signature"), output)
+    def _decode(self, output: bytes) -> bytes:
+        if output.strip() in records.NOTHING:
+            raise ToktoolsError("no signature")
         is_text = encoding.is_text(output)
         try:
             signature = records.wrapped_signature(output) if is_text else records.raw_signature(output)
         except ToktoolsError as error:
-            raise _with_output(error.at("its output is not a signature"), output) from None
+            raise error.at("its output is not a signature") from None
         if is_text and not self._base64:
             raise ToktoolsError("its output is base64 text", "use -b for base64")
         if self._base64 and not is_text:
@@ -145,37 +139,42 @@ class Command(Signer):
 
 
 def _communicate(child: subprocess.Popen[bytes], content: bytes) -> bytes:
-    """Feed a command, and return its output, up to more than is allowed.
+    """Feed a command, and return its output. Raises ToktoolsError for more than is allowed.
 
     Unlike Popen.communicate(), it does not wait for another process that holds the output open.
     """
+    stdin, stdout = child.stdin, child.stdout
+    assert stdin and stdout  # noqa: S101, PT018 - Popen has made both pipes
+    os.set_blocking(stdin.fileno(), False)
+    writers, readers = [stdin.fileno()], [stdout.fileno()]
     output = b""
     with child:
         try:
-            try:
-                with child.stdin as stdin:  # type: ignore[union-attr] # a pipe, as the next
-                    stdin.write(content)
-            except BrokenPipeError:
-                pass  # it need not read
-            stdout = child.stdout.fileno()  # type: ignore[union-attr]
-            ended = False
             while len(output) <= _MAX_OUTPUT_BYTES:
-                if terminal.wait([stdout], [], 0 if ended else _LOOK_UP_SECONDS)[0]:
-                    chunk = os.read(stdout, _MAX_OUTPUT_BYTES)
-                    if not chunk:
-                        child.wait()
-                        break
+                if not writers and not readers:
+                    child.wait()
+                ended = child.poll() is not None  # before the look at what it has written
+                readable, writable = terminal.wait(readers, writers, 0 if ended else _LOOK_UP_SECONDS)
+                if writable:
+                    try:
+                        content = content[os.write(stdin.fileno(), content) :]
+                    except BrokenPipeError:  # it need not read
+                        content = b""
+                    if not content:
+                        stdin.close()
+                        writers = []
+                if readable:
+                    chunk = os.read(stdout.fileno(), _MAX_OUTPUT_BYTES)
                     output += chunk
+                    readers = readers if chunk else []
                 elif ended:
-                    break
-                else:
-                    ended = child.poll() is not None
+                    return output
         finally:
             child.kill()  # if it has not ended
-    return output
+    raise ToktoolsError(f"more than {_MAX_OUTPUT_BYTES} bytes of output")
 
 
-def _with_output(error: ToktoolsError, output: bytes) -> ToktoolsError:
+def _with_words(error: ToktoolsError, output: bytes) -> ToktoolsError:
     """Add the beginning of an error message on standard output; it has no key or signature in it."""
     try:
         text = " ".join(output.decode().split())
