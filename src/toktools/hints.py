@@ -292,7 +292,7 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
 _NAMES_OF_KEYS = (
     ("arn:", "for a key in AWS KMS, write awskms:///ARN"),
     ("alias/", "for a key in AWS KMS, write awskms:///alias/NAME"),
-    ("file:", "-k takes only the path, without file:"),
+    ("file:", "write the path alone, without file:"),
     ("~", "the shell replaces ~ with your home directory only if it is not quoted"),
     ("gcpkms:", "tok-exec signs with gcloud; see tok-recipes(7)"),
     ("azurekms:", "tok-exec signs with az; see tok-recipes(7)"),

@@ -190,12 +190,21 @@ def test_it_is_enrolled(shell: Shell, kms: Any, endpoint: str) -> None:
     shell.run("tok-enroll", *words, env=env).check(0, "tok-enroll: logged in with the new key as admin (admin)\n")
 
 
-def test_without_boto3(shell: Shell) -> None:
-    """Where the package is missing, the message names the extra."""
-    shell.write("boto3.py", b"raise ImportError")
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (b"raise ModuleNotFoundError(name='boto3')", ""),
+        (b"raise ImportError('no\\x1bcc')", ", which cannot be loaded: no\\x1bcc"),
+        (b"import botocore.none", ", which cannot be loaded: No module named 'botocore.none'"),
+        (b"raise OSError", ", which cannot be loaded: OSError"),
+    ],
+)
+def test_without_boto3(shell: Shell, module: bytes, said: str) -> None:
+    """Where the package is missing or broken, the message says so, and names the extra."""
+    shell.write("boto3.py", module)
     done = sign(shell, "awskms:///k", environment={"PYTHONPATH": str(shell.cwd)})
     assert done.err == (
-        "tok-sign: a key in AWS KMS needs the package boto3\n"
+        f"tok-sign: a key in AWS KMS needs the package boto3{said}\n"
         "tok-sign: hint: pip install 'toktools[kms]', pipx inject toktools boto3, or the bundle's install.sh\n"
     )
     assert done.status == 2

@@ -295,7 +295,7 @@ def test_warnings(directory: Path, tmp_path: Path, mode: int) -> None:
     verbs = {0o640: "read", 0o602: "write", 0o666: "read and write"}.get(mode)
     exposed = f"{path}: other users can {verbs} this private key (mode {mode:04o}; chmod 600 fixes it)"
     size = f"{path}: the key is RSA-3072; CloudHSM documents only RSA-2048"
-    assert warnings == [size, *([exposed] if verbs else [])]
+    assert warnings == [*([exposed] if verbs else []), size]
     public: list[str] = []
     toktools_keys.read_public_key(str(path), public.append)
     assert public == [size]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import time
@@ -140,14 +142,16 @@ def test_a_signal_at_the_prompt(shell: Shell, keys: Path, typed: bytes, number: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_key_is_derived(shell: Shell, keys: Path, number: signal.Signals) -> None:
     """However many rounds a key has, Ctrl-C and TERM end the tool."""
-    export = f"openssl pkcs12 -export -inkey {keys}/pkcs8.pem -nocerts -passout pass:x -iter 70000"
-    made = shell.sh(export).check(0).out
-    rounds = bytes.fromhex("0203011170")
-    assert rounds in made
-    shell.write("slow.p12", made.replace(rounds, bytes.fromhex("02037fffff")))  # of 8,388,607 rounds, some seconds
-    shell.write("phrase", b"x")
-    command: list[str | Path] = [shell.bin / "tok-sign", "-k", "slow.p12", "--passin", "file:phrase"]
+    made = (keys / "pbes2.der").read_bytes()
+    # Two bytes of the salt become two of the rounds, which are then 2,147,483,647.
+    salt_and_rounds = re.compile(rb"\x04([\x08\x10])..(.+?)\x02\x02\x08\0", re.DOTALL)
+    slow = salt_and_rounds.sub(lambda m: bytes([4, m[1][0] - 2]) + m[2] + b"\x02\x04\x7f\xff\xff\xff", made, count=1)
+    assert slow != made
+    shell.write("slow.der", slow)
+    os.mkfifo(shell.cwd / "phrase")
+    command: list[str | Path] = [shell.bin / "tok-sign", "-k", "slow.der", "--passin", "file:phrase"]
     with subprocess.Popen(command, cwd=shell.cwd, env=shell.unmeasured, stderr=subprocess.PIPE) as process:
+        (shell.cwd / "phrase").write_bytes(b"x\n")  # once it is open to be read
         time.sleep(1)
         process.send_signal(number)
         assert (process.communicate(timeout=120)[1], process.returncode) == (b"", -number)

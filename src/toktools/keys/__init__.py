@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib import import_module
+from typing import NamedTuple
 
 from toktools.errors import ToktoolsError, shown
 from toktools.system.events import event
@@ -24,11 +24,19 @@ DOCUMENTED_BITS = 2048
 LARGER_BITS = (3072, 4096)
 """Other sizes, which an HSM may take."""
 
+
+class _Scheme(NamedTuple):
+    """The scheme of a URI; the module of its name opens its signers, and needs a package, which an extra installs."""
+
+    where: str
+    package: str
+    extra: str
+
+
 _SCHEMES = {
-    "awskms": ("toktools.keys.awskms", "in AWS KMS", "boto3", "kms"),
-    "pkcs11": ("toktools.keys.pkcs11", "on a PKCS#11 token", "python-pkcs11", "pkcs11"),
+    "awskms": _Scheme("in AWS KMS", package="boto3", extra="kms"),
+    "pkcs11": _Scheme("on a PKCS#11 token", package="python-pkcs11", extra="pkcs11"),
 }
-"""By the scheme of a URI: the module that opens the signer, where the key is, the package it needs, and the extra."""
 
 
 def open_signer(key: str, source: Source, warn: Warn) -> Signer:
@@ -37,15 +45,17 @@ def open_signer(key: str, source: Source, warn: Warn) -> Signer:
     *source* is asked for the pass phrase or PIN if one is needed. Raises ToktoolsError.
     """
     source.warn_of_exposure(warn)
-    scheme = _scheme(key)
-    if not scheme:
-        return _open_file(key, source, warn)
-    module, where, package, extra = _SCHEMES[scheme]
-    opener = import_extra(module, f"a key {where}", package, extra)
-    signer: Signer = opener.open_signer(key, source, warn)
-    event(f"key {where} opened")
+    if scheme := _scheme(key):
+        where, package, extra = _SCHEMES[scheme]
+        module = import_extra(f"toktools.keys.{scheme}", f"a key {where}", package, extra)
+        signer: Signer = module.open_uri(key, source, warn)
+        event(f"key {where} opened")
+    else:
+        from toktools.keys import files
+
+        signer = files.open_file(key, source, warn)
     if signer.public_key is not None:
-        check_size(shown(key.partition("?")[0]), signer.public_key, warn)
+        check_size(shown(key.partition("?")[0] if scheme else key), signer.public_key, warn)
     return signer
 
 
@@ -73,12 +83,16 @@ def _scheme(key: str) -> str:
 
 
 def import_extra(module: str, what: str, package: str, extra: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module that needs the package of an extra. Raises ToktoolsError, which says how to install it."""
+    """Import a module that needs the package of an extra. ToktoolsError says how to install it, or what is wrong."""
     try:
         return import_module(module)
-    except ImportError:
+    except Exception as error:  # noqa: BLE001 - a package that is there, but broken, may raise anything
         hint = f"pip install 'toktools[{extra}]', pipx inject toktools {package}, or the bundle's install.sh"
-        raise ToktoolsError(f"{what} needs the package {package}", hint) from None
+        # What is imported has the package's name; but that of python-pkcs11 is pkcs11.
+        if isinstance(error, ModuleNotFoundError) and error.name == package.removeprefix("python-"):
+            raise ToktoolsError(f"{what} needs the package {package}", hint) from None
+        reason = shown(str(error)) or type(error).__name__
+        raise ToktoolsError(f"{what} needs the package {package}, which cannot be loaded: {reason}", hint) from None
 
 
 def check_size(name: str, key: PublicKey, warn: Warn) -> None:
@@ -88,16 +102,3 @@ def check_size(name: str, key: PublicKey, warn: Warn) -> None:
         warn(f"{name}: the key is RSA-{bits}; CloudHSM documents only RSA-{DOCUMENTED_BITS}")
     elif bits != DOCUMENTED_BITS:
         raise ToktoolsError(f"{name}: the key is RSA-{bits}, but CloudHSM takes RSA-{DOCUMENTED_BITS}")
-
-
-def _open_file(path: str, source: Source, warn: Warn) -> Signer:
-    from toktools.keys import files
-
-    try:
-        return files.open_signer(path, source, warn)
-    except ToktoolsError as error:
-        if os.path.exists(path):
-            raise
-        from toktools import hints
-
-        raise ToktoolsError(error.message, error.hint or hints.mistyped_key(path)) from None

@@ -77,7 +77,7 @@ class KmsKey(Signer):
         return bytes(answer.get("Signature", b""))  # of which the size is then wrong
 
 
-def open_signer(uri: str, _source: Source, _warn: Callable[[str], None]) -> Signer:
+def open_uri(uri: str, _source: Source, _warn: Callable[[str], None]) -> Signer:
     """Open the key in KMS that *uri* names, with the credentials that boto3 finds (AWS KMS, GetPublicKey and Sign).
 
     Raises ToktoolsError, also for a key that is not RSA for signing.
@@ -117,7 +117,6 @@ def _client(key: str, query: dict[str, str]) -> Any:  # noqa: ANN401 - boto3's a
     config = Config(
         connect_timeout=_TIMEOUT_SECONDS,
         read_timeout=_TIMEOUT_SECONDS,
-        max_pool_connections=_MAX_REQUESTS,
         retries={"mode": "standard", "total_max_attempts": _MAX_TRIES},
     )
     with warnings.catch_warnings():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import warnings
 from functools import partial
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import MD5, SHA256, Hash
 
+from toktools import encoding
 from toktools.errors import ToktoolsError
 from toktools.keys import DOCUMENTED_BITS, check_size, import_extra
 from toktools.keys.signer import Signer
@@ -47,10 +47,6 @@ _PSS_ONLY_END = 21
 _WRITE_PUBLIC_KEY = "tok-sign -k FILE --public-key writes its public key"
 
 
-class _UnreadableError(ValueError):
-    """A failure of the library that neither the format of a key nor a wrong pass phrase causes."""
-
-
 class KeyInMemory(Signer):
     """An RSA private key in the memory of this process."""
 
@@ -71,11 +67,8 @@ class KeyInMemory(Signer):
         return signature
 
 
-def open_signer(path: str, source: Source, warn: Warn) -> Signer:
-    """Open the RSA private key in a file. *source* is asked for the pass phrase if one is needed.
-
-    Raises ToktoolsError.
-    """
+def open_file(path: str, source: Source, warn: Warn) -> Signer:
+    """Open the RSA private key in a file; *source* is asked for a pass phrase if needed. Raises ToktoolsError."""
     file = _read(path)
     ask = partial(source.read, file.name, "pass phrase")
     if _is_pkcs12(file.content):
@@ -86,7 +79,6 @@ def open_signer(path: str, source: Source, warn: Warn) -> Signer:
         raise ToktoolsError(f"{file.name}: a public key, not a private key")
     if not isinstance(key, RSAPrivateKey):
         raise _not_rsa(file.content, file.name, key, "private key")
-    check_size(file.name, key.public_key(), warn)
     files.warn_of_exposure(file.name, file.status, "private key", warn)
     return KeyInMemory(key)
 
@@ -122,7 +114,12 @@ def pem(key: RSAPublicKey) -> str:
 def _read(path: str) -> files.Snapshot:
     if path == "-":
         raise ToktoolsError("-: a key cannot come from standard input")
-    file = files.read(path, MAX_BYTES)
+    try:
+        file = files.read(path, MAX_BYTES)
+    except ToktoolsError as error:
+        from toktools import hints  # its patterns take longer to compile than a key to load
+
+        raise ToktoolsError(error.message, hints.mistyped_key(path)) from None
     if files.is_stdin(file.status):
         raise ToktoolsError(f"{file.name}: a key cannot come from standard input")
     if not file.content:
@@ -164,10 +161,10 @@ def _load_private(content: bytes, name: str, ask: Callable[[], bytes] | None) ->
     # For an encrypted key the library raises TypeError, but cryptography 43 for OpenSSH's format does not.
     if not is_openssh or der.startswith(_OPENSSH_NOT_ENCRYPTED):
         try:
-            return _call(load, None)
+            return load(None)
         except TypeError:
             pass
-        except ValueError:
+        except Exception:  # noqa: BLE001 - whatever the library raises
             return None
     if _SHORT_VECTOR.search(text):
         return None
@@ -181,12 +178,15 @@ def _load_private(content: bytes, name: str, ask: Callable[[], bytes] | None) ->
 def _decrypt(load: Callable[[bytes], T], name: str, ask: Callable[[], bytes]) -> T:
     phrase = ask()
     try:
-        return _call(load, phrase)
-    except (TypeError, ValueError) as error:
+        return load(phrase)
+    except MemoryError:  # scrypt wants much of it
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the library raises
         hint = _settings_hint()
-        is_unreadable = hint or isinstance(error, _UnreadableError)
-        reason = "no private key can be read" if is_unreadable else "wrong pass phrase"
-        raise ToktoolsError(f"{name}: {reason}", hint) from None
+        is_wrong = isinstance(error, (TypeError, ValueError)) and not hint
+        raise ToktoolsError(
+            f"{name}: {'wrong pass phrase' if is_wrong else 'no private key can be read'}", hint
+        ) from None
 
 
 def _load_public(content: bytes, name: str) -> object | None:
@@ -194,7 +194,7 @@ def _load_public(content: bytes, name: str) -> object | None:
     if b"-----BEGIN " not in content and (line := _OPENSSH_LINE.search(content)):
         return _try(serialization.load_ssh_public_key, line[1])
     if answer := _KMS_ANSWER.search(content):
-        content = _decode(answer[1])
+        content = encoding.decode_leniently(answer[1])
     _, der = _find(content, name, b"PUBLIC KEY")
     key = _try(serialization.load_der_public_key, der)
     return _load_certificate(content, name) if key is None else key
@@ -224,35 +224,18 @@ def _find(content: bytes, name: str, label: bytes) -> tuple[bytes, bytes]:
     text = der = content
     if b"-----BEGIN " in content:
         block = next((block for block in _PEM_BLOCK.finditer(content) if block[1].endswith(label)), None)
-        text, der = (block[0] + b"\n", _decode(block[2])) if block else (b"", b"")
+        text, der = (block[0] + b"\n", encoding.decode_leniently(block[2])) if block else (b"", b"")
     if _PSS_ONLY in der[:_PSS_ONLY_END]:
         raise _not_for_pkcs1(name)
     return text, der
 
 
-def _decode(text: bytes) -> bytes:
-    """Decode base64; return nothing if it is damaged, or has headers, as old encrypted PEM has."""
-    try:
-        return binascii.a2b_base64(text)
-    except binascii.Error:
-        return b""
-
-
-def _try(load: Callable[..., T], *arguments: object) -> T | None:
-    try:
-        return _call(load, *arguments)
-    except (TypeError, ValueError):
-        return None
-
-
-def _call(function: Callable[..., T], *arguments: object) -> T:
-    """Call a function of the library, and raise only TypeError, ValueError or MemoryError, whatever it raises."""
+def _try(function: Callable[..., T], *arguments: object) -> T | None:
+    """Return what a function of the library returns, or None for an error."""
     try:
         return function(*arguments)
-    except (TypeError, ValueError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001 - UnsupportedAlgorithm, InvalidVersion, InternalError, and what is to come
-        raise _UnreadableError from None
+    except Exception:  # noqa: BLE001 - ValueError, UnsupportedAlgorithm, InvalidVersion, and what is to come
+        return None
 
 
 def _not_for_pkcs1(name: str) -> ToktoolsError:
@@ -268,7 +251,7 @@ def _not_rsa(content: bytes, name: str, key: object, needed: str) -> ToktoolsErr
         return ToktoolsError(f"{name}: {which} is {algorithm}, but CloudHSM takes only RSA keys")
     if hint := _settings_hint():
         return ToktoolsError(f"{name}: no {needed} can be read", hint)
-    from toktools import hints  # its patterns take longer to compile than a key to load
+    from toktools import hints
 
     return hints.not_key(name, content, needed)
 

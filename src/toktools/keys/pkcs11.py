@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from urllib.parse import quote, unquote_to_bytes
 
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Slot, Token, TokenFlag
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PrivateKey, Session, Token, TokenFlag
 from pkcs11.types import SignMixin
 
 from toktools.errors import ToktoolsError, shown
@@ -36,6 +35,8 @@ _QUERY = ("pin-source", "module-path")
 _MAX_LISTED = 8
 _PROXY = "p11-kit-proxy.so"
 _COMMON_EXPONENT = (65537).to_bytes(3, "big")
+_TROUBLE = (pkcs11.PKCS11Error, ValueError, struct.error)
+"""Exceptions of the package; the last two are those of attributes that are broken."""
 
 
 class Pkcs11Key(Signer):
@@ -48,17 +49,15 @@ class Pkcs11Key(Signer):
             raise ToktoolsError("the key is not allowed to sign (CKA_SIGN)")
         self._key = key
         # A key with CKA_ALWAYS_AUTHENTICATE wants the PIN anew for each signature.
-        always = bool(_attribute(key, Attribute.ALWAYS_AUTHENTICATE))
-        if always and pin is None:
-            raise ToktoolsError("the key needs a PIN for each signature, and the reader's own keypad is not supported")
-        self._pin = {"pin": pin} if always else {}
+        self._pin = {"pin": pin} if _attribute(key, Attribute.ALWAYS_AUTHENTICATE) else {}
         # A token need not keep the exponent with the private key. Were it another one, no signature would verify.
         exponent = _attribute(key, Attribute.PUBLIC_EXPONENT) or _COMMON_EXPONENT
-        modulus = _attribute(key, Attribute.MODULUS)
-        if not modulus:
-            raise ToktoolsError("the token does not reveal the modulus of the key (CKA_MODULUS)")
+        modulus = _attribute(key, Attribute.MODULUS) or b""
         e, n = int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
-        super().__init__(RSAPublicNumbers(e, n).public_key())
+        try:
+            super().__init__(RSAPublicNumbers(e, n).public_key())
+        except ValueError:
+            raise ToktoolsError("the token shows no modulus of the key, or a broken one (CKA_MODULUS)") from None
 
     def max_parallel(self, requested: int | None) -> int:  # noqa: ARG002 - whatever it is
         """Return 1: a token and its user do one thing at a time."""
@@ -71,7 +70,7 @@ class Pkcs11Key(Signer):
         return signature
 
 
-def open_signer(uri: str, source: Source, warn: Callable[[str], None]) -> Signer:
+def open_uri(uri: str, source: Source, warn: Callable[[str], None]) -> Signer:
     """Open the one private key that an RFC 7512 URI names, with one login to its token.
 
     *source* is asked for the PIN, unless the URI has a pin-source. Raises ToktoolsError.
@@ -97,8 +96,6 @@ def _parse(uri: str) -> dict[str, bytes]:
     # Anywhere, and misspelled too: no message may show it.
     if b"pin-value" in unquote_to_bytes(os.fsencode(uri)).lower():
         raise ToktoolsError("every user of the machine can read a pin-value", "use --passin or pin-source")
-    if re.search("%(?![0-9A-Fa-f]{2})", uri):
-        raise ToktoolsError("the pkcs11 URI has a wrong percent escape")
     path, _, query = uri.partition(":")[2].partition("?")
     wanted: dict[str, bytes] = {}
     for known, parts in ((_PATH, path.split(";")), (_QUERY, query.split("&"))):
@@ -122,11 +119,10 @@ def _token(wanted: dict[str, bytes]) -> Token:
     try:
         library = pkcs11.lib(module)
         atexit.register(_finalize, library.finalize)
-        slots = library.get_slots(token_present=True)
-        event(f"module {module} loaded; slots with a token: {len(slots)}")
+        tokens = list(library.get_tokens(token_flags=TokenFlag.TOKEN_INITIALIZED))
+        event(f"module {module} loaded; tokens: {len(tokens)}")
     except (pkcs11.PKCS11Error, SystemError) as error:  # the second one for a name that is not UTF-8
         raise ToktoolsError(f"{shown(module)}: cannot be used: {_reason(error)}", hint) from None
-    tokens = [token for slot in slots if (token := _initialized_token(slot))]
     matching = [token for token in tokens if _matches(library, token, wanted)]
     return _choose(matching, tokens, shown(module), "token", lambda token: _uri(token=token.label, serial=token.serial))
 
@@ -154,17 +150,8 @@ def _finalize(finalize: Callable[[], None]) -> None:
         finalize()
 
 
-def _initialized_token(slot: Slot) -> Token | None:
-    try:
-        token = slot.get_token()
-    except (pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised):
-        return None
-    return token if token.flags & TokenFlag.TOKEN_INITIALIZED else None
-
-
 def _matches(library: Any, token: Token, wanted: dict[str, bytes]) -> bool:  # noqa: ANN401 - the package does not export its type
     slot = token.slot
-    version = library.library_version
     values = {
         "token": token.label,
         "manufacturer": token.manufacturer_id,
@@ -175,8 +162,7 @@ def _matches(library: Any, token: Token, wanted: dict[str, bytes]) -> bool:  # n
         "slot-manufacturer": slot.manufacturer_id,
         "library-manufacturer": library.manufacturer_id,
         "library-description": library.library_description,
-        # Two numbers, but a text in python-pkcs11 before 0.9.
-        "library-version": ".".join(map(str, version)) if isinstance(version, tuple) else str(version),
+        "library-version": ".".join(map(str, library.library_version)),
     }
     return all(wanted.get(name, value.encode()) == value.encode() for name, value in values.items())
 
@@ -207,10 +193,6 @@ def _pin_source(wanted: dict[str, bytes], source: Source, warn: Callable[[str], 
     if "pin-source" not in wanted:
         return source
     path = os.fsdecode(wanted["pin-source"]).removeprefix("file:")
-    if path.startswith("|"):
-        raise ToktoolsError("pin-source: a command is not supported", "use tok-sign --passin")
-    if not path:
-        raise ToktoolsError("pin-source: no path")
     source = Source("pin-source", "file", path)
     source.warn_of_exposure(warn)
     return source
@@ -231,7 +213,7 @@ def _key(session: Session, wanted: dict[str, bytes], name: str) -> PrivateKey:
 
 
 def _private_keys(session: Session, template: dict[Attribute, object]) -> list[PrivateKey]:
-    return [key for key in islice(session.get_objects(template), 1000) if isinstance(key, PrivateKey)]
+    return [key for key in session.get_objects(template) if isinstance(key, PrivateKey)]
 
 
 def _key_uri(key: PrivateKey) -> str:
@@ -241,7 +223,7 @@ def _key_uri(key: PrivateKey) -> str:
 def _attribute(key: PrivateKey, attribute: Attribute) -> bytes | None:
     try:
         value: bytes = key[attribute]
-    except pkcs11.PKCS11Error:  # the token does not have it, or keeps it to itself
+    except _TROUBLE:  # the token does not have it, or keeps it to itself
         return None
     return value
 
@@ -258,5 +240,5 @@ def _reason(error: Exception) -> str:
 def _pkcs11_errors() -> Iterator[None]:
     try:
         yield
-    except pkcs11.PKCS11Error as error:
+    except _TROUBLE as error:
         raise ToktoolsError(f"PKCS#11: {_reason(error)}") from None
