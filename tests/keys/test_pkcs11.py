@@ -592,7 +592,7 @@ def test_numbers_that_the_token_keeps(card: Card, private_key: RSAPrivateKey) ->
     ("modulus", "said"),
     [
         *((number, "the token shows no modulus of the key, or a broken one (CKA_MODULUS)") for number in (b"", 0, 1)),
-        (1 << 2047, "a broken key, or a mistake of its signer: not made by the given key"),
+        (1 << 2047, "the key is broken, or its signer made a mistake: not made by the given key"),
         (1 << 2048, "pkcs11:token=card: the key is RSA-2049, but CloudHSM takes RSA-2048"),
         (1 << 999_999, "pkcs11:token=card: the key is RSA-1000000, but CloudHSM takes RSA-2048"),
     ],
