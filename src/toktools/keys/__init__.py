@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple
 
 from toktools.errors import ToktoolsError, shown
 from toktools.system.events import event
@@ -24,19 +23,11 @@ DOCUMENTED_BITS = 2048
 LARGER_BITS = (3072, 4096)
 """Other sizes, which an HSM may take."""
 
-
-class _Scheme(NamedTuple):
-    """The scheme of a URI; the module of its name opens its signers, and needs a package, which an extra installs."""
-
-    where: str
-    package: str
-    extra: str
-
-
 _SCHEMES = {
-    "awskms": _Scheme("in AWS KMS", package="boto3", extra="kms"),
-    "pkcs11": _Scheme("on a PKCS#11 token", package="python-pkcs11", extra="pkcs11"),
+    "awskms": ("in AWS KMS", "boto3", "kms"),
+    "pkcs11": ("on a PKCS#11 token", "python-pkcs11", "pkcs11"),
 }
+"""By the scheme of a URI, which is also the name of a module here: where the key is, the package it needs, the extra."""
 
 
 def open_signer(key: str, source: Source, warn: Warn) -> Signer:
