@@ -27,7 +27,7 @@ _SCHEMES = {
     "awskms": ("in AWS KMS", "boto3", "kms"),
     "pkcs11": ("on a PKCS#11 token", "python-pkcs11", "pkcs11"),
 }
-"""By the scheme of a URI, which is also the name of a module here: where the key is, the package it needs, the extra."""
+"""By the scheme of a URI, which is the name of a module here too: where keys are, the package for it, and its extra."""
 
 
 def open_signer(key: str, source: Source, warn: Warn) -> Signer:
