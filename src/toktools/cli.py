@@ -94,7 +94,6 @@ def _answer(console: Console, argv: Sequence[str]) -> int:
     from toktools.parser import Answer
     from toktools.system import files
 
-    files.written.clear()
     try:
         options = parser(console.command).parse(argv)
         if hasattr(options, "verbose"):
@@ -105,10 +104,6 @@ def _answer(console: Console, argv: Sequence[str]) -> int:
     except Answer as answer:
         files.write_stdout(str(answer).encode())
         status = 0
-    try:
-        files.check_stdout()
-    except ToktoolsError as error:
-        raise files.after_writing(error) from None
     return int(status)
 
 

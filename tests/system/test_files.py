@@ -117,37 +117,8 @@ def test_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToktoolsError, match=r"^standard output: bad file descriptor$"):
         files.write_stdout(b"1")
     with pytest.raises(ToktoolsError, match=r"^standard output: bad file descriptor$"):
-        files.check_stdout()
+        files.close_stdout()
     os.close(out)
-
-
-@pytest.mark.parametrize("for_good", [False, True])
-def test_the_end_of_standard_output(monkeypatch: pytest.MonkeyPatch, for_good: bool) -> None:  # noqa: FBT001 - pytest gives it
-    """For good, the reader finds the end at once, and the number stays taken; else it can go on."""
-    out, into = os.pipe()
-    before = os.listdir("/dev/fd")
-    monkeypatch.setattr(files, "STDOUT", into)
-    files.close_stdout() if for_good else files.check_stdout()
-    assert os.listdir("/dev/fd") == before
-    os.set_blocking(out, False)
-    if for_good:
-        assert os.read(out, 1) == b""
-        files.write_stdout(b"goes nowhere")
-        assert not os.isatty(into)
-    else:
-        files.write_stdout(b"1")
-        assert os.read(out, 9) == b"1"
-    os.close(out)
-    os.close(into)
-
-
-def test_what_is_written_stays_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error after a file was replaced says so, with the first and the last of several."""
-    error, said = ToktoolsError("trouble"), []
-    for written in ([], ["a"], ["a", "b"], ["a", "b", "c"]):
-        monkeypatch.setattr(files, "written", written)
-        said.append(files.after_writing(error).message)
-    assert said == [f"trouble{also}" for also in ("", "; written: a", "; written: a to b", "; written: a to c")]
 
 
 def test_a_reader_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:

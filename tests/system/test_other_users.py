@@ -110,7 +110,7 @@ for name in "stat lstat open readlink fstat replace fchown fchmod write fsync li
     if hasattr(os, name):
         setattr(os, name, counted(name))
 try:
-    write_atomically({"sub/f.json": b"new"}, seen=seen)
+    write_atomically("sub/f.json", [b"new"], seen=seen)
 except ToktoolsError:
     pass
 print(calls)
@@ -123,7 +123,6 @@ print(calls)
     [
         *((what, back, kind) for what in ("sub/f.json", "sub") for back in (1, 1000) for kind in ("seen", "any")),
         *(("temporary", 1000, kind) for kind in ("seen", "any")),
-        ("sub", 1, "new"),
     ],
 )
 def test_a_swap_at_every_call(shell: Shell, what: str, back: int, kind: str) -> None:
@@ -138,8 +137,6 @@ def test_a_swap_at_every_call(shell: Shell, what: str, back: int, kind: str) -> 
         (yard / "sub" / "f.json").chmod(0o666)
         for path in (yard, yard / "sub", yard / "sub" / "f.json"):
             os.chown(path, 65534, 65534)
-        if kind == "new":
-            (yard / "sub" / "f.json").unlink()
         victim.write_bytes(b"secret of root\n")
         victim.chmod(0o600)
         command: list[str | Path] = [shell.bin / "python", "-c", SWAP, str(point), str(back), what, victim, kind]

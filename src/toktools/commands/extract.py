@@ -56,7 +56,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
         # A key in any form is longer than a digest.
         sizes = {*range(encoding.DIGEST_SIZE + 1), *map(len, named.values())}
         inputs = [path for path in options.files if path != "-"]
-        write_atomically(named, inputs=inputs, may_replace=lambda old: len(old) in sizes)
+        for number, (path, content) in enumerate(named.items()):
+            try:
+                write_atomically(path, [content], inputs=inputs, may_replace=lambda old: len(old) in sizes)
+            except ToktoolsError as error:
+                raise (error.also("the files before it are written") if number else error) from None
     elif options.raw:
         if len(chosen) != 1:
             names = ", ".join(source.name for source, _ in sources)

@@ -8,7 +8,7 @@ from functools import partial
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
 from toktools.options import PRIVATE_KEY, refuse_flags
-from toktools.system import files
+from toktools.system import files, terminal
 from toktools.system.prompt import Source
 
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if not lines and not (os.isatty(files.STDIN) and os.isatty(files.STDOUT)):
         hint = "give a command for the CLI after --, or -c - to run those on standard input"
         raise ToktoolsError("standard input and output are not a terminal", hint)
-    from toktools.login import dialogues, pty
+    from toktools.login import dialogues
 
     for command in lines:
         if command is not None:
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         dialogues.log_in(cli, user, host, "unsigned-tokens.json", signer)
         host.clear()
         if not lines:
-            pty.discard_typed_ahead()
+            terminal.discard_typed_ahead(files.STDIN)
             console.say(f"logged in as {options.username} ({options.role})")
             return cli.hand_over(record=options.record_session)
         commands.run(cli, lines)

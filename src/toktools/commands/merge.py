@@ -79,7 +79,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         from toktools.system.atomic import write_atomically
 
         write_atomically(
-            {out: tokens.dump()},
+            out,
+            tokens.dump(),
             inputs=options.signatures,
             seen=source,
             may_replace=tokenfile.may_replace,

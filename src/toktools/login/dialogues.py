@@ -173,7 +173,7 @@ def sign(host: LocalHost, name: str, signer: Signer) -> None:
         except ToktoolsError as error:
             raise error.at(f"token {index + 1}") from None
     events.event(f"digests signed: {len(digests)}")
-    write_atomically({host.local(name): tokens.dump()}, seen=source)
+    write_atomically(host.local(name), tokens.dump(), seen=source)
     host.send(name)
     events.event(f"token file handed back: {host.path(name)}")
 

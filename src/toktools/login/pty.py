@@ -8,8 +8,7 @@ import signal
 import struct
 import subprocess
 import termios
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from toktools.errors import ToktoolsError
 from toktools.system import files, process, terminal
@@ -125,8 +124,7 @@ class Pty:
 
         before = signal.signal(signal.SIGWINCH, fit)
         try:
-            with _raw(files.STDIN, fit):
-                self._pass_on(b"\r")
+            self._relay(b"\r", fit)
         finally:
             signal.signal(signal.SIGWINCH, before)
 
@@ -144,9 +142,8 @@ class Pty:
             if os.tcgetpgrp(fd) != os.getpgrp():
                 return False
             os.write(fd, text)
-            discard_typed_ahead(fd)
-            with _raw(fd, lambda: None):
-                self._pass_on(b"", fd, fd, until)
+            terminal.discard_typed_ahead(fd)
+            self._relay(b"", source=fd, target=fd, until=until)
             os.write(fd, b"\n")
         except OSError:
             return False
@@ -167,14 +164,33 @@ class Pty:
     def _resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def _pass_on(
+    def _relay(
         self,
         typed: bytes,
+        fit: Callable[[], object] = lambda: None,
+        *,
         source: int = files.STDIN,
         target: int = files.STDOUT,
         until: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
-        """Pass on the program's output and the user's keys, first *typed*, until it ends or *until* is true."""
+        """Connect a terminal until the program ends or *until* is true; Ctrl-Z stops the job, as in any terminal.
+
+        *typed* are the first keys; *fit* is called at the beginning, and when the job continues.
+        """
+        try:
+            is_stopped = True
+            while is_stopped:
+                fit()
+                with terminal.raw(source):
+                    is_stopped = self._pass_on(typed, source, target, until)
+                typed = b""
+                if is_stopped:
+                    os.kill(0, signal.SIGTSTP)
+        except OSError:
+            raise ToktoolsError("the terminal is gone") from None
+
+    def _pass_on(self, typed: bytes, source: int, target: int, until: Callable[[bytes], bool]) -> bool:
+        """Pass on the program's output and the user's keys, first *typed*, and return whether Ctrl-Z ended it."""
         while True:
             keys = [source] if len(typed) < _CHUNK else []
             ready, writable = terminal.wait([self._fd, *keys], [self._fd] if typed else [], _POLL_SECONDS)
@@ -182,45 +198,29 @@ class Pty:
                 output = self.read(0)
                 files.write(target, output or b"")
                 if output is None or until(output):
-                    return
+                    return False
             elif self.has_ended():
-                return
+                return False
             if writable:
                 try:
                     typed = typed[self._type(typed) :]
                 except BlockingIOError:
                     pass
                 except OSError:  # nobody has the other end open any more
-                    return
+                    return False
             if source in ready:
-                typed += _read_keys(source)
-
-
-@contextmanager
-def _raw(fd: int, again: Callable[[], object]) -> Iterator[None]:
-    try:
-        with terminal.raw(fd, again):
-            yield
-    except (OSError, termios.error):
-        raise ToktoolsError("the terminal is gone") from None
-
-
-def discard_typed_ahead(fd: int = files.STDIN) -> None:
-    """Discard the keys that wait at a terminal."""
-    try:
-        termios.tcflush(fd, termios.TCIFLUSH)
-    except termios.error:
-        pass  # not a terminal
+                pressed = _read_keys(source)
+                if _SUSPEND in pressed:
+                    return True
+                typed += pressed
 
 
 def _read_keys(fd: int) -> bytes:
-    """Read keys from the user's terminal. Ctrl-Z stops the whole job, as the terminal would."""
+    """Read keys from the user's terminal. Raises OSError."""
     keys = os.read(fd, _CHUNK)
     if not keys:
         raise OSError  # the terminal is gone, and SIGHUP is ignored
-    if _SUSPEND in keys:
-        os.kill(0, signal.SIGTSTP)
-    return keys.replace(_SUSPEND, b"")
+    return keys
 
 
 def _take_terminal() -> None:

@@ -81,7 +81,7 @@ def _write_token(path: str, document: dict[str, object]) -> None:
     """Write a token file, and replace only a token file, so that a typing error does not cost a key."""
     content = jsonfile.dump_ascii({"version": kinds.VERSION, **document})
     with _answered():
-        write_atomically({path: content}, may_replace=tokenfile.may_replace)
+        write_atomically(path, [content], may_replace=tokenfile.may_replace)
 
 
 def _read_public_key(path: str) -> str:

@@ -53,7 +53,7 @@ class Terminal:
         """Return the line that answers a question. Raises EndOfInput."""
         if self._is_terminal and hidden:
             with files.trouble_at(prompt.TERMINAL):
-                line = prompt.ask(question, files.write_stdout)
+                line = prompt.ask(question)
         else:
             files.write_stdout(question.encode())
             with files.trouble_at(files.STDIN_NAME):

@@ -100,4 +100,4 @@ class State:
         }
         content = f"{json.dumps(document, indent=1)}\n".encode()
         if content != before:
-            write_atomically({self.path: content})
+            write_atomically(self.path, [content])

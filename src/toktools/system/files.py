@@ -16,12 +16,8 @@ from toktools.system import process
 STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
 _STDOUT_NAME = "standard output"
-_CHUNK = 1 << 16
 _LINES = 1 << 10
 _OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
-
-written: list[str] = []
-"""The names of the files that this process has replaced, which no later error undoes."""
 
 
 class Snapshot:
@@ -31,20 +27,13 @@ class Snapshot:
         self.path = path
         self.name = display(path)
         self.content = content
-        self.checksum = checksum([content])
+        self.checksum = checksum(content)
         self.status = status
 
 
 def display(path: str | None) -> str:
     """Return how messages name a file."""
     return STDIN_NAME if path is None else shown(path) or "''"
-
-
-def after_writing(error: ToktoolsError) -> ToktoolsError:
-    """Return the error with the names of the files that were written nevertheless."""
-    if not written:
-        return error
-    return error.also(f"written: {written[0]}" + (f" to {written[-1]}" if len(written) > 1 else ""))
 
 
 @contextmanager
@@ -75,26 +64,16 @@ def read(path: str | None, limit: int) -> Snapshot:
     """
     path = None if path == "-" else path
     source = STDIN if path is None else path
-    with trouble_at(display(path)), open(source, "rb", buffering=0, closefd=path is not None) as file:
-        snapshot = Snapshot(path, b"".join(chunks(file.fileno(), limit + 1)), os.fstat(file.fileno()))
+    with trouble_at(display(path)), open(source, "rb", closefd=path is not None) as file:
+        snapshot = Snapshot(path, file.read(limit + 1), os.fstat(file.fileno()))
     if len(snapshot.content) > limit:
         raise ToktoolsError(f"{snapshot.name}: larger than {limit} bytes")
     return snapshot
 
 
-def chunks(fd: int, limit: int) -> Iterator[bytes]:
-    """Yield what comes from a descriptor, as soon as it comes, up to *limit* bytes."""
-    while chunk := os.read(fd, min(_CHUNK, limit)):
-        limit -= len(chunk)
-        yield chunk
-
-
-def checksum(pieces: Iterable[bytes]) -> tuple[int, int]:
+def checksum(content: bytes) -> tuple[int, int]:
     """Return the size and the CRC-32 of a content, which reveal another program's change, but not a forgery."""
-    size = crc = 0
-    for piece in pieces:
-        size, crc = size + len(piece), crc32(piece, crc)
-    return size, crc
+    return len(content), crc32(content)
 
 
 def why_empty() -> str:
@@ -175,32 +154,15 @@ def write_stdout(content: bytes) -> None:
 
 def write_lines(lines: Iterable[bytes]) -> None:
     """Write lines to standard output, some at a time, so that they are never all in memory."""
-    for some in joined(lines):
+    lines = iter(lines)
+    while some := b"".join(islice(lines, _LINES)):
         write_stdout(some)
 
 
-def joined(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in larger pieces."""
-    lines = iter(lines)
-    while some := b"".join(islice(lines, _LINES)):
-        yield some
-
-
-def check_stdout() -> None:
-    """Raise ToktoolsError for the write errors that some file systems keep until the close (NFS, quotas)."""
-    with trouble_at(_STDOUT_NAME):
-        # A copy is closed: that reports them as well, and leaves the number 1 taken.
-        os.close(os.dup(STDOUT))
-
-
 def close_stdout() -> None:
-    """Close standard output, so that its reader need not wait for the end of the interpreter."""
-    try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, STDOUT)
-        os.close(null)
-    except OSError:
-        pass  # then the reader waits a little longer
+    """Close standard output: some file systems report a write error only then (NFS, quotas), and a reader waits for it."""
+    with trouble_at(_STDOUT_NAME):
+        os.close(STDOUT)
 
 
 def _is_open_as(fd: int, status: os.stat_result) -> bool:

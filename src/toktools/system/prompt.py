@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import codecs
 import os
+import signal
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from errno import EINTR
+from time import monotonic, sleep
 
 from toktools.errors import ToktoolsError
-from toktools.system import files
+from toktools.system import files, process
 
 TERMINAL = "/dev/tty"
 """The terminal of this process, independent of its standard streams."""
@@ -17,6 +20,9 @@ MAX_BYTES = 1023
 """The longest pass phrase: the limit of OpenSSL, and of a line on a terminal of macOS."""
 
 _CHUNK = 4096  # no terminal keeps a longer line
+_AWAITED = (*process.FATAL, signal.SIGTSTP)
+_LOOK_UP_SECONDS = 0.05
+_MAX_LOCK_SECONDS = 60.0  # every user may lock /dev/tty, and must not keep a prompt away for ever
 _MAX_DIGITS = 10  # no descriptor has so high a number
 _SOURCES = "a source is env:VAR, file:PATH or fd:N"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -28,36 +34,80 @@ _taken: dict[str, bytes] = {}
 """The values of variables that options named, which are no longer in the environment."""
 
 
-def ask(question: str, show: Callable[[bytes], object] | None = None) -> bytes:
+def ask(question: str) -> bytes:
     """Ask a question, and return the line that is typed on the terminal with the echo off.
 
-    The line ends with its newline, or without one if Ctrl-D ended it. The question goes to the terminal, or to *show*.
-    Text that was typed before the question, or after the answer, is discarded. Raises OSError.
+    The line ends with its newline, or without one if Ctrl-D ended it. Text that was typed before the question, or after
+    the answer, is discarded. After Ctrl-Z the question is asked again. Raises OSError.
+    """
+    line = None
+    while line is None:
+        line = _ask_once(question.encode(errors="replace"))
+    return line
+
+
+def _ask_once(question: bytes) -> bytes | None:
+    """Ask a question, and return the answer, or None if a signal came first.
+
+    Signals are held, so that they act when the terminal has its modes back: in between, they would leave it without an
+    echo.
     """
     from toktools.system import terminal
 
-    fd = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
+    with ExitStack() as cleanup:
+        fd = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        cleanup.callback(os.close, fd)
+        _wait_for_turn(fd)
+        # The terminal is closed, which gives up the lock, before Ctrl-Z stops this process.
+        with process.held(signal.SIGTSTP, signal.SIGTTOU), cleanup.pop_all(), terminal.without_echo(fd):
+            return _exchange(fd, question)
+
+
+def _exchange(fd: int, question: bytes) -> bytes | None:
+    awaited = {number for number in _AWAITED if signal.getsignal(number) != signal.SIG_IGN}
     line = b""
+    while not line.endswith(b"\n"):
+        if awaited & signal.sigpending():
+            return None
+        try:
+            if question:
+                question = question[os.write(fd, question) :]
+            chunk = os.read(fd, _CHUNK)
+        except BlockingIOError:  # nothing is typed; or Ctrl-S keeps the question
+            sleep(_LOOK_UP_SECONDS)  # Python has no ppoll(2)
+            continue
+        line += chunk
+        if not chunk:
+            os.write(fd, b"\n")  # Ctrl-D does not end the line on the screen
+            break
+    return line
 
-    def put() -> None:
-        nonlocal line
-        line = b""
-        text = question.encode(errors="replace")
-        if show:
-            show(text)
-        else:
-            os.write(fd, text)
 
-    try:
-        # The echo goes before the question comes: a reader may answer at once.
-        with terminal.changed_modes(fd, terminal.hidden_line, put, discard=True):
-            while not line.endswith(b"\n") and (chunk := os.read(fd, _CHUNK)):
-                line += chunk
-            if not line.endswith(b"\n"):
-                os.write(fd, b"\n")  # Ctrl-D does not end the line on the screen
-        return line
-    finally:
-        os.close(fd)
+def _wait_for_turn(fd: int) -> None:
+    """Wait until this process is in the foreground, and no other of its session asks a question.
+
+    The lock keeps two prompts of a pipeline apart. It is on one byte of /dev/tty, which is one file for all terminals.
+    """
+    import fcntl
+    import termios
+
+    while True:
+        try:
+            termios.tcdrain(fd)  # changes nothing, and stops a job in the background, as any change would
+            break
+        except termios.error as error:
+            if error.args[0] != EINTR:
+                raise OSError(*error.args) from None
+    deadline = monotonic() + _MAX_LOCK_SECONDS
+    while monotonic() < deadline:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getsid(0))
+        except (BlockingIOError, PermissionError):
+            sleep(_LOOK_UP_SECONDS)
+            continue
+        except OSError:
+            pass  # a system that has no locks for terminals
+        break
 
 
 def has_terminal() -> bool:

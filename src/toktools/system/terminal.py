@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
+import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from errno import EINTR
+import termios
+import tty
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
-from time import monotonic, sleep
+from time import monotonic
 
 from toktools.system import process
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Modes = list[Any]
-    """The result of tcgetattr(3): flags for input, output, control and lines, two speeds, and the characters."""
-
 _STDERR = 2
-_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-_HELD = (*process.FATAL, *_STOPS)
-_IFLAG, _OFLAG, _CFLAG, _LFLAG, _CHARACTERS = 0, 1, 2, 3, 6
-_LOCK_SECONDS = 0.05
-_MAX_LOCK_SECONDS = 60.0  # every user may lock /dev/tty, and must not keep a prompt away for ever
+_IFLAG, _LFLAG = 0, 3  # of tcgetattr()
 _PROGRESS_AFTER_SECONDS = 2.0
 _PROGRESS_EVERY_SECONDS = 0.2
 GREEN, RED = 32, 31
@@ -33,165 +23,59 @@ GREEN, RED = 32, 31
 
 
 @contextmanager
-def changed_modes(
-    fd: int, change: Callable[[Modes], None], again: Callable[[], object], *, discard: bool = False
-) -> Iterator[None]:
-    """Change the modes of a terminal for the block, then call *again*.
+def raw(fd: int) -> Iterator[None]:
+    """Pass every key of a terminal through unchanged in the block. Raises OSError."""
+    with process.unwind_on_signals(), _restored(fd):
+        tty.setraw(fd, termios.TCSANOW)
+        yield
 
-    The old modes return at the end of the block, even after a signal, and while Ctrl-Z stops the process. When it
-    continues, they are changed again, and *again* is called. With *discard*, input at either end is discarded: half a
-    secret would be the shell's next command. Raises OSError.
+
+@contextmanager
+def without_echo(fd: int) -> Iterator[None]:
+    """Change any modes of a terminal, in the block, to those of lines that Enter ends, with the echo off.
+
+    Input at either end of the block is discarded: half a secret would be the shell's next command. Raises OSError.
     """
-    import termios
+    with _restored(fd):
+        modes = termios.tcgetattr(fd)
+        modes[_IFLAG] = modes[_IFLAG] & ~(termios.IGNCR | termios.INLCR) | termios.ICRNL
+        modes[_LFLAG] = modes[_LFLAG] & ~termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG
+        # Now, and not when all output is out (TCSAFLUSH): after Ctrl-S that is never.
+        termios.tcsetattr(fd, termios.TCSANOW, modes)
+        discard_typed_ahead(fd)
+        try:
+            yield
+        finally:
+            discard_typed_ahead(fd)
 
-    turn = _Turn(fd, change, again, discard=discard)
-    suspend = signal.getsignal(signal.SIGTSTP)
+
+@contextmanager
+def _restored(fd: int) -> Iterator[None]:
+    """Give a terminal its modes back at the end of the block, after a signal too. Raises OSError."""
     try:
-        with process.unwind_on_signals():
-            _wait_for_turn(fd)
-            # Signals come in the block alone: between two lines here, they would leave the terminal changed. While
-            # SIGTTOU is held, the modes can be put back from the background too.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        before = termios.tcgetattr(fd)
+        try:
+            yield
+        finally:
             try:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-                turn.take()
-                try:
-                    if suspend is signal.SIG_DFL:  # else the parent ignores it
-                        signal.signal(signal.SIGTSTP, turn.stop)
-                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                    again()
-                    yield
-                finally:
-                    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-            finally:
-                turn.give_back()
-                if suspend is signal.SIG_DFL:
-                    signal.signal(signal.SIGTSTP, suspend)
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                termios.tcsetattr(fd, termios.TCSANOW, before)
+            except process.Terminated:  # begin again; a second signal ends this process at once
+                termios.tcsetattr(fd, termios.TCSANOW, before)
+                raise
     except termios.error as error:
         raise OSError(*error.args) from None
 
 
-class _Turn:
-    """The modes of a terminal before this process changed them."""
-
-    def __init__(self, fd: int, change: Callable[[Modes], None], again: Callable[[], object], *, discard: bool) -> None:
-        self._fd = fd
-        self._change = change
-        self._again = again
-        self._discard = discard
-        self._before: Modes = []
-
-    def take(self) -> None:
-        import termios
-
-        self._before = termios.tcgetattr(self._fd)
-        modes = [*self._before[:_CHARACTERS], [*self._before[_CHARACTERS]]]
-        self._change(modes)
-        # Now, and not when all output is out (TCSAFLUSH): after Ctrl-S that is never.
-        termios.tcsetattr(self._fd, termios.TCSANOW, modes)
-        self._flush()
-
-    def give_back(self) -> None:
-        import termios
-
-        try:
-            self._flush()
-            if self._before:
-                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
-        except termios.error:
-            pass  # the terminal is gone
-        _unlock(self._fd)
-
-    def stop(self, number: int, _frame: object) -> None:
-        """Restore the terminal, stop as by default, and change the terminal again when this process continues."""
-        with process.held(*_STOPS):
-            self.give_back()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        _wait_for_turn(self._fd)
-        signal.signal(number, self.stop)
-        with process.held(*_STOPS):
-            self.take()
-        self._again()
-
-    def _flush(self) -> None:
-        import termios
-
-        if self._discard:
-            termios.tcflush(self._fd, termios.TCIFLUSH)
-
-
-def _wait_for_turn(fd: int) -> None:
-    """Wait until this process is in the foreground, and no other of its session has its turn at a terminal.
-
-    The lock keeps two prompts of a pipeline apart. It is on one byte of /dev/tty, which is one file for all terminals.
-    """
-    import termios
-
-    while True:
-        try:
-            termios.tcdrain(fd)  # changes nothing, and stops a job in the background, as any change would
-            break
-        except termios.error as error:
-            if error.args[0] != EINTR:
-                raise
-    deadline = monotonic() + _MAX_LOCK_SECONDS
-    while not _lock(fd) and monotonic() < deadline:
-        sleep(_LOCK_SECONDS)
-
-
-def _lock(fd: int) -> bool:
-    """Take the lock if no other process has it, and return whether it is taken."""
-    import fcntl
-
+def discard_typed_ahead(fd: int) -> None:
+    """Discard the keys that wait at a terminal, if it is one."""
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getsid(0))
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        pass  # a system that has no locks for terminals
-    return True
-
-
-def _unlock(fd: int) -> None:
-    import fcntl
-
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_UN, 1, os.getsid(0))
-    except OSError:
-        pass  # the same
-
-
-def raw(fd: int, again: Callable[[], object]) -> AbstractContextManager[None]:
-    """Pass every key of a terminal through unchanged in the block; see changed_modes()."""
-    return changed_modes(fd, _raw, again)
-
-
-def hidden_line(modes: Modes) -> None:
-    """Change any modes to those of lines that Enter ends, with the echo off."""
-    import termios as t
-
-    modes[_IFLAG] = modes[_IFLAG] & ~(t.IGNCR | t.INLCR) | t.ICRNL
-    modes[_LFLAG] = modes[_LFLAG] & ~t.ECHO | t.ECHONL | t.ICANON | t.ISIG
-
-
-def _raw(modes: Modes) -> None:
-    """Change modes as tty.setraw() does, which changes less, and a descriptor, before Python 3.12."""
-    import termios as t
-
-    modes[_IFLAG] &= ~(t.IGNBRK | t.BRKINT | t.PARMRK | t.INPCK | t.ISTRIP | t.INLCR | t.IGNCR | t.ICRNL)
-    modes[_IFLAG] &= ~(t.IXON | t.IXANY | t.IXOFF)
-    modes[_OFLAG] &= ~t.OPOST
-    modes[_CFLAG] = modes[_CFLAG] & ~(t.CSIZE | t.PARENB) | t.CS8
-    modes[_LFLAG] &= ~(t.ECHO | t.ECHOE | t.ECHOK | t.ECHONL | t.ICANON | t.IEXTEN | t.ISIG | t.NOFLSH | t.TOSTOP)
-    modes[_CHARACTERS][t.VMIN], modes[_CHARACTERS][t.VTIME] = 1, 0
+        termios.tcflush(fd, termios.TCIFLUSH)
+    except termios.error:
+        pass  # not a terminal, or gone
 
 
 def wait(readers: Sequence[int], writers: Sequence[int], seconds: float) -> tuple[list[int], list[int]]:
     """Wait until descriptors can be read from or written to; return those that can, and none after *seconds*."""
-    import select
-
     if sys.platform == "darwin":  # where poll(2) does not work on terminals; select(2) takes 1,024 descriptors
         return select.select(readers, writers, [], seconds)[:2]
     poll = select.poll()
