@@ -160,7 +160,7 @@ def write_lines(lines: Iterable[bytes]) -> None:
 
 
 def close_stdout() -> None:
-    """Close standard output: some file systems report a write error only then (NFS, quotas), and a reader waits for it."""
+    """Close standard output: NFS and quotas report some errors only then, and a reader waits for it."""
     with trouble_at(_STDOUT_NAME):
         os.close(STDOUT)
 
