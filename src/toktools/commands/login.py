@@ -8,7 +8,7 @@ from functools import partial
 from toktools.errors import ToktoolsError
 from toktools.login import options as shared
 from toktools.options import PRIVATE_KEY, refuse_flags
-from toktools.system import files, terminal
+from toktools.system import files
 from toktools.system.prompt import Source
 
 TYPE_CHECKING = False
@@ -69,6 +69,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         hint = "give a command for the CLI after --, or -c - to run those on standard input"
         raise ToktoolsError("standard input and output are not a terminal", hint)
     from toktools.login import dialogues
+    from toktools.system import terminal
 
     for command in lines:
         if command is not None:
