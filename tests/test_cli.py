@@ -75,8 +75,8 @@ def test_missing_library(shell: Shell, library: str, command: list[str]) -> None
 @pytest.mark.parametrize(
     ("name", "escaped"),
     [
-        ("no\x1b[2J\r.json", r"no\x1b[2J\r.json"),
-        ("no\n.json", r"no\n.json"),
+        ("no\x1b[2J\b.json", r"no\x1b[2J\x08.json"),
+        ("no\n.json", "a text of 8 characters, which is not the name of a file"),
         ("no\x9b\u202e\u2028.json", r"no\x9b\u202e\u2028.json"),
         ("no\udcff\udc9b.json", r"no\xff\x9b.json"),
         ("no\\n.json", r"no\\n.json"),

@@ -217,6 +217,9 @@ def test_names_of_keys() -> None:
         "gcpkms://x",
         "azurekms:x",
         "hashivault:x",
+        PEM.decode(),
+        b64encode(PEM).decode(),
+        b64encode(DER).decode(),
     ):
         assert hints.mistyped_key(name)
     assert hints.mistyped_key("officer1.key") == ""

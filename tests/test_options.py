@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shutil
+from base64 import b64encode, urlsafe_b64encode
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Shell, rsa_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from toktools import cli
 from toktools.errors import ToktoolsError
@@ -16,6 +21,41 @@ from toktools.parser import Answer
 COMMANDS = sorted(path.name.removeprefix("tok-") for path in (ROOT / "bin").iterdir())
 SIGN = ["-k", "officer1.key"]
 LOGIN = ["-k", "officer1.key", "--username", "officer1", "--role", "admin"]
+
+PEM = rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+DER = rsa_key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+OPENSSH = rsa_key().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+SECRETS = {
+    "PEM": PEM,
+    "PEM in one line": PEM.replace("\n", " "),
+    "OpenSSH": OPENSSH,
+    "a line of it": "A/b+" * 16,
+    "base64": b64encode(DER).decode(),
+    "base64 of PEM": b64encode(PEM.encode()).decode(),
+    "hexadecimal": DER.hex(),
+    "JSON": json.dumps({"kty": "RSA", "d": urlsafe_b64encode(DER).decode()}),
+    "URL": "https://hunter2:hunter2hunter2@x/y",
+}
+PLACES = {
+    "tok-sign": ["-k {}", "-k pbes2.pem --passin file:{}"],
+    "tok-exec": ["-p {} cat", "--approval-data {} cat", "{}", "-- {}"],
+    "tok-extract": ["-- {}", "f.json -- {}", "-s {} f.json"],
+    "tok-merge": ["-- {}", "-i -- {}", "f.json -- {}", "-o {} f.json signature", "-p {} f.json signature"],
+    "tok-verify": ["-p {} f.json", "-p spki.pem -- {}", "-p officer1={} f.json"],
+    "tok-inspect": ["-- {}"],
+    "tok-login": [
+        *(
+            f"{start} --username u --role admin -- user list"
+            for start in ("-k {}", "--signer {}", "-k pkcs8.pem -p {}")
+        ),
+        "-k pkcs8.pem --username u --role admin --password file:{} -- user list",
+        "--no-mfa --username u --role admin --password file:spki.pem --cli {} -- user list",
+        "--no-mfa --username u --role admin --password file:spki.pem --host h --ssh {} -- user list",
+        "--no-mfa --username u --role admin --password file:spki.pem --record {} --cli false -- user list",
+    ],
+    "tok-rehearse": ["--state {} user list"],
+}
+SLOW = {"tok-login", "tok-rehearse"}
 
 
 def refused(command: str, *argv: str) -> ToktoolsError:
@@ -266,6 +306,22 @@ def test_no_argument_is_repeated(command: str) -> None:
             pass
     assert [text for text in messages if "hunter2" in text] == []
     assert len(messages) > len(flags)
+
+
+@pytest.mark.parametrize(
+    ("command", "secret"),
+    # Only the filters run in this process.
+    [pair for pair in itertools.product(PLACES, SECRETS) if pair[0] not in SLOW or pair[1] in {"PEM", "URL"}],
+)
+def test_no_text_in_place_of_a_name_is_shown(shell: Shell, keys: Path, command: str, secret: str) -> None:
+    """The text of a key, or a URL with a password, in the place of the name of a file or program is not shown."""
+    digests = shell.run("tok-extract", "f.json").out
+    shutil.copytree(keys, shell.cwd, dirs_exist_ok=True)
+    text = SECRETS[secret]
+    for words in PLACES[command]:
+        argv = [word.replace("{}", text) for word in words.split()]
+        done = shell.run(command, *argv, stdin=digests).check(2)
+        assert [piece for piece in re.findall("[A-Za-z0-9+/=]{12}", text) if piece in done.err] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

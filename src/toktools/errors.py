@@ -1,5 +1,10 @@
 """The one exception, and the escapes of foreign text in it."""
 
+import re
+
+_USER_OF_URL = re.compile(r"://[^/\s]*@")
+"""It may have a password."""
+
 
 class ToktoolsError(Exception):
     """An error that stops a tool: a message of one line, perhaps a hint, and the exit status.
@@ -25,6 +30,7 @@ class ToktoolsError(Exception):
 
 def shown(text: str) -> str:
     """Escape characters of text from outside that could move the cursor, colour the screen or break the line."""
+    text = _USER_OF_URL.sub("://***@", text)
     return text if text.isprintable() and "\\" not in text else "".join(map(_shown, text))
 
 

@@ -289,7 +289,12 @@ _IN_PLACE_OF_RECORDS: list[Row] = [
     (_decode_text, "base64 of text", "openssl base64 -d -A prints the text itself"),
 ]
 
+_TEXT_OF_KEY = 'name a file with the key; in bash and zsh, <(printf %s "$KEY") is one for the text in a variable'
+
 _NAMES_OF_KEYS = (
+    ("-----BEGIN", _TEXT_OF_KEY),
+    ("LS0tLS1CRUdJTi", _TEXT_OF_KEY),  # base64 of it
+    ("MII", _TEXT_OF_KEY),  # base64 of DER
     ("arn:", "for a key in AWS KMS, write awskms:///ARN"),
     ("alias/", "for a key in AWS KMS, write awskms:///alias/NAME"),
     ("file:", "write the path alone, without file:"),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Condition, get_ident
 
 from toktools import encoding, records
-from toktools.errors import ToktoolsError, quoted, shown
+from toktools.errors import ToktoolsError, quoted
 from toktools.keys.signer import Signer
 from toktools.system import files, process, terminal
 from toktools.system.events import event
@@ -54,7 +54,7 @@ class Command(Signer):
         self._argv = argv
         self._base64 = base64
         self._approval_data = approval_data
-        self._name = shown(argv[0])
+        self._name = files.display(argv[0])
         self._changed = Condition()
         self._runs: dict[
             int, subprocess.Popen[bytes] | None

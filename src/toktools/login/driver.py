@@ -14,7 +14,7 @@ from toktools.login.host import cannot_start
 from toktools.login.masks import masked
 from toktools.login.pty import Pty
 from toktools.login.screen import Screen
-from toktools.system import terminal
+from toktools.system import files, terminal
 from toktools.system.events import HINT, event
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ class Cli:
     """
 
     def __init__(self, name: str, say: Callable[[str], None], seconds: float, host: LocalHost) -> None:
-        self.name = shown(name) or "''"
+        self.name = files.display(name)
         self._say = say
         self._seconds = seconds
         self._host = host

@@ -275,7 +275,7 @@ class SshHost(LocalHost):
                     preexec_fn=process.release,  # noqa: PLW1509 - it takes no lock that a thread may hold
                 )
             except OSError as error:
-                raise cannot_start(shown(self._ssh[0]), error, "name it with --ssh") from None
+                raise cannot_start(files.display(self._ssh[0]), error, "name it with --ssh") from None
         event(f"{'connecting' if connects else 'command'} on {self._host}: {script}")
         try:
             output, errors, status = self._collect(self._child, seconds, connects=connects)

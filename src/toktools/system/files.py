@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,8 @@ STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
 _STDOUT_NAME = "standard output"
 _LINES = 1 << 10
+_NO_NAME = re.compile(r"[\r\n]|-----BEGIN|[A-Za-z0-9+/=]{64}|[^/]{256}")
+"""A part of what is hardly the name of a file; the lines of a key in PEM have 64 characters."""
 _OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
 
 
@@ -32,8 +35,12 @@ class Snapshot:
 
 
 def display(path: str | None) -> str:
-    """Return how messages name a file."""
-    return STDIN_NAME if path is None else shown(path) or "''"
+    """Return how messages name a file; a text in its place that may be a key or another secret is not shown."""
+    if path is None:
+        return STDIN_NAME
+    if _NO_NAME.search(path) and not (os.path.lexists(path) or os.path.isdir(os.path.dirname(path))):
+        return f"a text of {len(path)} characters, which is not the name of a file"
+    return shown(path) or "''"
 
 
 @contextmanager
