@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from tempfile import mkdtemp
 
@@ -227,11 +228,10 @@ class SshHost(LocalHost):
         self.clear(_CLOSE_SECONDS)
         if not self._control:
             return
-        try:
+        if os.path.exists(f"{self._control}/s"):  # else the user's options name another, for more than this
             argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", "exit", "--", self._host]
-            subprocess.run(argv, check=False, timeout=_CLOSE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
-        except (OSError, subprocess.TimeoutExpired):
-            pass
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(argv, check=False, timeout=_CLOSE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
         shutil.rmtree(self._control, ignore_errors=True)
         self._control = ""
 

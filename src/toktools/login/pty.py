@@ -73,7 +73,7 @@ class Pty:
     def write(self, keys: bytes) -> bool:
         """Type *keys*, and return whether there was room for all of them."""
         try:
-            return self._type(keys) == len(keys)
+            return not keys or self._type(keys) == len(keys)
         except BlockingIOError:
             return False
         except OSError:  # it has ended, which the next read() shows
