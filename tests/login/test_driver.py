@@ -111,6 +111,16 @@ def test_a_response(start: Callable[..., driver.Cli], end: str) -> None:
     assert (error.message, error.status) == (f"/bin/sh: refused: {'x' * 100} ... {'x' * 300}", 1)
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_no_response(start: Callable[..., driver.Cli], asks: bool) -> None:  # noqa: FBT001
+    """A response that does not come is called so, whether or not the command may ask for a password."""
+    cli = start(f"printf '{READY}'; read x; echo busy; sleep 300")
+    cli.expect(READY)
+    cli.type(b"do")
+    error = refused(lambda: cli.response((lambda _: b"") if asks else None))
+    assert error.message == "/bin/sh: no response within 1 seconds; it shows: busy"
+
+
 def test_a_cli_that_does_not_end(start: Callable[..., driver.Cli]) -> None:
     """A CLI that does not end after quit is given up, too; leave() says nothing about it."""
     script = f"printf '{READY}'; read line; echo never; sleep 300"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 
 from toktools import prompts
@@ -90,7 +90,7 @@ class Cli:
         Raises ToktoolsError, with what is shown, if it asks for something else, ends, or takes too long; with the
         status 1 if it has refused the last command.
         """
-        found = self._wait(prompt)
+        found = self._wait(repr(prompt), {prompt})
         if found != prompt:
             for response in self._responses():
                 self.accept(response)
@@ -106,7 +106,7 @@ class Cli:
         Raises ToktoolsError as expect() does.
         """
         asked = _HIDDEN if new_password else set()
-        while (question := self._wait(*asked)) != prompts.READY:
+        while (question := self._wait("response", asked)) != prompts.READY:
             if not new_password or question not in asked:
                 raise self._unexpected("expected a response in JSON", self._everything())
             asked = asked - {question}
@@ -114,7 +114,8 @@ class Cli:
             self.type_secret(new_password(question))
         responses, other_lines = _responses(self._lines(self._mark[0]))
         if len(responses) != 1:
-            wrong = self._unexpected("expected a response in JSON", self._lines(self._mark[0]))
+            what = f"{len(responses)} responses to one command" if responses else "expected a response in JSON"
+            wrong = self._unexpected(what, self._lines(self._mark[0]))
             if new_password and not responses:  # it is the user's own command
                 wrong.hint = "check the command; the CLI's help lists them"
             raise wrong
@@ -214,8 +215,11 @@ class Cli:
         """End the CLI, if it has not ended."""
         self._pty.close()
 
-    def _wait(self, *expected: str) -> str:
-        """Wait until the CLI is ready or asks a question, and return the prompt. Raises ToktoolsError."""
+    def _wait(self, awaited: str, expected: Collection[str]) -> str:
+        """Wait until the CLI is ready or asks a question, and return the prompt.
+
+        Raises ToktoolsError, which says that nothing like *awaited* came, if it takes too long.
+        """
         deadline = time.monotonic() + self._seconds
         sight: tuple[str, bool, str] | None = None
         since = 0.0
@@ -229,8 +233,7 @@ class Cli:
             if now < min(due, deadline):
                 self.watch(min(due, deadline) - now)
             elif now < due:
-                wanted = expected[0] if expected else prompts.READY
-                raise self._unexpected(f"no {wanted!r} within {self._seconds:g} seconds", self._everything())
+                raise self._unexpected(f"no {awaited} within {self._seconds:g} seconds", self._everything())
             elif prompt:
                 event(f"seen: {prompt!r}" + (", with other output after it" if is_covered else ""))
                 return prompt
@@ -240,7 +243,7 @@ class Cli:
             else:
                 raise self._unexpected("it asks an unknown question", self._everything())
 
-    def _is_expected(self, prompt: str, expected: Sequence[str]) -> bool:
+    def _is_expected(self, prompt: str, expected: Collection[str]) -> bool:
         """Return whether a prompt is one of those; or that for a command, with a response to the last line above it."""
         return self._is_answered() if prompt == prompts.READY else prompt in expected
 
@@ -383,7 +386,7 @@ def refuse_controls(secret: bytes, what: str) -> None:
 
 def _responses(lines: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the JSON objects with an error_code that begin and end at line ends, and the other lines."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_members)
     text = "\n".join(lines)
     responses: list[str] = []
     other_lines: list[str] = []
@@ -402,3 +405,11 @@ def _responses(lines: Sequence[str]) -> tuple[list[str], list[str]]:
             responses.append(text[begin.end() - 1 : stop])
             end = line_end.end()
     return responses, other_lines + text[end:].splitlines()
+
+
+def _members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Return the members of an object. Raises ValueError if one occurs twice: which of them counts is not known."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError
+    return members
