@@ -556,6 +556,15 @@ def test_a_signer(desk: Desk, base64: list[str], script: str) -> None:
     assert [answer["error_code"] for answer in answers(done.out)] == [0]
 
 
+@pytest.mark.parametrize("signer", ["no-such-signer", "./password", ".", "''"])
+def test_a_signer_that_cannot_be_run(desk: Desk, signer: str) -> None:
+    """It is named before the CLI is started."""
+    done = desk.run(*sign_by(desk, signer), env=desk.env, start_new_session=True)
+    empty = "tok-login: the command of the signer is empty\n"
+    assert_refused(done, 2, empty if signer == "''" else f"--signer: {signer}: not found, or not executable\n")
+    assert desk.pids() == []
+
+
 def test_a_signer_with_another_key(desk: Desk) -> None:
     """A signature that does not verify is not given to the CLI, and counts as no wrong login."""
     signer = f"openssl pkeyutl -sign -inkey {desk.key} -pkeyopt digest:sha256"

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from toktools import keys
-from toktools.errors import ToktoolsError
+from toktools.errors import ToktoolsError, shown
 from toktools.options import (
     add_base64_option,
     add_key_option,
@@ -135,10 +135,15 @@ def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     if not options.verify_key:
         raise ToktoolsError("--signer needs -p PUB: the HSM counts a wrong signature as a wrong login")
     refuse_flags(options, "cannot be used with --signer", "--passin")
+    from shutil import which
+
     from toktools.keys.command import Command
 
     key = keys.read_public_key(options.verify_key, console.warn)
-    return Command(options.signer, base64=options.base64, public_key=key)
+    signer = Command(options.signer, base64=options.base64, public_key=key)
+    if which(options.signer[0]) is None:  # the HSM may count a login that ends later
+        raise ToktoolsError(f"--signer: {shown(options.signer[0])}: not found, or not executable")
+    return signer
 
 
 def open_key(key: tuple[str, str], source: Source, public_key: tuple[str, str | None], console: Console) -> Signer:
