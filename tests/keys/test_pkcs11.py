@@ -237,12 +237,6 @@ def test_a_wrong_answer(desk: Desk) -> None:
         assert session.echoes()
 
 
-def test_no_terminal(desk: Desk) -> None:
-    """Without a terminal and a source there is one line and a hint; the digest is no PIN."""
-    done = desk.run("tok-sign", "-k", f"pkcs11:{ONE}", stdin=LINE, start_new_session=True)
-    assert_refused(done, f"token {LABEL}: there is no terminal to ask for the PIN\n", "hint: use --passin")
-
-
 def test_public_key(desk: Desk, keys: Path) -> None:
     """A signature is verified with a key on a token; a person is asked for its PIN. It is written as PEM, too."""
     written = desk.run("tok-sign", "-k", f"pkcs11:{ONE}", "--passin", "env:PIN", "--public-key")
@@ -301,7 +295,6 @@ ON_ONE = f"token {LABEL}: "
         ("token=many;object=curve", "token many: the key is EC, but CloudHSM takes only RSA keys\n"),
         ("token=many;object=small", "pkcs11:token=many;object=small: the key is RSA-1024, but CloudHSM takes RSA-2048"),
         ("token=many;object=no%20sign", "the key is not allowed to sign (CKA_SIGN)\n"),
-        (f"{ONE}?module-path=missing.so", "missing.so: cannot be used: "),
         (f"{ONE}?module-path=%2Ff.json", "/f.json: cannot be used: "),
         (f"{ONE}?module-path=/%ff.so", "/\\xff.so: cannot be used"),
         (f"{ONE}?pin-source=/missing", "pin-source: /missing: no such file or directory"),
@@ -544,23 +537,15 @@ def test_the_last_try(card: Card) -> None:
     assert card.logins == ["typed"]
 
 
-def test_a_reader_with_keys_of_its_own(card: Card, private_key: RSAPrivateKey) -> None:
-    """Where the PIN is typed at the reader, nobody is asked for it here."""
-    import pkcs11
+def test_a_token_without_a_pin(card: Card) -> None:
+    """If the PIN is typed at the reader, or no login is needed, nobody is asked for it here."""
+    from pkcs11 import PROTECTED_AUTH, TokenFlag
 
-    card.flags |= pkcs11.TokenFlag.PROTECTED_AUTHENTICATION_PATH
-    key, _ = card.find()
-    assert verifies(private_key.public_key(), DIGESTS[0], key.sign(DIGESTS[0]))
-    assert (card.logins, card.signed_with) == ([pkcs11.PROTECTED_AUTH], [None])
-
-
-def test_a_token_without_login(card: Card) -> None:
-    """A token that needs no login gets none, and nobody is asked."""
-    from pkcs11 import TokenFlag
-
+    card.flags |= TokenFlag.PROTECTED_AUTHENTICATION_PATH
+    card.find()[0].sign(DIGESTS[0])
     card.flags &= ~TokenFlag.LOGIN_REQUIRED
     card.find()
-    assert card.logins == [None]
+    assert (card.logins, card.signed_with) == ([PROTECTED_AUTH, None], [None])
 
 
 @pytest.mark.parametrize(("always", "pin"), [(False, None), (True, PIN)])
@@ -614,15 +599,6 @@ def test_broken_attributes(card: Card, error: type[Exception]) -> None:
     """What the package cannot decode counts as not there."""
     card.key.__getitem__.side_effect = error
     assert card.refused() == "the token shows no modulus of the key, or a broken one (CKA_MODULUS)"
-
-
-def test_a_signer_that_hashes(card: Card) -> None:
-    """The mistake of a token that hashes the digest once more is named, as tok-verify names it."""
-    key, _ = card.find()
-    card.key.sign.side_effect = lambda block, **_: card.private_key.sign(block[-32:], PKCS1v15(), SHA256())
-    said = "the key is broken, or its signer made a mistake: the digest was hashed once more before it was signed"
-    with pytest.raises(ToktoolsError, match=f"^{said}$"):
-        key.sign(DIGESTS[0])
 
 
 def test_a_card_that_is_pulled_out(card: Card) -> None:
