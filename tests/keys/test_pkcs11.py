@@ -576,7 +576,7 @@ def test_numbers_that_the_token_keeps(card: Card, private_key: RSAPrivateKey) ->
 @pytest.mark.parametrize(
     ("modulus", "said"),
     [
-        *((number, "the token shows no modulus of the key, or a broken one (CKA_MODULUS)") for number in (b"", 0, 1)),
+        *((number, "the token gives no valid modulus of the key (CKA_MODULUS)") for number in (b"", 0, 1)),
         (1 << 2047, "the key is broken, or its signer made a mistake: not made by the given key"),
         (1 << 2048, "pkcs11:token=card: the key is RSA-2049, but CloudHSM takes RSA-2048"),
         (1 << 999_999, "pkcs11:token=card: the key is RSA-1000000, but CloudHSM takes RSA-2048"),
@@ -598,7 +598,7 @@ def test_a_broken_modulus(card: Card, modulus: int | bytes, said: str) -> None:
 def test_broken_attributes(card: Card, error: type[Exception]) -> None:
     """What the package cannot decode counts as not there."""
     card.key.__getitem__.side_effect = error
-    assert card.refused() == "the token shows no modulus of the key, or a broken one (CKA_MODULUS)"
+    assert card.refused() == "the token gives no valid modulus of the key (CKA_MODULUS)"
 
 
 def test_a_card_that_is_pulled_out(card: Card) -> None:

@@ -261,7 +261,7 @@ def test_what_a_changed_password_takes(desk: Rehearsal, *, mfa: bool) -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("officer2.pub", "token 1: the signature is not by the key that is to be registered"),
+        ("officer2.pub", "token 1: the signature is not by the key to be registered"),
         ("missing.pub", "missing.pub: no such file or directory"),
         ("setup.json", "setup.json: not a public key in PEM, as openssl rsa -pubout writes it"),
     ],
@@ -292,7 +292,7 @@ def test_registration(desk: Rehearsal, *, signatures: bool) -> None:
     assert desk.cli("cu2").type(REGISTER.format("admin")) == said
     assert cli.type(REGISTER.format("admin")) == (1, "InvalidQuorumSignature")
     sign("r.json", "cu1")
-    stranger = own("token 1: the signature is not by the key that is to be registered")
+    stranger = own("token 1: the signature is not by the key to be registered")
     assert cli.type(REGISTER.format("officer1")) == stranger
     assert cli.do(REGISTER.format("admin")) == user("cu1")
     assert cli.type(REGISTER.format("admin")) == said

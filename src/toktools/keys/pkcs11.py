@@ -57,7 +57,7 @@ class Pkcs11Key(Signer):
         try:
             super().__init__(RSAPublicNumbers(e, n).public_key())
         except ValueError:
-            raise ToktoolsError("the token shows no modulus of the key, or a broken one (CKA_MODULUS)") from None
+            raise ToktoolsError("the token gives no valid modulus of the key (CKA_MODULUS)") from None
 
     def max_parallel(self, requested: int | None) -> int:  # noqa: ARG002 - whatever it is
         """Return 1: a token and its user do one thing at a time."""

@@ -254,7 +254,7 @@ class SshHost(LocalHost):
         """Run shell commands there, and return their output. Raises ToktoolsError."""
         output, errors, status = self._complete(script, stdin=stdin, seconds=seconds)
         if status == _LOST:
-            hint = "sshd there may allow one session alone (MaxSessions), where two are needed"
+            hint = "sshd there may allow only one session (MaxSessions), but two are needed"
             raise ToktoolsError(self.ending(status)[0], hint)
         if status:
             raise self._error(process.exit_text(status), errors)

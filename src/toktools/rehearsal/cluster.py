@@ -258,7 +258,7 @@ class Cluster:
     ) -> None:
         """Register a key (PEM) for MFA, which makes the user an approver too, and set the password."""
         user = self._changeable(session, name)
-        _check_signatures(digests, answer, public_key, "the key that is to be registered")
+        _check_signatures(digests, answer, public_key, "the key to be registered")
         if user.quorum and user.public_key != public_key and not change_quorum:
             raise refusal(
                 "a user has one key for MFA and quorum, and this is not the quorum key; --change-quorum replaces it too"
@@ -296,7 +296,7 @@ class Cluster:
             raise refusal("no registration is in progress: quorum token-sign generate --service registration --token F")
         if not any(slot.text for slot in answer.slots()):
             raise Refused("InvalidQuorumSignature")
-        _check_signatures(session.registration, answer, public_key, "the key that is to be registered")
+        _check_signatures(session.registration, answer, public_key, "the key to be registered")
         if user.mfa and user.public_key != public_key:
             raise refusal("a user has one key for MFA and quorum, and this is not the MFA key")
         session.registration = ()
