@@ -225,7 +225,7 @@ def test_a_host_that_allows_one_session(host: Host) -> None:
     """The CLI and a copy of a file are two sessions; ssh(1) cannot tell a refusal from a lost connection."""
     config = host.desk.cwd / "sshd_config"
     config.write_text(f"{config.read_text()}\nMaxSessions 1\n")
-    host.login().check(2, "the connection to hsm was lost\n", "hint: sshd there may allow one session alone")
+    host.login().check(2, "the connection to hsm was lost\n", "hint: sshd there may allow only one session")
 
 
 def test_the_connection_is_lost_behind_a_proxy(host: Host) -> None:
