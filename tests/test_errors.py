@@ -35,3 +35,12 @@ def test_foreign_text(text: str, said: str) -> None:
     """What could move the cursor, colour the screen, or be taken for an escape is escaped; bytes of names are hex."""
     assert shown(text) == said
     assert quoted(text) == '"' + said.replace('"', r"\"") + '"'
+
+
+def test_long_text() -> None:
+    """Start and end of a text are shown; a path that the system takes is whole."""
+    path = f"/{'d' * 4094}f"
+    assert shown(path) == path
+    assert shown(f"{path}more") == f"/{'d' * 2047} ... {'d' * 2043}fmore"
+    lines = "\\n" * 149
+    assert quoted("a" + "\n" * 10_000 + "z") == f'"a{lines} ... {lines}z"'

@@ -4,6 +4,8 @@ import re
 
 _USER_OF_URL = re.compile(r"://[^/\s]*@")
 """It may have a password."""
+_MAX_SHOWN = 4096  # characters: a path stays whole (PATH_MAX), so that it can be copied
+_MAX_QUOTED = 300
 
 
 class ToktoolsError(Exception):
@@ -28,15 +30,17 @@ class ToktoolsError(Exception):
         return type(self)(f"{self.message}; {remark}", self.hint, self.status)
 
 
-def shown(text: str) -> str:
+def shown(text: str, limit: int = _MAX_SHOWN) -> str:
     """Escape characters of text from outside that could move the cursor, colour the screen or break the line."""
     text = _USER_OF_URL.sub("://***@", text)
+    if len(text) > limit:
+        text = f"{text[: limit // 2]} ... {text[-limit // 2 :]}"
     return text if text.isprintable() and "\\" not in text else "".join(map(_shown, text))
 
 
 def quoted(text: str) -> str:
     """Return text from outside in quotes, escaped, so that nobody takes it for a part of the message."""
-    return '"' + shown(text).replace('"', '\\"') + '"'
+    return '"' + shown(text, _MAX_QUOTED).replace('"', '\\"') + '"'
 
 
 def _shown(char: str) -> str:
