@@ -185,11 +185,12 @@ class SshHost(LocalHost):
         """Copy a file that the CLI wrote to this machine. Raises ToktoolsError."""
         path = self.path(name)
         begin, end = secrets.token_hex(16), secrets.token_hex(16)
-        output = self._run(f"if [ -f {path} ]; then echo {begin}; cat {path} && echo {end}; fi")
-        content, end_found, _ = output.rpartition(end.encode())
-        _, begin_found, content = content.rpartition(f"{begin}\n".encode())
-        if not begin_found or not end_found:
-            raise ToktoolsError(f"{path}: no such file or directory")
+        read = f"echo {begin}; head -c {MAX_TOKEN_FILE + 1} {path} && echo {end}"
+        output = self._run(f"if [ -f {path} ]; then {read}; elif [ -e {path} ]; then echo {begin}; fi")
+        _, begin_found, content = output.rpartition(f"{begin}\n".encode())
+        content, end_found, _ = content.rpartition(end.encode())
+        if not end_found:
+            raise ToktoolsError(f"{path}: {'not a regular file' if begin_found else 'no such file or directory'}")
         if len(content) > MAX_TOKEN_FILE:
             raise ToktoolsError(f"{path}: larger than {MAX_TOKEN_FILE} bytes")
         self._put(name, content)
