@@ -672,6 +672,21 @@ def test_a_cli_that_cannot_use_the_directory(desk: Desk, step: str) -> None:
     assert hint in desk.login().err
 
 
+def test_a_directory_that_the_cli_replaces(desk: Desk) -> None:
+    """Nothing is written through a link, and a warning names the directory, which stays."""
+    desk.fake("""
+def write_tokens(path, old=write_tokens):
+    old("unsigned-tokens.json")
+    os.rmdir(os.path.dirname(path))
+    os.symlink(os.getcwd(), os.path.dirname(path))
+""")
+    done = desk.run(*desk.words("--password", "file:password", "--", "x"), start_new_session=True, env=desk.env)
+    (link,) = desk.tmp.iterdir()
+    done.check(2, f"tok-login: warning: {link}: cannot be removed\ntok-login: {link}: replaced by a link\n")
+    assert json.loads(desk.read("unsigned-tokens.json"))["tokens"][0]["signed"] == ""
+    link.unlink()
+
+
 def test_it_leaves_as_a_person_would(desk: Desk) -> None:
     """At a prompt it quits after a refusal, so that the session ends; at a question it types nothing."""
     desk.fake("def answer(path):\n    reply('no', 1)")

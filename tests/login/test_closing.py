@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 from argparse import Namespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import alive, wait_until
 from rehearsing import PASSWORD
 
+from toktools.cli import Console
 from toktools.errors import ToktoolsError
 from toktools.keys.signer import Signer
 from toktools.login import options
@@ -21,6 +22,8 @@ from toktools.system.prompt import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+CONSOLE = Console("login")
 
 
 class Interrupted(Signer):
@@ -56,10 +59,9 @@ def test_a_signal_while_all_is_closed(tmp_path: Path) -> None:
         record=None,
     )
     signer = Interrupted()
-    console: Any = Namespace(say=print, warn=print)
 
     def start() -> None:
-        with options.started(values, [signer], console):
+        with options.started(values, [signer], CONSOLE):
             assert list(files.iterdir())
             wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
 
@@ -74,7 +76,7 @@ def test_a_signal_while_all_is_closed(tmp_path: Path) -> None:
 
 def test_a_signal_while_the_directory_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is removed in the end."""
-    host = LocalHost(str(tmp_path))
+    host = LocalHost(str(tmp_path), CONSOLE)
     host.open()
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda *_, **__: signal.default_int_handler(signal.SIGINT, None))
@@ -86,7 +88,7 @@ def test_a_signal_while_the_directory_is_removed(tmp_path: Path, monkeypatch: py
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """It is named, with what the system says."""
-    host = LocalHost(str(tmp_path))
+    host = LocalHost(str(tmp_path), CONSOLE)
     host.open()
     (directory,) = tmp_path.iterdir()
     directory.rmdir()
@@ -95,7 +97,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def ssh_host(*ssh: str) -> SshHost:
-    return SshHost("hsm", ssh, None, print, 60.0)
+    return SshHost("hsm", ssh, None, CONSOLE, 60.0)
 
 
 def test_an_ssh_that_cannot_be_started() -> None:

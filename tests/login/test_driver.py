@@ -12,6 +12,7 @@ import pytest
 from conftest import alive, wait_until
 
 from toktools import prompts
+from toktools.cli import Console
 from toktools.errors import ToktoolsError
 from toktools.login import driver
 from toktools.login.host import LocalHost
@@ -36,7 +37,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., driver.Cli]
     said: list[str] = []
 
     def begin(script: str, seconds: float = 1.0, say: list[str] = said) -> driver.Cli:
-        cli = driver.Cli("/bin/sh", say.append, seconds, LocalHost(None))
+        cli = driver.Cli("/bin/sh", say.append, seconds, LocalHost(None, Console("login")))
         started.append(cli)
         cli.start(["/bin/sh", "-c", script])
         return cli

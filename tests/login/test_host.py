@@ -214,6 +214,15 @@ def test_a_token_file_that_is_none(host: Host, steps: str, said: str) -> None:
     assert_refused(host.login(), 2, f"/unsigned-tokens.json: {said}\n")
 
 
+def test_a_directory_that_cannot_be_removed(host: Host) -> None:
+    """If the CLI has put something else there, the directory stays, and a warning names it."""
+    host.fake('def write_tokens(path, old=write_tokens):\n    old(path)\n    os.mkdir(os.path.dirname(path) + "/more")')
+    done = host.desk.run(*host.words(), "--", "x", env=host.desk.env, start_new_session=True).check(0)
+    (directory,) = host.tmp.iterdir()
+    assert done.err.startswith(f"tok-login: warning: hsm: {directory}: cannot be removed: rmdir: ")
+    assert done.err.count("\n") == 1
+
+
 def test_nothing_of_ours_is_lent(host: Host) -> None:
     """The agent is not forwarded, whatever ssh_config says; with ssh -A it is."""
     config = host.desk.cwd / "ssh_config"

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from tempfile import mkdtemp
@@ -25,6 +25,8 @@ from toktools.system.events import event
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO
+
+    from toktools.cli import Console
 
 TOKEN_FILES = ("unsigned-tokens.json", "login.json", "set-up.json", "proof.json")
 NEW_KEY = "new-key.pub"
@@ -49,7 +51,8 @@ class LocalHost:
     Nothing is there before open(), and nothing after close().
     """
 
-    def __init__(self, token_dir: str | None) -> None:
+    def __init__(self, token_dir: str | None, console: Console) -> None:
+        self._console = console
         self._token_dir = token_dir
         self._directory = ""
 
@@ -71,7 +74,12 @@ class LocalHost:
         return list(cli)
 
     def local(self, name: str) -> str:
-        """Return the path of a file, or of its copy, on this machine."""
+        """Return the path of a file, or of its copy, on this machine.
+
+        Raises ToktoolsError if the CLI has replaced the directory, so that nothing is written elsewhere.
+        """
+        if os.path.islink(self._directory):
+            raise ToktoolsError(f"{shown(self._directory)}: replaced by a link")
         return os.path.join(self._directory, name)
 
     def path(self, name: str) -> str:
@@ -105,6 +113,8 @@ class LocalHost:
         """Remove the directory, which only a login needs; it may be called again."""
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
+            if os.path.lexists(self._directory):
+                self._console.warn(f"{shown(self._directory)}: cannot be removed")
             self._directory = ""  # only now: close() removes what a signal has left
 
     def close(self) -> None:
@@ -122,19 +132,16 @@ class LocalHost:
 class SshHost(LocalHost):
     """A host behind one connection that serves every command. ssh asks its questions on the terminal.
 
-    Copies of the files are in a private directory here, and what ssh prints goes to *say*. The directory there gets a
+    Copies of the files are in a private directory here, and *console* shows what ssh prints. The directory there gets a
     random name, so nothing is read from the host to find it. The shell that starts the CLI creates it, and a shell
     beside that one removes it when the CLI ends, also if the connection is lost.
     """
 
-    def __init__(
-        self, host: str, ssh: Sequence[str], token_dir: str | None, say: Callable[[str], None], seconds: float
-    ) -> None:
-        super().__init__(None)
+    def __init__(self, host: str, ssh: Sequence[str], token_dir: str | None, console: Console, seconds: float) -> None:
+        super().__init__(None, console)
         self._host = host
         self._name = shown(host)
         self._ssh = list(ssh)
-        self._say = say
         self._seconds = seconds
         parent = (token_dir or "/tmp").rstrip("/")  # noqa: S108 - a new directory there is its owner's alone
         self._there = f"{parent}/toktools-{secrets.token_hex(8)}"
@@ -217,7 +224,9 @@ class SshHost(LocalHost):
         """Remove the directory there and here."""
         if self._is_there:
             try:
-                self._run(self._remove(), seconds=seconds)
+                _, errors, status = self._complete(self._remove(), seconds=seconds)
+                if status not in {0, _LOST}:
+                    self._console.warn(self._error(f"{self._there}: cannot be removed", errors).message)
             except ToktoolsError:
                 pass  # it was told already, or the host removes the directory by itself
             self._is_there = False
@@ -238,7 +247,7 @@ class SshHost(LocalHost):
 
     def _remove(self) -> str:
         paths = " ".join(self.path(name) for name in (*TOKEN_FILES, NEW_KEY))
-        return f"rm -f {paths}; rmdir {self._there}"
+        return f"rm -f {paths}; rmdir {self._there}; if [ -e {self._there} ]; then exit 1; fi"
 
     def _command(self, *, connects: bool = False) -> list[str]:
         """Return ssh with its options: first the user's, which therefore count."""
@@ -321,9 +330,9 @@ class SshHost(LocalHost):
         for line in text.splitlines():
             self._said += 1
             if self._said <= _MAX_LINES:
-                self._say(f"{self._name}: {_brief(line)}")
+                self._console.say(f"{self._name}: {_brief(line)}")
             elif self._said == _MAX_LINES + 1:
-                self._say(f"{self._name}: more was left out")
+                self._console.say(f"{self._name}: more was left out")
 
     def _error(self, what: str, output: bytes) -> ToktoolsError:
         """Return an error, with what the host printed, if that is anything."""

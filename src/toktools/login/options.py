@@ -172,9 +172,9 @@ def started(
     user = dialogues.User(options.username, options.role, options.password, console.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []
     where = (
-        host.SshHost(options.host, options.ssh, options.token_dir, console.say, options.timeout)
+        host.SshHost(options.host, options.ssh, options.token_dir, console, options.timeout)
         if options.host
-        else host.LocalHost(options.token_dir)
+        else host.LocalHost(options.token_dir, console)
     )
     cli = driver.Cli(options.cli[0], console.say, options.timeout, where)
     recording = None if options.record is None else Recording(options.record, *driver.SIZE, console)
