@@ -240,6 +240,13 @@ def test_what_cannot_be_meant(bench: Bench, words: list[str], said: str) -> None
     assert bench.runs() == 0
 
 
+def test_no_room_for_a_file(bench: Bench) -> None:
+    """The system's reason is told, without TMPDIR too."""
+    script = "unset TMPDIR; ulimit -f 0; tok-exec -- cat {}"
+    done = bench.shell.sh(script, stdin=stream(*DIGESTS), env=bench.env)
+    done.check(2, "cat: a file for the digest, in TMPDIR or /tmp: file too large\n")
+
+
 def test_a_size_that_aws_does_not_document(bench: Bench) -> None:
     """A signature that no RSA-2048 key has made is warned of once, unless -p says whose it is."""
     done = bench.exec("sh", "-c", "head -c 384 /dev/zero").check(0, "tok-exec: warning: a signature of 384 bytes")

@@ -135,6 +135,15 @@ def test_names_are_escaped(shell: Shell) -> None:
     assert all(line.isprintable() for line in text.splitlines())
 
 
+@pytest.mark.parametrize("label", [17, 0.5, False, ["\x1b", 1], {"a": "\u202e"}])
+def test_labels_of_another_type(shell: Shell, label: object) -> None:
+    """What is in the place of a label is shown as JSON, and is not covered either."""
+    document = quorum(b"x", key_reference=label)
+    text = f"  key_reference: {json.dumps(label)}, which is not a string (not covered by the signatures)"
+    assert text in inspect(shell, document).splitlines()
+    assert json.loads(inspect(shell, document, "--json"))["key_reference"] == label
+
+
 def test_labels_that_the_signed_data_contradicts(shell: Shell) -> None:
     """Nobody signs the labels; a line warns where the signed data seems to say something else."""
     document = quorum(approval_record(), service="x\nit is fine: OK")

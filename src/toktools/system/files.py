@@ -52,10 +52,9 @@ def trouble_at(prefix: str, hint: str = "") -> Iterator[None]:
         raise ToktoolsError(f"{prefix}: {reason(error)}", hint) from None
 
 
-def temporary() -> str | None:
-    """Return the directory in TMPDIR, or None; the tempfile module would take another if it cannot use that one."""
-    named = os.environ.get("TMPDIR")
-    return os.path.abspath(named) if named else None
+def temporary() -> str:
+    """Return the directory in TMPDIR, or /tmp; the tempfile module would take another if it cannot use that one."""
+    return os.path.abspath(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - for directories of our own
 
 
 def reason(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 
@@ -59,7 +60,8 @@ def lines(name: str, tokens: TokenFile, *, hexadecimal: bool) -> Iterator[bytes]
 
 def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
     for name, label in _labels(tokens).items():
-        yield f"{name}: {shown_name(label)} (not covered by the signatures)"
+        text = shown_name(label) if isinstance(label, str) else f"{json.dumps(label)}, which is not a string"
+        yield f"{name}: {text} (not covered by the signatures)"
     for index in range(len(tokens)):
         digest = tokens.digest(index)
         state = "" if tokens.kind.has_approvals else f": {_state(tokens.signature(index))}"
@@ -73,8 +75,8 @@ def _details(tokens: TokenFile, *, hexadecimal: bool) -> Iterator[str]:
         yield f"approver {shown_name(approval.username)}{role}: {_state(approval.signature)}"
 
 
-def _labels(tokens: TokenFile) -> dict[str, str]:
-    return {name: label for name in _LABELS if isinstance(label := tokens.member(name), str)}
+def _labels(tokens: TokenFile) -> dict[str, object]:
+    return {name: label for name in _LABELS if (label := tokens.member(name)) is not None}
 
 
 def _summary(tokens: TokenFile) -> str:
