@@ -14,6 +14,7 @@ from toktools.tokens import jsonfile, tokenfile
 
 KEY = rsa_key()
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+PKCS1 = KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 NAKED = b"".join(PEM.splitlines(keepends=True)[1:-1])
@@ -159,6 +160,16 @@ def test_how_much_text_is_named(text: bytes, said: str) -> None:
         (encoding.line(SIGNATURE) + encoding.line(bytes(512)), "signatures"),
         (SIGNATURE, ""),
         (b" <!DOCTYPE html>", "an HTML page"),
+        (PEM.replace(b"PRIVATE ", "PRIVATE\u00a0".encode()), "PEM with no-break or invisible spaces"),
+        (PEM.replace(b"PRIVATE", b"RSA PRIVATE"), "PEM with the label of another format"),
+        (PKCS1.replace(b"RSA ", b""), "PEM with the label of another format"),
+        (DER + b"\n", "DER with something behind its end"),
+        (DER[:-1], "DER that is cut short"),
+        (b'{"d": "x", "kty": "RSA"}', "a JSON Web Key"),
+        (b"\xfe\xed\xfe\xed\0\0\0\2", "a Java key store"),
+        (b"Salted__" + SIGNATURE, "a file encrypted with openssl enc"),
+        (b64encode(b"Salted__" + SIGNATURE), "a file encrypted with openssl enc"),
+        (b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQ==\n-----END PGP PRIVATE KEY BLOCK-----\n", "a key of PGP"),
         (b" \n", ""),
     ],
     ids=lambda value: value if isinstance(value, str) else "content",

@@ -25,9 +25,11 @@ _MAX_BYTES = 1 << 16
 
 def not_key(name: str, content: bytes, needed: str) -> ToktoolsError:
     """Return the error for a file without a key of the kind *needed*, with the kind of the file if it is known."""
-    damages = _damages("PEM") if re.search(rb"BEGIN " + _LABEL, content[:_MAX_BYTES]) else []
+    damages = _damages("PEM") if re.search(rb"BEGIN\W", content[:_MAX_BYTES]) else []
     kind, hint = _identify(content, [*_ANYWHERE, _PKCS7, *damages, *_IN_PLACE_OF_KEYS, *_FILES])
-    return ToktoolsError(f"{name}: {kind}, not a {needed}" if kind else f"{name}: no {needed} can be read", hint)
+    if not kind:
+        return ToktoolsError(f"{name}: no {needed} can be read", hint)
+    return ToktoolsError(f"{name}: {kind}, {'which cannot be read' if needed in kind else f'not a {needed}'}", hint)
 
 
 def not_token_file(content: bytes) -> ToktoolsError | None:
@@ -140,6 +142,11 @@ def _is_raw(content: bytes) -> bool:
     return len(content) >= MIN_TEXT and content.decode(errors="ignore").encode() != content
 
 
+def _der_size(content: bytes) -> int:
+    """Return the size that the beginning of a key in DER says it has, or 0 for something else."""
+    return 4 + int.from_bytes(content[2:4], "big") if content.startswith(b"\x30\x82") else 0
+
+
 def _damages(text: str) -> list[Row]:
     """Return the rows for a *text*, such as PEM, that mail, a chat or a word processor has changed."""
     return [(known, f"{text} {name}", hint) for known, name, hint in _DAMAGES]
@@ -163,6 +170,8 @@ _ANYWHERE: list[Row] = [
     (rb"\Aage-encryption\.org/|^-----BEGIN AGE ENCRYPTED", "a file encrypted with age", "age -d decrypts it"),
     (rb"\A\$ANSIBLE_VAULT;", "a file encrypted with ansible-vault", "ansible-vault view FILE decrypts it"),
     (rb"\bENC\[AES256_GCM,", "a file encrypted with sops", "sops -d FILE decrypts it"),
+    (rb"\ASalted__|\AU2FsdGVkX1", "a file encrypted with openssl enc", "openssl enc -d decrypts it"),
+    (rb"^-----BEGIN PGP P[A-Z]{3,6} KEY BLOCK-----", "a key of PGP", "openssl genrsa makes a key that CloudHSM takes"),
     (rb"^-----BEGIN PGP MESSAGE-----", "a PGP message", "it is encrypted; gpg -d decrypts it"),
     (rb"^-----BEGIN PGP SIGNATURE-----", "a PGP signature", _SIGNERS),
     (rb"^-----BEGIN SSH SIGNATURE-----", "an SSH signature", _SIGNERS),
@@ -217,6 +226,21 @@ _IN_PLACE_OF_KEYS: list[Row] = [
         f"{_DECODE} to DER, which works too",
     ),
     (_TOKEN_FILE, "a token file", "-k and -p take keys; give a token file as an operand"),
+    # openssl reads these two: PKCS#8 with the label of PKCS#1, or the reverse, and what an editor or a padding adds.
+    (
+        rb"^-----BEGIN (?:RSA PRIVATE KEY-----\s+MII...IBADAN|PRIVATE KEY-----\s+MII...IBAAKC)",
+        "PEM with the label of another format",
+        "openssl pkey -in FILE -out NEW writes it with the right one",
+    ),
+    (
+        lambda content: 0 < _der_size(content) < len(content),
+        "DER with something behind its end",
+        "openssl pkey -in FILE -out NEW writes it without",
+    ),
+    (lambda content: len(content) < _der_size(content), "DER that is cut short", "copy the file again"),
+    (rb'\A\s*\{.*"kty"\s*:', "a JSON Web Key", "convert it to PEM with the program that made it"),
+    (rb"\A\xfe\xed\xfe\xed|\A\xce\xce\xce\xce", "a Java key store", "keytool -importkeystore writes it as PKCS12"),
+    (is_hexadecimal, "hexadecimal digits", "xxd -r -p FILE NEW writes the bytes, which may be a key in DER"),
 ]
 
 _IN_PLACE_OF_TOKEN_FILES: list[Row] = [

@@ -103,10 +103,11 @@ NO_KEYS = {
 }
 NO_PRIVATE_KEYS = {
     **dict.fromkeys([*PUBLIC, "ed25519.ssh.pub"], "a public key, not a private key"),
-    **dict.fromkeys(["garbage", "cut.der", "iv.pem", "odd.p12"], "no private key can be read"),
+    **dict.fromkeys(["garbage", "iv.pem", "odd.p12"], "no private key can be read"),
     **dict.fromkeys(["csr.pem", "csr.der"], "a certificate request, not a private key"),
     "f.json": "a token file, not a private key",
     "rfc4716.pub": "a public key of RFC 4716, not a private key",
+    "cut.der": "DER that is cut short, not a private key",
     "cut.pem": "PEM without its BEGIN or END line, not a private key",
     "no-key.p12": "contains no private key",
     "ec.p12": "the key is EC, but",
@@ -115,9 +116,11 @@ NO_PRIVATE_KEYS = {
     **NO_KEYS,
 }
 NO_PUBLIC_KEYS = {
-    **dict.fromkeys(["garbage", "cut.der", "iv.pem"], "no public key can be read"),
+    **dict.fromkeys(["garbage", "iv.pem"], "no public key can be read"),
     **dict.fromkeys(["csr.pem", "csr.der"], "a certificate request, not a public key"),
     "f.json": "a token file, not a public key",
+    "rfc4716.pub": "a public key of RFC 4716, which cannot be read",
+    "cut.der": "DER that is cut short, not a public key",
     **dict.fromkeys(ENCRYPTED, "an encrypted private key, but only the public key is needed"),
     **dict.fromkeys([*PKCS12, "open.p12", "odd.p12"], "a PKCS#12 file, but only the public key is needed"),
     "ed25519.ssh.pub": "the key is Ed25519, but",

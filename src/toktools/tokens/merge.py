@@ -47,7 +47,7 @@ def signatures_in(path: str) -> list[bytes]:
         if tokenfile.is_token_file(file.content):
             hint = "FILE comes first, then its signatures; copies of a quorum token come after --approvals"
             raise ToktoolsError(f"{file.name}: a token file, not signatures", hint) from None
-        if b"PRIVATE KEY-----" in file.content:
+        if b"PRIVATE KEY-----" in file.content or file.content.startswith(b"\x30\x82"):
             error.hint = f"tok-extract FILE | tok-sign -k {file.name} | tok-merge -i FILE signs with this key"
         raise error.at(file.name) from None
 
