@@ -136,7 +136,7 @@ def test_names_are_escaped(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("label", [17, 0.5, False, ["\x1b", 1], {"a": "\u202e"}])
-def test_labels_of_another_type(shell: Shell, label: object) -> None:
+def test_labels_of_another_type(shell: Shell, label: Any) -> None:
     """What is in the place of a label is shown as JSON, and is not covered either."""
     document = quorum(b"x", key_reference=label)
     text = f"  key_reference: {json.dumps(label)}, which is not a string (not covered by the signatures)"
