@@ -14,6 +14,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from hashlib import pbkdf2_hmac
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,18 @@ from typing import TYPE_CHECKING
 import pytest
 from rehearsing import PASSWORD, enrol
 
-from toktools.rehearsal.cluster import ADMIN, CRYPTO_USER, ITERATIONS, Cluster, QuorumToken, Refused, Session, User
+from toktools.errors import ToktoolsError
+from toktools.rehearsal.cluster import (
+    ADMIN,
+    CRYPTO_USER,
+    ITERATIONS,
+    SERVICES,
+    Cluster,
+    QuorumToken,
+    Refused,
+    Session,
+    User,
+)
 from toktools.rehearsal.keys import Key
 from toktools.rehearsal.state import State
 
@@ -269,10 +281,36 @@ def test_a_file_that_is_no_state(shell: Shell, make: Callable[[Path], object]) -
     assert names_in(shell.cwd) == ["f.json", STATE]
 
 
+LISTS = {"users": User, "tokens": QuorumToken, "keys": Key}
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        *[(place, member.name) for place, kind in LISTS.items() for member in fields(kind)],
+        *[("values", service) for service in SERVICES],
+    ],
+)
+def test_a_member_of_another_type(path: Path, place: str, name: str) -> None:
+    """A state is refused if one of its members is damaged, whichever it is."""
+    with State(str(path)).cluster(3) as cluster:
+        fill(cluster)
+    document = json.loads(path.read_text())
+    members = document[place][-1] if place in LISTS else document[place]
+    right = members[name]
+    for other in (None, {}, [], [None], 1, 1.5, True, "1"):
+        if type(other) is not type(right) or other == [None]:
+            members[name] = other
+            path.write_text(json.dumps(document))
+            with pytest.raises(ToktoolsError, match=f"{STATE}: not a state file of this release of tok-rehearse"):
+                State(str(path))
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("directory", "directory: is a directory"),
+        ("directory", "directory: not a regular file"),
+        ("fifo", "fifo: not a regular file"),
         ("missing/state", "missing/state: no such file or directory"),
         ("", "'': no such file or directory"),
     ],
@@ -280,8 +318,9 @@ def test_a_file_that_is_no_state(shell: Shell, make: Callable[[Path], object]) -
 def test_a_name_that_cannot_be_a_state(name: str, said: str, shell: Shell) -> None:
     """A directory is refused, none is made, and an empty name is not the default one."""
     (shell.cwd / "directory").mkdir()
+    os.mkfifo(shell.cwd / "fifo")
     check_trouble(shell.run("tok-rehearse", "--state", name, "user", "list"), said)
-    assert names_in(shell.cwd) == ["directory", "f.json"]
+    assert names_in(shell.cwd) == ["directory", "f.json", "fifo"]
 
 
 def test_a_full_disk(desk: Shell) -> None:

@@ -7,16 +7,24 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from toktools.errors import ToktoolsError
-from toktools.rehearsal.cluster import Cluster, QuorumToken, Refused, User
+from toktools.rehearsal.cluster import SERVICES, Cluster, QuorumToken, Refused, User
 from toktools.rehearsal.keys import Key
 from toktools.system import files
 from toktools.system.atomic import write_atomically
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T", User, QuorumToken, Key)
+
 _FORMAT = 3
 """The format; 1 and 2 were SQLite files."""
+_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "dict[str, object]": dict, "list[str]": list}
+"""The types of members, by their annotations."""
 
 
 def default_path() -> str:
@@ -36,6 +44,8 @@ class State:
         if path is None:
             with files.trouble_at(self.name):
                 os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise ToktoolsError(f"{self.name}: not a regular file")
         with self.cluster(hsms=1):
             pass  # a file that cannot be used is better known before the first command
 
@@ -76,13 +86,16 @@ class State:
             document = json.loads(content)
             if document["tok-rehearse"] != _FORMAT:
                 raise ValueError
-            users = [User(**user) for user in document["users"]]
+            users = [_made(User, user) for user in document["users"]]
+            values = dict(document["values"])
+            if values.keys() != SERVICES.keys() or {*map(type, values.values())} != {int}:
+                raise ValueError
             cluster = Cluster(
                 hsms,
                 {user.name: user for user in users},
-                dict(document["values"]),
-                [QuorumToken(**token) for token in document["tokens"]],
-                [Key(**key) for key in document["keys"]],
+                values,
+                [_made(QuorumToken, token) for token in document["tokens"]],
+                [_made(Key, key) for key in document["keys"]],
             )
             cluster.drop_dead_tokens()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
@@ -101,3 +114,14 @@ class State:
         content = f"{json.dumps(document, indent=1)}\n".encode()
         if content != before:
             write_atomically(self.path, [content])
+
+
+def _made(kind: type[T], members: dict[str, object]) -> T:
+    """Return a user, a token or a key with these members. Raises TypeError if one is of another type."""
+    made = kind(**members)  # type: ignore[arg-type] # it is checked below
+    for member in fields(kind):
+        value = getattr(made, member.name)
+        elements = value if type(value) is list else []
+        if type(value) is not _TYPES[str(member.type)] or not all(type(element) is str for element in elements):
+            raise TypeError
+    return made
