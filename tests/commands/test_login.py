@@ -295,6 +295,7 @@ def test_another_directory_for_the_token_file(desk: Desk) -> None:
             "hint: this looks like a key; give the file with the password\n",
         ),
         (b"officer1:secret", "hint: CLOUDHSM_PIN holds USER:PASSWORD; give the password alone\n"),
+        (b"password: secret", "hint: this begins with a label; give the password alone\n"),
         (b'{"password": "for"}', "hint: this looks like JSON, as a secrets store keeps it; give the password alone\n"),
     ],
 )
@@ -306,13 +307,24 @@ def test_a_password_that_cannot_be_right(desk: Desk, content: bytes, said: str) 
     assert desk.pids() == []
 
 
-@pytest.mark.parametrize("password", ["'quoted'", "a blank "])
-def test_a_password_that_may_be_wrong(desk: Desk, password: str) -> None:
-    """What stands around a password by mistake is warned of, and typed."""
+@pytest.mark.parametrize(
+    ("password", "doubt"),
+    [
+        ("'quoted'", "begins or ends with a blank or a quote"),
+        ("a blank ", "begins or ends with a blank or a quote"),
+        ("\u201cquoted\u201d", "begins or ends with a blank or a quote"),
+        ("turned\u202eround", "has an invisible character"),
+        ("no\u00a0break", "has an invisible character"),
+        ("zero\u200bwidth", "has an invisible character"),
+        ("Password = x", "begins with 'password='"),
+    ],
+)
+def test_a_password_that_may_be_wrong(desk: Desk, password: str, doubt: str) -> None:
+    """What a password has by mistake is warned of, and typed."""
     desk.fake()
     desk.write("password", f"{password}\n".encode())
     done = desk.login().check(0)
-    assert done.err == "tok-login: warning: the password begins or ends with a blank or a quote, and is typed with it\n"
+    assert done.err == f"tok-login: warning: the password {doubt}, and is typed with it\n"
     assert desk.heard(password) == 1
 
 
@@ -496,10 +508,13 @@ def test_a_person_knows_the_new_password(desk: Desk) -> None:
 
 
 def test_a_response_on_a_terminal(desk: Desk) -> None:
-    """Characters that act on a terminal, or turn its text around, are escaped there, as JSON has them."""
-    desk.fake('def run(line):\n    show(\'{"error_code": 0, "data": "a\\u202eb"}\\n\')')
+    """Characters that act on a terminal, turn its text around, or are invisible, are escaped as JSON has them."""
+    odd = "\u202e\u200b\ufeff\u2060\x85\u2028\U000e0041"
+    desk.fake(
+        f"def run(line):\n    show(json.dumps({{'error_code': 0, 'data': {odd!r} + 'é'}}, ensure_ascii=False) + '\\n')"
+    )
     with seat(desk, "--password", "file:password", "-c", "x") as person:
-        assert '"a\\u202eb"' in person.end(0)
+        assert f'{json.dumps(odd)[1:-1]}é"' in person.end(0)
     assert "\u202e" in desk.login(commands=("x",)).check(0).out.decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from toktools.login.host import NEW_KEY
 from toktools.system import events, files
 from toktools.system.atomic import write_atomically
 from toktools.system.prompt import Source
-from toktools.tokens import kinds, tokenfile
+from toktools.tokens import approvals, kinds, tokenfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _PASSWORD_SIZES = range(7, 32 + 1)  # characters, as AWS documents them now (8 t
 _LEAVE = (["quit"], ["exit"])  # the commands that end the CLI, and have no response
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')  # in JSON
 _UNUSABLE = re.compile("permission denied|no such file", re.IGNORECASE)
-_UNSAFE = re.compile(r"[^\n\x20-\x7e\xa0-\U0010ffff]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that act on a terminal, or change the order of what it shows."""
+_LABEL = re.compile(r"password\s*[:=]", re.IGNORECASE)
+_QUOTES = "\"'\u2018\u2019\u201c\u201d"
 
 
 class User:
@@ -62,10 +63,20 @@ class User:
                 raise ToktoolsError(
                     f"a CloudHSM password has {sizes} characters and no ':'; nothing typed", _meant(text)
                 )
-            if text != text.strip(" \"'"):
-                self._warn("the password begins or ends with a blank or a quote, and is typed with it")
+            for doubt in _doubts(text):
+                self._warn(f"the password {doubt}, and is typed with it")
             self._password = password
         return self._password
+
+
+def _doubts(text: str) -> Iterator[str]:
+    """Yield what a password seems to have by mistake."""
+    if text != text.strip(f" {_QUOTES}"):
+        yield "begins or ends with a blank or a quote"
+    if not text.isprintable():
+        yield "has an invisible character"
+    if _LABEL.match(text):
+        yield "begins with 'password='"
 
 
 def _meant(text: str) -> str:
@@ -74,7 +85,11 @@ def _meant(text: str) -> str:
         return "this looks like a key; give the file with the password"
     if text.startswith("{"):
         return "this looks like JSON, as a secrets store keeps it; give the password alone"
-    return "CLOUDHSM_PIN holds USER:PASSWORD; give the password alone" if ":" in text else ""
+    if _LABEL.match(text):
+        return "this begins with a label; give the password alone"
+    username, _, password = text.partition(":")
+    is_pin = approvals.is_user_name(username) and password
+    return "CLOUDHSM_PIN holds USER:PASSWORD; give the password alone" if is_pin else ""
 
 
 @events.hinted()
@@ -221,7 +236,9 @@ class Commands:
     def _shown(self, response: str) -> str:
         text = _STRING_OR_SPACE.sub(r"\1", response) if self._compact else response
         if os.isatty(files.STDOUT):
-            text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+            # Others act on a terminal, are invisible, or change the order of what it shows.
+            shows = (char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+            text = "".join(shows)
         return f"{text}\n"
 
 
