@@ -298,7 +298,8 @@ def test_a_member_of_another_type(path: Path, place: str, name: str) -> None:
     document = json.loads(path.read_text())
     members = document[place][-1] if place in LISTS else document[place]
     right = members[name]
-    for other in (None, {}, [], [None], 1, 1.5, True, "1"):
+    others: list[object] = [None, {}, [], [None], 1, 1.5, True, "1"]
+    for other in others:
         if type(other) is not type(right) or other == [None]:
             members[name] = other
             path.write_text(json.dumps(document))
