@@ -325,6 +325,17 @@ def test_a_job_in_the_background(desk: Desk) -> None:
     assert desk.modes() == before
 
 
+def test_a_signal_in_the_background(desk: Desk) -> None:
+    """It ends a job that was stopped in raw mode, though a job that sets modes there is stopped again."""
+    wait = "until jobs >jobs; grep -q Terminated jobs; do sleep 0.05; done"
+    script = f'set -m; "$@"; kill -TERM %1; kill -CONT %1; {wait}; echo gone'
+    before = "open('pid', 'w').write(str(os.getpid()))"
+    desk.start("sh", "-c", script, "sh", desk.shell.bin / "python", "-c", program("raw", before))
+    desk.wait_for(QUESTION)
+    os.kill(int(desk.shell.read("pid")), signal.SIGSTOP)
+    desk.wait_for(b"gone")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_at_any_moment_of_a_question(desk: Desk, number: int) -> None:
     """The end is by the signal, with the modes as before, at once."""

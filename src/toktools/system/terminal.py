@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import termios
 import tty
@@ -13,6 +14,10 @@ from math import ceil
 from time import monotonic
 
 from toktools.system import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _STDERR = 2
 _IFLAG, _LFLAG = 0, 3  # of tcgetattr()
@@ -58,12 +63,17 @@ def _restored(fd: int) -> Iterator[None]:
             yield
         finally:
             try:
-                termios.tcsetattr(fd, termios.TCSANOW, before)
+                _set_modes(fd, before)
             except process.Terminated:  # begin again; a second signal ends this process at once
-                termios.tcsetattr(fd, termios.TCSANOW, before)
+                _set_modes(fd, before)
                 raise
     except termios.error as error:
         raise OSError(*error.args) from None
+
+
+def _set_modes(fd: int, modes: list[Any]) -> None:
+    with process.held(signal.SIGTTOU):  # which would stop a process in the background
+        termios.tcsetattr(fd, termios.TCSANOW, modes)
 
 
 def discard_typed_ahead(fd: int) -> None:
