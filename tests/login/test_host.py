@@ -244,11 +244,17 @@ def test_the_connection_is_lost(host: Host, step: str) -> None:
     assert done.err.count("\n") == 1 + done.err.count("tok-login: hint: ")
 
 
+def test_a_cli_that_a_signal_ends(host: Host) -> None:
+    """It is not told as the end of the connection, though ssh(1) gives both the same exit status."""
+    host.fake("def run(line):\n    os.kill(os.getpid(), signal.SIGKILL)")
+    assert_refused(host.login(), 2, "./cli: it ended (exit status 255, or killed by a signal); it shows: nothing\n")
+
+
 def test_a_host_that_allows_one_session(host: Host) -> None:
-    """The CLI and a copy of a file are two sessions; ssh(1) cannot tell a refusal from a lost connection."""
+    """The CLI and a copy of a file are two sessions."""
     config = host.desk.cwd / "sshd_config"
     config.write_text(f"{config.read_text()}\nMaxSessions 1\n")
-    host.login().check(2, "the connection to hsm was lost\n", "hint: sshd there may allow only one session")
+    host.login().check(2, "hsm: exit status 255: ", "hint: sshd there may allow only one session (MaxSessions)")
 
 
 def test_the_connection_is_lost_behind_a_proxy(host: Host) -> None:

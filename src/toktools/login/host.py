@@ -208,8 +208,10 @@ class SshHost(LocalHost):
 
     def ending(self, status: int) -> tuple[str, str]:
         """Say how the CLI ended, and what to do about it, if that is known."""
-        if status == _LOST:
+        if self.is_lost(status):
             return f"the connection to {self._name} was lost", ""
+        if status == _LOST:
+            return f"exit status {status}, or killed by a signal", ""
         if status == _CANNOT_CREATE:
             what = f"cannot create the directory {self._there} on {self._name}"
             return what, "name another directory with --token-dir"
@@ -218,7 +220,7 @@ class SshHost(LocalHost):
 
     def is_lost(self, status: int) -> bool:
         """Return whether the connection ended so, and not the CLI."""
-        return status == _LOST
+        return status == _LOST and not self._control_connection("check", _REMOVE_SECONDS)
 
     def clear(self, seconds: float = _REMOVE_SECONDS) -> None:
         """Remove the directory there and here."""
@@ -239,11 +241,17 @@ class SshHost(LocalHost):
         if not self._control:
             return
         if os.path.exists(f"{self._control}/s"):  # else the user's options name another, for more than this
-            argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", "exit", "--", self._host]
-            with suppress(OSError, subprocess.TimeoutExpired):
-                subprocess.run(argv, check=False, timeout=_CLOSE_SECONDS, capture_output=True)  # noqa: S603 - the user names it
+            self._control_connection("exit", _CLOSE_SECONDS)
         shutil.rmtree(self._control, ignore_errors=True)
         self._control = ""
+
+    def _control_connection(self, command: str, seconds: float) -> bool:
+        """Give a command to the ssh that holds the connection, and return whether it did it."""
+        argv = [*self._ssh, "-o", f"ControlPath={self._control}/s", "-O", command, "--", self._host]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(argv, check=False, timeout=seconds, capture_output=True)  # noqa: S603 - the user names it
+            return done.returncode == 0
+        return False
 
     def _remove(self) -> str:
         paths = " ".join(self.path(name) for name in (*TOKEN_FILES, NEW_KEY))
@@ -263,11 +271,13 @@ class SshHost(LocalHost):
     def _run(self, script: str, *, stdin: str = os.devnull, seconds: float | None = None) -> bytes:
         """Run shell commands there, and return their output. Raises ToktoolsError."""
         output, errors, status = self._complete(script, stdin=stdin, seconds=seconds)
-        if status == _LOST:
-            hint = "sshd there may allow only one session (MaxSessions), but two are needed"
-            raise ToktoolsError(self.ending(status)[0], hint)
+        if self.is_lost(status):
+            raise ToktoolsError(self.ending(status)[0])
         if status:
-            raise self._error(process.exit_text(status), errors)
+            error = self._error(process.exit_text(status), errors)
+            if status == _LOST:
+                error.hint = "sshd there may allow only one session (MaxSessions), but two are needed"
+            raise error
         return output
 
     def _complete(
