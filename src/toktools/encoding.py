@@ -46,6 +46,11 @@ def decode_leniently(text: bytes) -> bytes:
         return b""
 
 
+def der_size(content: bytes) -> int:
+    """Return the size that a key in DER has by its first bytes, or 0 for something else."""
+    return 4 + int.from_bytes(content[2:4], "big") if content.startswith(b"\x30\x82") else 0
+
+
 def is_text(content: bytes) -> bool:
     """Return whether there is nothing but printable ASCII and white space."""
     return content.isascii() and not content.strip(_PRINTABLE)

@@ -142,11 +142,6 @@ def _is_raw(content: bytes) -> bool:
     return len(content) >= MIN_TEXT and content.decode(errors="ignore").encode() != content
 
 
-def _der_size(content: bytes) -> int:
-    """Return the size that the beginning of a key in DER says it has, or 0 for something else."""
-    return 4 + int.from_bytes(content[2:4], "big") if content.startswith(b"\x30\x82") else 0
-
-
 def _damages(text: str) -> list[Row]:
     """Return the rows for a *text*, such as PEM, that mail, a chat or a word processor has changed."""
     return [(known, f"{text} {name}", hint) for known, name, hint in _DAMAGES]
@@ -233,11 +228,11 @@ _IN_PLACE_OF_KEYS: list[Row] = [
         "openssl pkey -in FILE -out NEW writes it with the right one",
     ),
     (
-        lambda content: 0 < _der_size(content) < len(content),
+        lambda content: 0 < encoding.der_size(content) < len(content),
         "DER with something behind its end",
         "openssl pkey -in FILE -out NEW writes it without",
     ),
-    (lambda content: len(content) < _der_size(content), "DER that is cut short", "copy the file again"),
+    (lambda content: len(content) < encoding.der_size(content), "DER that is cut short", "copy the file again"),
     (rb'\A\s*\{.*"kty"\s*:', "a JSON Web Key", "convert it to PEM with the program that made it"),
     (rb"\A\xfe\xed\xfe\xed|\A\xce\xce\xce\xce", "a Java key store", "keytool -importkeystore writes it as PKCS12"),
     (is_hexadecimal, "hexadecimal digits", "xxd -r -p FILE NEW writes the bytes, which may be a key in DER"),

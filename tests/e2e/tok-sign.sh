@@ -59,9 +59,9 @@ while read -r key text; do
     case $key in */*) ;; *) key=$KEYS/$key ;; esac
     refuses "$key: $text" tok-sign -k "$key" <digests
 done <<EOF
-spki.pem a public key, not a private key
-spki.der a public key, not a private key
-cert.pem a public key, not a private key
+spki.pem a public key or a certificate, not a private key
+spki.der a public key or a certificate, not a private key
+cert.pem a public key or a certificate, not a private key
 ec.pem the key is
 ed25519.pem the key is Ed25519
 rsa1024.pem the key is RSA-1024

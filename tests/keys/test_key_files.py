@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ SCRIPT = rf"""
     cat pkcs8.pem other.pem > two.pem
     for name in plain locked; do cp pkcs8.pem $name.ssh; ssh-keygen -q -p -P '' -N '' -f $name.ssh; done
     ssh-keygen -q -p -P '' -N "$P" -f locked.ssh
+    for cipher in aes128-cbc aes256-gcm@openssh.com; do
+        cp plain.ssh $cipher.ssh
+        ssh-keygen -q -p -P '' -N "$P" -Z $cipher -f $cipher.ssh
+    done
+    openssl rsa -in pkcs8.pem -traditional -aes192 -passout env:P -out aes192.pem
+    openssl pkcs8 -topk8 -in pkcs8.pem -v2 camellia-128-cbc -passout env:P -out camellia.pem ||
+        cp aes192.pem camellia.pem
     ssh-keygen -y -f plain.ssh > ssh.pub
     ssh-keygen -q -t ed25519 -N '' -f ed25519.ssh
     ssh-keygen -e -m RFC4716 -f ssh.pub > rfc4716.pub
@@ -69,6 +77,8 @@ SCRIPT = rf"""
 PLAIN = ["pkcs8.pem", "pkcs1.pem", "pkcs8.der", "pkcs1.der"]
 PLAIN += ["crlf.pem", "mark.pem", "two.pem", "plain.ssh", "chain.pem"]
 ENCRYPTED = ["old-encrypted.pem", "pbes1.pem", "pbes2.pem", "pbes2.der", "scrypt.pem", "locked.ssh"]
+ENCRYPTED += ["aes256-gcm@openssh.com.ssh"]
+UNUSUAL = ["aes192.pem", "camellia.pem", "aes128-cbc.ssh"]
 PKCS12 = ["default.p12", "legacy.p12", "mac-alone.p12", "ber.p12"]
 NOT_ENCRYPTED_PKCS12 = ["empty.p12", "open.p12"]
 PUBLIC = [
@@ -102,13 +112,14 @@ NO_KEYS = {
     "huge": f"larger than {MAX_BYTES} bytes",
 }
 NO_PRIVATE_KEYS = {
-    **dict.fromkeys([*PUBLIC, "ed25519.ssh.pub"], "a public key, not a private key"),
+    **dict.fromkeys([*PUBLIC, "ed25519.ssh.pub"], "a public key or a certificate, not a private key"),
     **dict.fromkeys(["garbage", "iv.pem", "odd.p12"], "no private key can be read"),
     **dict.fromkeys(["csr.pem", "csr.der"], "a certificate request, not a private key"),
     "f.json": "a token file, not a private key",
     "rfc4716.pub": "a public key of RFC 4716, not a private key",
     "cut.der": "DER that is cut short, not a private key",
     "cut.pem": "PEM without its BEGIN or END line, not a private key",
+    "cut.p12": "a PKCS#12 file that is cut short",
     "no-key.p12": "contains no private key",
     "ec.p12": "the key is EC, but",
     "ec-first.pem": "the first key in the file is EC, but",
@@ -151,6 +162,7 @@ def directory(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cert-first.pem": read["cert.pem"] + read["pkcs8.pem"],
         "empty": b"",
         "garbage": os.urandom(1000),
+        "cut.p12": read["default.p12"][:-1],
         "cut.pem": read["pkcs8.pem"][:800],
         "cut.der": (directory / "pkcs1.der").read_bytes()[:-5],
         "f.json": UNSIGNED.read_bytes(),
@@ -254,6 +266,32 @@ def test_a_wrong_pass_phrase(directory: Path, name: str) -> None:
     with refused(directory / name, "wrong pass phrase"):
         sign(directory / name, source, [])
     assert source.times == 1
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_an_unusual_encryption(directory: Path, signature: bytes, name: str) -> None:
+    """A cipher that only some versions of the library have is no wrong pass phrase."""
+    try:
+        assert sign(directory / name, Source(), []) == signature
+    except ToktoolsError as error:
+        reason = "no private key can be read: its encryption is not supported"
+        assert (error.message, bool(error.hint)) == (f"{directory / name}: {reason}", True)  # noqa: PT017 - either is right
+
+
+@pytest.mark.parametrize(("rounds", "salt"), [(1 << 31, 16), (1 << 40, 8), (1 << 63, 16), (1 << 40, 12)])
+def test_more_rounds_than_the_library_counts(
+    directory: Path, tmp_path: Path, rounds: int, salt: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They are no internal error; with a salt of a usual size, nothing of the library's own is written."""
+    need("asn1crypto")
+    info = import_module("asn1crypto.keys").EncryptedPrivateKeyInfo.load((directory / "pbes2.der").read_bytes())
+    parameters = info["encryption_algorithm"]["parameters"]["key_derivation_func"]["parameters"]
+    parameters["iteration_count"] = rounds
+    parameters["salt"] = import_module("asn1crypto.algos").Pbkdf2Salt(name="specified", value=bytes(salt))
+    (tmp_path / "k").write_bytes(info.dump(force=True))
+    with pytest.raises(ToktoolsError):
+        sign(tmp_path / "k", Source(), [])
+    assert salt == 12 or capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_derived_before_the_pass_phrase(shell: Shell) -> None:

@@ -65,8 +65,8 @@ def test_a_source_that_cannot_be_used(shell: Shell, keys: Path, source: str, sai
 @pytest.mark.parametrize(
     ("phrase", "said"),
     [
-        ("incorrect horse", "wrong pass phrase"),
-        (PASS_PHRASE + " ", "wrong pass phrase"),
+        ("incorrect horse", "wrong pass phrase, or a damaged file"),
+        (PASS_PHRASE + " ", "wrong pass phrase, or a damaged file"),
         ("", "the pass phrase is empty"),
         ("\r\n", "the pass phrase is empty"),
         ("s3cret" * 200, "the pass phrase is longer than 1023 bytes"),
@@ -104,7 +104,8 @@ def test_the_prompt_in_a_pipeline(shell: Shell, keys: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"), [(b"incorrect horse\r", "wrong pass phrase"), (b"\r", "the pass phrase is empty")]
+    ("answer", "said"),
+    [(b"incorrect horse\r", "wrong pass phrase, or a damaged file"), (b"\r", "the pass phrase is empty")],
 )
 def test_a_wrong_answer(shell: Shell, keys: Path, answer: bytes, said: str) -> None:
     """It is not shown, ends the tool with exit status 2, and leaves a terminal that echoes."""

@@ -6,6 +6,7 @@ import re
 import warnings
 from functools import partial
 
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -38,12 +39,17 @@ _KMS_ANSWER = re.compile(rb'"?PublicKey"?: *"?(MII[A-Za-z0-9+/]+=*)')
 """The public key in what aws kms get-public-key prints, in JSON or YAML."""
 _OPENSSH = b"openssh-key-v1\0"
 _OPENSSH_NOT_ENCRYPTED = _OPENSSH + b"\0\0\0\4none"
-_SHORT_VECTOR = re.compile(rb"DEK-Info: *AES-\d+-CBC,[0-9A-Fa-f]{0,31}\s")
-"""The header of a damaged PEM at which the library's Rust panics, and writes to standard error."""
+_PANICS = re.compile(
+    rb"DEK-Info: *AES-\d+-CBC,[0-9A-Fa-f]{0,31}\s"
+    rb"|\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0c\x30.\x04(?:\x08.{8}|\x10.{16})\x02[\x05-\x09]",
+    re.DOTALL,
+)
+"""Where the library's Rust panics, and writes to standard error: a short vector, and rounds of PBKDF2 above 2^31."""
 _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")
 """The object identifier of RSASSA-PSS; the library loads a key that is only for this as a plain RSA key."""
 _PSS_ONLY_END = 21
 """The end of its place in a SubjectPublicKeyInfo or PrivateKeyInfo; a certificate has it later, of its issuer."""
+_CHANGE_ENCRYPTION = "openssl pkey -in FILE -aes256 -out NEW, or ssh-keygen -p -Z aes256-ctr -f FILE, changes it"
 _WRITE_PUBLIC_KEY = "tok-sign -k FILE --public-key writes its public key"
 
 
@@ -76,7 +82,7 @@ def open_file(path: str, source: Source, warn: Warn) -> Signer:
     else:
         key = _load_private(file.content, file.name, ask)
     if key is None and _load_public(file.content, file.name) is not None:
-        raise ToktoolsError(f"{file.name}: a public key, not a private key")
+        raise ToktoolsError(f"{file.name}: a public key or a certificate, not a private key")
     if not isinstance(key, RSAPrivateKey):
         raise _not_rsa(file.content, file.name, key, "private key")
     files.warn_of_exposure(file.name, file.status, "private key", warn)
@@ -135,6 +141,8 @@ def _is_pkcs12(content: bytes) -> bool:
 def _load_pkcs12(content: bytes, name: str, ask: Callable[[], bytes]) -> object:
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
+    if encoding.der_size(content) > len(content):
+        raise ToktoolsError(f"{name}: a PKCS#12 file that is cut short")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of BER
         key, *_ = _decrypt(partial(load_key_and_certificates, content), name, ask)
@@ -161,12 +169,12 @@ def _load_private(content: bytes, name: str, ask: Callable[[], bytes] | None) ->
     # For an encrypted key the library raises TypeError, but cryptography 43 for OpenSSH's format does not.
     if not is_openssh or der.startswith(_OPENSSH_NOT_ENCRYPTED):
         try:
-            return load(None)
+            return _call(load, None)
         except TypeError:
             pass
         except Exception:  # noqa: BLE001 - whatever the library raises
             return None
-    if _SHORT_VECTOR.search(text):
+    if _PANICS.search(text) or _PANICS.search(der):
         return None
     if ask is None:
         raise ToktoolsError(f"{name}: an encrypted private key, but only the public key is needed", _WRITE_PUBLIC_KEY)
@@ -178,15 +186,17 @@ def _load_private(content: bytes, name: str, ask: Callable[[], bytes] | None) ->
 def _decrypt(load: Callable[[bytes], T], name: str, ask: Callable[[], bytes]) -> T:
     phrase = ask()
     try:
-        return load(phrase)
+        return _call(load, phrase)
     except MemoryError:  # scrypt wants much of it
         raise
     except Exception as error:  # noqa: BLE001 - whatever the library raises
-        hint = _settings_hint()
-        is_wrong = isinstance(error, (TypeError, ValueError)) and not hint
-        raise ToktoolsError(
-            f"{name}: {'wrong pass phrase' if is_wrong else 'no private key can be read'}", hint
-        ) from None
+        reason, hint = "no private key can be read", _settings_hint()
+        # For a wrong pass phrase and for an unknown cipher it is a ValueError; only the text tells them apart.
+        if isinstance(error, UnsupportedAlgorithm) or re.search("nknown (?:cipher|key encryption)", str(error)):
+            reason, hint = f"{reason}: its encryption is not supported", hint or _CHANGE_ENCRYPTION
+        elif isinstance(error, (TypeError, ValueError, InvalidTag)) and not hint:
+            reason = "wrong pass phrase, or a damaged file"
+        raise ToktoolsError(f"{name}: {reason}", hint) from None
 
 
 def _load_public(content: bytes, name: str) -> object | None:
@@ -233,9 +243,19 @@ def _find(content: bytes, name: str, label: bytes) -> tuple[bytes, bytes]:
 def _try(function: Callable[..., T], *arguments: object) -> T | None:
     """Return what a function of the library returns, or None for an error."""
     try:
-        return function(*arguments)
+        return _call(function, *arguments)
     except Exception:  # noqa: BLE001 - ValueError, UnsupportedAlgorithm, InvalidVersion, and what is to come
         return None
+
+
+def _call(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function of the library; a panic of its Rust, which is no Exception, becomes a RuntimeError."""
+    try:
+        return function(*arguments)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise RuntimeError from None
+        raise
 
 
 def _not_for_pkcs1(name: str) -> ToktoolsError:
