@@ -283,7 +283,7 @@ def test_more_rounds_than_the_library_counts(
     directory: Path, tmp_path: Path, rounds: int, salt: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """They are no internal error; with a salt of a usual size, nothing of the library's own is written."""
-    need("asn1crypto")
+    need("pkcs11")  # with which asn1crypto comes
     info = import_module("asn1crypto.keys").EncryptedPrivateKeyInfo.load((directory / "pbes2.der").read_bytes())
     parameters = info["encryption_algorithm"]["parameters"]["key_derivation_func"]["parameters"]
     parameters["iteration_count"] = rounds
