@@ -56,9 +56,8 @@ class Command(Signer):
         self._approval_data = approval_data
         self._name = files.display(argv[0])
         self._changed = Condition()
-        self._runs: dict[
-            int, subprocess.Popen[bytes] | None
-        ] = {}  # of each thread that has a command, or a file for it
+        self._runs: dict[int, subprocess.Popen[bytes] | None] = {}
+        """The command of each thread that works; None while it makes a file for one."""
         self._closed = False
 
     def close(self) -> None:
