@@ -119,12 +119,23 @@ def test_a_disk_that_takes_nothing(shell: Shell, options: str, mount: str, said:
 
 
 def test_digest_files(shell: Shell) -> None:
-    """tok-extract -s writes each file whole, and one that cannot be written ends it and says which are."""
-    (shell.cwd / "token2.bin").mkdir()
-    said = "tok-extract: token2.bin: not a regular file; the files before it are written\n"
-    assert shell.run("tok-extract", "-s", "token", "f.json").check(2).err == said
-    assert set(contents(shell.cwd)) == {"f.json", "token1.bin", "token2.bin"}
-    assert len(shell.read("token1.bin")) == 32
+    """tok-extract -s touches no file if one of them may not be replaced."""
+    shell.write("token1.bin", b"old\n")
+    (shell.cwd / "token3.bin").mkdir()
+    before = contents(shell.cwd)
+    done = shell.run("tok-extract", "-s", "token", "f.json").check(2)
+    assert done.err == "tok-extract: token3.bin: not a regular file\n"
+    assert contents(shell.cwd) == before
+
+
+def test_a_disk_that_fills_between_two_digests(shell: Shell) -> None:
+    """The files before it are written, each of them whole, and the message says so."""
+    # The root directory takes one inode, f.json one, token1.bin and token2.bin the others.
+    mount = "mount -t tmpfs -o nr_inodes=4 tmpfs disk; cp f.json disk"
+    done = in_own_mounts(shell, f"{mount}; cd disk; tok-extract -s token f.json && exit 99; wc -c token*")
+    assert "token3.bin: cannot write in its directory: no space left on device" in done.err
+    assert done.err.endswith("; the files before it are written\n")
+    assert done.out.split() == [b"32", b"token1.bin", b"32", b"token2.bin", b"64", b"total"]
 
 
 # Standard output and input.

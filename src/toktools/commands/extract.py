@@ -49,16 +49,18 @@ def run(options: argparse.Namespace, console: Console) -> int:
             raise error.at(source.name) from None
         contents += found
     if options.split is not None:
-        from toktools.system.atomic import write_atomically
+        from toktools.system import atomic
 
         width = len(str(len(contents)))
         named = {f"{options.split}{index + 1:0{width}}.bin": contents[index] for index in chosen}
         # A key in any form is longer than a digest.
         sizes = {*range(encoding.DIGEST_SIZE + 1), *map(len, named.values())}
         inputs = [path for path in options.files if path != "-"]
+        for path in named:
+            atomic.check(path, inputs, lambda old: len(old) in sizes)
         for number, (path, content) in enumerate(named.items()):
             try:
-                write_atomically(path, [content], inputs=inputs, may_replace=lambda old: len(old) in sizes)
+                atomic.write_atomically(path, [content], inputs=inputs, may_replace=lambda old: len(old) in sizes)
             except ToktoolsError as error:
                 raise (error.also("the files before it are written") if number else error) from None
     elif options.raw:

@@ -64,6 +64,14 @@ def write_atomically(
             target.sync()
 
 
+def check(path: str, inputs: Iterable[str], may_replace: Callable[[bytes], bool]) -> None:
+    """Raise ToktoolsError if write_atomically() would: for the files of a set, before the first of them is written."""
+    name = display(path)
+    with trouble_at(name), closing(_Target(path)) as target, target.open_old() as old:
+        if old:
+            _refuse_loss(name, old, inputs, may_replace)
+
+
 class _Target:
     """An open directory and the name of a file in it, which may not exist yet.
 
