@@ -17,6 +17,7 @@ from toktools import cli
 from toktools.errors import ToktoolsError
 from toktools.options import Selection
 from toktools.parser import Answer
+from toktools.system import files
 
 COMMANDS = sorted(path.name.removeprefix("tok-") for path in (ROOT / "bin").iterdir())
 SIGN = ["-k", "officer1.key"]
@@ -322,6 +323,12 @@ def test_no_text_in_place_of_a_name_is_shown(shell: Shell, keys: Path, command: 
         argv = [word.replace("{}", text) for word in words.split()]
         done = shell.run(command, *argv, stdin=digests).check(2)
         assert [piece for piece in re.findall("[A-Za-z0-9+/=]{12}", text) if piece in done.err] == []
+
+
+def test_a_long_name_is_shown() -> None:
+    """A path in a directory that is not there is shown, though it has only letters, digits and slashes."""
+    path = "/home/alice/projects/CloudHSM/production/eu-central-1/keysOf2026/officers/officer1"
+    assert files.display(path) == path
 
 
 @pytest.mark.parametrize("command", COMMANDS)
