@@ -229,6 +229,7 @@ class Cli:
             seen = prompt, is_covered, "" if prompt else self._screen.line()
             if seen != sight:
                 sight, since = seen, now
+            # The time from which what is shown counts, if nothing changes; else it is only a moment of drawing.
             due = since + self._patience(prompt, is_expected=not is_covered and self._is_expected(prompt, expected))
             if now < min(due, deadline):
                 self.watch(min(due, deadline) - now)
@@ -244,11 +245,11 @@ class Cli:
                 raise self._unexpected("it asks an unknown question", self._everything())
 
     def _is_expected(self, prompt: str, expected: Collection[str]) -> bool:
-        """Return whether a prompt is one of those; or that for a command, with a response to the last line above it."""
+        """Return whether a prompt is an expected question, or the prompt for a command, below the response."""
         return self._is_answered() if prompt == prompts.READY else prompt in expected
 
     def _patience(self, prompt: str, *, is_expected: bool) -> float:
-        """Return for how many seconds what is shown must not change, until it is what the CLI waits at."""
+        """Return after how many seconds without a change the CLI waits at what is shown; infinity: it does not."""
         if prompt:
             return _PROMPT_SECONDS if is_expected else _UNEXPECTED_PROMPT_SECONDS
         if self._is_persons():
@@ -338,15 +339,15 @@ class Cli:
     def _set_ready_prompt(self, username: str) -> None:
         names = "aws-cloudhsm" + (rf"|{re.escape(username)}@[\w.-]+" if username else "")
         prompt = rf"(?:{names}) >\s*"
-        self._ready = re.compile(rf"(?:^{_MARK}|(\}})\s*){prompt}$")  # or it stands behind a response
+        self._ready = re.compile(rf"(?:^{_MARK}|(?P<brace>\}})\s*){prompt}$")
         self._begins = {prompts.READY: re.compile(_MARK + prompt)}
 
     def _lines(self, first: int) -> list[str]:
         """Return the lines from a row to the prompt, without what was typed."""
         lines = self._screen.lines(max(first, 0))
         last = self._ready.search(lines.pop()) if lines else None
-        if last and last[1]:
-            lines.append(last.string[: last.end(1)])
+        if last and last["brace"]:  # the prompt stands behind the end of a response
+            lines.append(last.string[: last.end("brace")])
         if first == self._mark[0] >= 0 and lines:
             # A CLI may write nothing where a hidden line ends, not even a new line.
             rest = lines[0][self._mark[1] :].lstrip()

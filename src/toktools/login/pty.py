@@ -56,7 +56,10 @@ class Pty:
         return self._fd
 
     def read(self, seconds: float) -> bytes | None:
-        """Return the program's next output, nothing if none comes within *seconds*, or None at its end."""
+        """Return the program's next output, or None at its end.
+
+        Return nothing if none comes within *seconds*, or half a second if that is less.
+        """
         if not terminal.wait([self._fd], [], max(0.0, min(seconds, _POLL_SECONDS)))[0]:
             gone = self.has_ended() and not terminal.wait([self._fd], [], 0)[0]
             return None if gone else b""

@@ -47,7 +47,7 @@ def write_atomically(
         if seen and not (seen.path and (seen.path == path or os.path.realpath(seen.path) == target.path)):
             seen = None  # another file
         with target.open_old() as old:
-            if old and not seen:
+            if old and not seen:  # the file that was seen is an input too, and a token file
                 _refuse_loss(name, old, inputs, may_replace)
             with trouble_at(f"{name}: cannot write in its directory"):
                 new = target.open_temporary(0o600 if old else 0o666)
@@ -126,12 +126,13 @@ class _Target:
         """
         for _ in range(_TRIES):
             try:
-                return fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 sleep(_PAUSE_SECONDS)
             except OSError:
-                return None  # a file system without locks
-        return None
+                return  # a file system without locks
+            else:
+                return
 
     def rename(self) -> None:
         """Give the temporary file the name of the old one."""

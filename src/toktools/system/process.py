@@ -55,8 +55,8 @@ def restore_default_signals() -> None:
 def unwind_on_signals() -> Iterator[None]:
     """Raise Terminated in the main thread for a fatal signal in the block, so that `finally` cleans up.
 
-    Outside it, such a signal ends the process at once, and so does a second one inside, unless it comes with the first.
-    Ignored signals stay so.
+    Outside it, such a signal ends the process at once, and so does a second one inside, unless it comes within a
+    second of the first. Ignored signals stay so.
     Blocks nest; in another thread than the main one, the block does nothing. The end of the outermost block raises
     Terminated again, if something has swallowed it.
     """
