@@ -856,3 +856,11 @@ def test_a_tmpdir_that_a_cli_may_misread(desk: Desk, name: str) -> None:
     assert desk.lines("heard") == []
     directory.rmdir()
     desk.assert_nothing_left(done.err)
+
+
+def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
+    """A command that is refused ends it with 1, and those behind it are not run."""
+    delete = "user delete --username nobody --role admin"
+    done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
+    done.check(1, "tok-login: command 2: ./cli: refused: tok-rehearse: there is no such user\n")
+    assert b'"users"' not in done.out

@@ -53,6 +53,8 @@ refuses "no such file or directory" tok-extract -s nowhere/token f.json
 mkdir last3.bin
 refuses "last3.bin: not a regular file" tok-extract -s last f.json
 [ ! -e last1.bin ] || fail "-s wrote some of the files only"
+ln -s both3.bin both2.bin
+refuses "two of the files to write are links to the same file" tok-extract -s both f.json
 [ -z "$(find . -name '.*' ! -name .)" ] || fail "left behind: $(find . -name '.*')"
 
 # The whole file is checked before the first line is written.

@@ -322,3 +322,14 @@ def test_progress(
     feed(monkeypatch, [digests(1, 100)])
     stream.sign_stream(eight_times, 2, quick=True, progress=Progress())  # type: ignore[arg-type]
     assert (sum(taken), b"".join(out).count(b"\n")) == (steps, 100)
+
+
+def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, as any trouble of a signer."""
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ToktoolsError, match=r"^a thread cannot be started$"):
+        stream.sign_apart(bytes, bytes(32))

@@ -114,3 +114,15 @@ def test_a_host_that_was_never_reached(tmp_path: Path) -> None:
     """No connection is ended where none was begun."""
     ssh_host("/bin/sh", "-c", f"echo >{tmp_path}/started").close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_where_a_file_is_to_be(tmp_path: Path) -> None:
+    """A CLI that another user has in hand makes us write no file of ours."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    host = LocalHost(str(tmp_path), CONSOLE)
+    host.open()
+    os.symlink(victim, host.local("new-key.pub"))
+    host.write("new-key.pub", b"PEM")
+    host.close()
+    assert victim.read_bytes() == b"precious"

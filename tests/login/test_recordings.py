@@ -156,14 +156,16 @@ def test_a_recording_ends_at_the_hand_over(desk: Desk) -> None:
     assert texts(desk.cwd / "session.cast", "r") == "100x40"
 
 
-PIECES = [b"for-", b"practice", b"practical", b"f", b"or", b"-p", b" ", b"for-pract\n", b"\xc3", b"Enter PIN:"]
+PIECES = [b"for-", b"practice", b"practical", b"!x", b"f", b"or", b"-p", b" ", b"for-pract\n", b"\xc3", b"Enter PIN:"]
+
+SECRETS = {b"for-practice": "password", b"for-practical": "PIN", b"for-practice!x": "new password"}
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12))
 def test_a_secret_in_any_pieces(pieces: list[bytes]) -> None:
     """The masks do not hang on where the output is cut, and no part of a secret is left at the end."""
     with (
-        mock.patch.dict(prompt.known, {b"for-practice": "password", b"for-practical": "PIN"}, clear=True),
+        mock.patch.dict(prompt.known, SECRETS, clear=True),
         TemporaryDirectory() as directory,
     ):
         found = []
@@ -176,6 +178,7 @@ def test_a_secret_in_any_pieces(pieces: list[bytes]) -> None:
             found.append(texts(path, "o"))
     assert found[0] == found[1]
     assert "for-practic" not in found[0]
+    assert b"for-practice!x" not in b"".join(pieces) or "(the password)!x" not in found[0]
 
 
 def test_a_secret_in_a_hidden_answer(tmp_path: Path) -> None:

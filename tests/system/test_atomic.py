@@ -58,6 +58,15 @@ def fail(number: int) -> Callable[..., Any]:
     return failing
 
 
+def test_a_changed_file_under_another_name(f: Path) -> None:
+    """The change is seen, whatever name the file is to be written by."""
+    os.link(f, "link")
+    seen = files.read("f", 100)
+    f.write_bytes(b"changed")
+    refused("link: another program changed it meanwhile; nothing written", "link", seen=seen)
+    assert f.read_bytes() == b"changed"
+
+
 def test_a_new_file(here: Path) -> None:
     """It has the mode that the umask gives, and all of its pieces."""
     umask = os.umask(0)

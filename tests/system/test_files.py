@@ -132,3 +132,16 @@ def test_a_reader_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BrokenPipeError):
         files.write(into, b"x")
     os.close(into)
+
+
+def test_standard_input_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, after some bytes too, and what came is not taken for the whole."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    monkeypatch.setattr(files, "STDIN", reader)
+    for content in (b"", b"the beginning"):
+        os.write(writer, content)
+        with pytest.raises(ToktoolsError, match=r"^standard input: resource temporarily unavailable$"):
+            files.read(None, 100)
+    os.close(reader)
+    os.close(writer)

@@ -29,6 +29,12 @@ NO_LOCK = "macOS takes no locks of a terminal, which keep two prompts apart"
 # What changes the modes of its terminal, which is its standard input too.
 KINDS = {
     "prompt": "print(prompt.ask('Secret: '))",
+    # As a PKCS#11 module may have them.
+    "beside a thread": """
+import threading
+threading.Thread(target=time.sleep, args=[600], daemon=True).start()
+print(prompt.ask('Secret: '))
+""",
     "raw": """
 with terminal.raw(0):
     os.write(1, b'Secret: ')

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from toktools.errors import ToktoolsError
 from toktools.options import add_tokens_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping, Sequence
 
     from toktools.cli import Console
 
@@ -49,20 +52,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
             raise error.at(source.name) from None
         contents += found
     if options.split is not None:
-        from toktools.system import atomic
-
         width = len(str(len(contents)))
         named = {f"{options.split}{index + 1:0{width}}.bin": contents[index] for index in chosen}
-        # A key in any form is longer than a digest.
-        sizes = {*range(encoding.DIGEST_SIZE + 1), *map(len, named.values())}
-        inputs = [path for path in options.files if path != "-"]
-        for path in named:
-            atomic.check(path, inputs, lambda old: len(old) in sizes)
-        for number, (path, content) in enumerate(named.items()):
-            try:
-                atomic.write_atomically(path, [content], inputs=inputs, may_replace=lambda old: len(old) in sizes)
-            except ToktoolsError as error:
-                raise (error.also("the files before it are written") if number else error) from None
+        _write_files(named, [path for path in options.files if path != "-"])
     elif options.raw:
         if len(chosen) != 1:
             names = ", ".join(source.name for source, _ in sources)
@@ -74,3 +66,22 @@ def run(options: argparse.Namespace, console: Console) -> int:
     else:
         files.write_lines(encoding.line(contents[index]) for index in chosen)
     return 0
+
+
+def _write_files(named: Mapping[str, bytes], inputs: Sequence[str]) -> None:
+    """Write each content to the file of that name, one after the other. Nothing is written if one is refused."""
+    from toktools import encoding
+    from toktools.system import atomic
+
+    # A key in any form is longer than a digest.
+    sizes = {*range(encoding.DIGEST_SIZE + 1), *map(len, named.values())}
+    paths = [os.path.realpath(path) for path in named]
+    if len(set(paths)) < len(paths):
+        raise ToktoolsError("two of the files to write are links to the same file")
+    for path in named:
+        atomic.check(path, inputs, lambda old: len(old) in sizes)
+    for number, (path, content) in enumerate(named.items()):
+        try:
+            atomic.write_atomically(path, [content], inputs=inputs, may_replace=lambda old: len(old) in sizes)
+        except ToktoolsError as error:
+            raise (error.also("the files before it are written") if number else error) from None

@@ -76,7 +76,10 @@ def sign_apart(sign: Sign, digest: bytes) -> bytes:
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(1)
-    signature = pool.submit(sign, digest)
+    try:
+        signature = pool.submit(sign, digest)
+    except RuntimeError:
+        raise ToktoolsError("a thread cannot be started") from None
     try:
         return _result(signature)
     finally:

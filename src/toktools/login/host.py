@@ -124,7 +124,9 @@ class LocalHost:
     def _put(self, name: str, content: bytes) -> None:
         path = self.local(name)
         with files.trouble_at(files.display(path)):
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # the CLI may have put a link to another file there
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(fd, "wb") as file:
                 file.write(content)
 
@@ -268,9 +270,9 @@ class SshHost(LocalHost):
             options += ["ControlMaster=no", "ProxyCommand=false", "HostName=none.invalid"]
         return [*self._ssh, *(word for option in options for word in ("-o", option))]
 
-    def _run(self, script: str, *, stdin: str = os.devnull, seconds: float | None = None) -> bytes:
+    def _run(self, script: str, *, stdin: str = os.devnull) -> bytes:
         """Run shell commands there, and return their output. Raises ToktoolsError."""
-        output, errors, status = self._complete(script, stdin=stdin, seconds=seconds)
+        output, errors, status = self._complete(script, stdin=stdin)
         if self.is_lost(status):
             raise ToktoolsError(self.ending(status)[0])
         if status:

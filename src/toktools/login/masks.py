@@ -28,11 +28,19 @@ def mask(output: bytes) -> bytes:
 
 
 def safe_length(output: bytes) -> int:
-    """Return how much of masked output ends before what may be the beginning of a secret."""
+    """Return how much of *output* ends before what may be the beginning of a secret, and is not inside of one."""
     spellings = _spellings()
+
+    def is_beginning(at: int) -> bool:
+        return any(len(each) > len(output) - at and each.startswith(output[at:]) for each in spellings)
+
     first = max(0, len(output) - max(map(len, spellings), default=0) + 1)
-    starts = (at for at in range(first, len(output)) if any(each.startswith(output[at:]) for each in spellings))
-    return next(starts, len(output))
+    length = next(filter(is_beginning, range(first, len(output))), len(output))
+    for each in spellings:
+        at = output.find(each, max(0, length - len(each) + 1))
+        if 0 <= at < length < at + len(each):
+            length = at
+    return length
 
 
 def _spellings() -> dict[bytes, bytes]:

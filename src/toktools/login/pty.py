@@ -31,6 +31,8 @@ class Pty:
         self._size = rows, columns
         self._fd = -1
         self._process: subprocess.Popen[bytes] | None = None
+        self._typed = b""
+        """Keys of the user that the program has no room for yet."""
 
     def start(self, argv: Sequence[str]) -> int:
         """Start the program, and return its process ID. Raises OSError if that is not possible."""
@@ -180,23 +182,23 @@ class Pty:
 
         *typed* are the first keys; *fit* is called at the beginning, and when the job continues.
         """
+        self._typed = typed
         try:
-            is_stopped = True
-            while is_stopped:
+            while True:
                 fit()
                 with terminal.raw(source):
-                    is_stopped = self._pass_on(typed, source, target, until)
-                typed = b""
-                if is_stopped:
-                    os.kill(0, signal.SIGTSTP)
+                    is_stopped = self._pass_on(source, target, until)
+                if not is_stopped:
+                    return
+                os.kill(0, signal.SIGTSTP)
         except OSError:
             raise ToktoolsError("the terminal is gone") from None
 
-    def _pass_on(self, typed: bytes, source: int, target: int, until: Callable[[bytes], bool]) -> bool:
-        """Pass on the program's output and the user's keys, first *typed*, and return whether Ctrl-Z ended it."""
+    def _pass_on(self, source: int, target: int, until: Callable[[bytes], bool]) -> bool:
+        """Pass on the program's output and the user's keys, and return whether Ctrl-Z ended it."""
         while True:
-            keys = [source] if len(typed) < _CHUNK else []
-            ready, writable = terminal.wait([self._fd, *keys], [self._fd] if typed else [], _POLL_SECONDS)
+            keys = [source] if len(self._typed) < _CHUNK else []
+            ready, writable = terminal.wait([self._fd, *keys], [self._fd] if self._typed else [], _POLL_SECONDS)
             if self._fd in ready:
                 output = self.read(0)
                 files.write(target, output or b"")
@@ -206,16 +208,16 @@ class Pty:
                 return False
             if writable:
                 try:
-                    typed = typed[self._type(typed) :]
+                    self._typed = self._typed[self._type(self._typed) :]
                 except BlockingIOError:
                     pass
                 except OSError:  # nobody has the other end open any more
                     return False
             if source in ready:
                 pressed = _read_keys(source)
+                self._typed += pressed.replace(_SUSPEND, b"")
                 if _SUSPEND in pressed:
                     return True
-                typed += pressed
 
 
 def _read_keys(fd: int) -> bytes:

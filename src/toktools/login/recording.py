@@ -62,10 +62,10 @@ class Recording:
 
     def output(self, output: bytes) -> None:
         """Record what the program shows."""
-        output = masks.mask(self._kept_back + output)
+        output = self._kept_back + output
         length = masks.safe_length(output)
         self._kept_back = output[length:]
-        self._show(output[:length])
+        self._show(masks.mask(output[:length]))
 
     def close(self) -> None:
         """End the recording, with what was kept back; it may be called again."""

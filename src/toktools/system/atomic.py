@@ -44,9 +44,9 @@ def write_atomically(
     """
     name = display(path)
     with process.held(), trouble_at(name), closing(_Target(path)) as target:
-        if seen and not (seen.path and (seen.path == path or os.path.realpath(seen.path) == target.path)):
-            seen = None  # another file
         with target.open_old() as old:
+            if seen and not target.is_file_of(seen, old):
+                seen = None
             if old and not seen:  # the file that was seen is an input too, and a token file
                 _refuse_loss(name, old, inputs, may_replace)
             with trouble_at(f"{name}: cannot write in its directory"):
@@ -84,6 +84,7 @@ class _Target:
         # A name that ends in a slash or a dot is a directory's, there or not.
         if os.path.basename(path) in {"", ".", ".."} or (self._exists and not os.path.isfile(path)):
             raise files.not_regular(path)
+        self._given = path
         self.path = os.path.realpath(path)
         directory, self._base = os.path.split(self.path if os.path.islink(path) else path)
         self._directory = _open_directory(directory or ".")
@@ -111,6 +112,13 @@ class _Target:
     def open_temporary(self, mode: int) -> BinaryIO:
         """Create the temporary file."""
         return open(self._temporary, "xb", opener=lambda name, flags: self._open(name, flags, mode))
+
+    def is_file_of(self, seen: Snapshot, old: BinaryIO | None) -> bool:
+        """Return whether a file that was read is this one, by this name or another."""
+        if seen.path is None:
+            return False
+        is_same = old is not None and os.path.samestat(os.fstat(old.fileno()), seen.status)
+        return is_same or seen.path == self._given or os.path.realpath(seen.path) == self.path
 
     def has_changed(self, seen: Snapshot) -> bool:
         """Return whether the old file has changed since it was *seen*; other toktools wait until it is replaced."""

@@ -17,6 +17,7 @@ from toktools.system import process
 STDIN, STDOUT = 0, 1
 STDIN_NAME = "standard input"
 _STDOUT_NAME = "standard output"
+_CHUNK = 1 << 16
 _LINES = 1 << 10
 _NO_NAME = re.compile(
     r"[\r\n]|-----BEGIN|[0-9A-Fa-f]{64}|(?=(?:[a-z0-9+/=]{0,20}[A-Z]){10})[A-Za-z0-9+/=]{64}|[^/]{256}"
@@ -72,9 +73,13 @@ def read(path: str | None, limit: int) -> Snapshot:
     """
     path = None if path == "-" else path
     source = STDIN if path is None else path
-    with trouble_at(display(path)), open(source, "rb", closefd=path is not None) as file:
-        snapshot = Snapshot(path, file.read(limit + 1), os.fstat(file.fileno()))
-    if len(snapshot.content) > limit:
+    with trouble_at(display(path)), open(source, "rb", buffering=0, closefd=path is not None) as file:
+        chunks, size = [], 0
+        while size <= limit and (chunk := os.read(file.fileno(), _CHUNK)):
+            chunks.append(chunk)
+            size += len(chunk)
+        snapshot = Snapshot(path, b"".join(chunks), os.fstat(file.fileno()))
+    if size > limit:
         raise ToktoolsError(f"{snapshot.name}: larger than {limit} bytes")
     return snapshot
 

@@ -104,6 +104,27 @@ def held(*more: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+@contextmanager
+def noted(*more: int) -> Iterator[list[int]]:
+    """Yield a list that gets fatal signals, and *more*, in the block; the first of them acts after it.
+
+    Unlike held(), this works beside the threads of a PKCS#11 module too, which would take a blocked signal.
+    """
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (*FATAL, *more)}
+    changed = [number for number, action in before.items() if action not in {signal.SIG_IGN, None}]
+    try:
+        for number in changed:
+            signal.signal(number, lambda number, _frame: arrived.append(number))
+        yield arrived
+    finally:
+        with held():  # the interpreter complains of a signal that comes while its handler is changed
+            for number in changed:
+                signal.signal(number, before[number])
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+
 def release() -> None:
     """Unblock fatal signals, in a child that was started in held()."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FATAL)

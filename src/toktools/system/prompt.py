@@ -6,8 +6,8 @@ import codecs
 import os
 import signal
 import stat
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from errno import EINTR
 from time import monotonic, sleep
 
@@ -20,7 +20,6 @@ MAX_BYTES = 1023
 """The longest pass phrase: the limit of OpenSSL, and of a line on a terminal of macOS."""
 
 _CHUNK = 4096  # no terminal keeps a longer line
-_AWAITED = (*process.FATAL, signal.SIGTSTP)
 _LOOK_UP_SECONDS = 0.05
 _MAX_LOCK_SECONDS = 60.0  # every user may lock /dev/tty, and must not keep a prompt away for ever
 _MAX_DIGITS = 10  # no descriptor has so high a number
@@ -49,8 +48,7 @@ def ask(question: str) -> bytes:
 def _ask_once(question: bytes) -> bytes | None:
     """Ask a question, and return the answer, or None if a signal came first.
 
-    Signals are held, so that they act when the terminal has its modes back: in between, they would leave it without an
-    echo.
+    Signals act when the terminal has its modes back: in between, they would leave it without an echo.
     """
     from toktools.system import terminal
 
@@ -59,15 +57,14 @@ def _ask_once(question: bytes) -> bytes | None:
         cleanup.callback(os.close, fd)
         _wait_for_turn(fd)
         # The terminal is closed, which gives up the lock, before Ctrl-Z stops this process.
-        with process.held(signal.SIGTSTP, signal.SIGTTOU), cleanup.pop_all(), terminal.without_echo(fd):
-            return _exchange(fd, question)
+        with process.noted(signal.SIGTSTP) as arrived, cleanup.pop_all(), terminal.without_echo(fd):
+            return _exchange(fd, question, arrived)
 
 
-def _exchange(fd: int, question: bytes) -> bytes | None:
-    awaited = {number for number in _AWAITED if signal.getsignal(number) != signal.SIG_IGN}
+def _exchange(fd: int, question: bytes, arrived: Sequence[int]) -> bytes | None:
     line = b""
     while not line.endswith(b"\n"):
-        if awaited & signal.sigpending():
+        if arrived:
             return None
         try:
             if question:
@@ -78,7 +75,8 @@ def _exchange(fd: int, question: bytes) -> bytes | None:
             continue
         line += chunk
         if not chunk:
-            os.write(fd, b"\n")  # Ctrl-D does not end the line on the screen
+            with suppress(BlockingIOError):  # after Ctrl-S
+                os.write(fd, b"\n")  # Ctrl-D does not end the line on the screen
             break
     return line
 

@@ -79,7 +79,8 @@ def _set_modes(fd: int, modes: list[Any]) -> None:
 def discard_typed_ahead(fd: int) -> None:
     """Discard the keys that wait at a terminal, if it is one."""
     try:
-        termios.tcflush(fd, termios.TCIFLUSH)
+        with process.held(signal.SIGTTOU):
+            termios.tcflush(fd, termios.TCIFLUSH)
     except termios.error:
         pass  # not a terminal, or gone
 
