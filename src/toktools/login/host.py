@@ -237,7 +237,7 @@ class SshHost(LocalHost):
         super().clear()
 
     def close(self) -> None:
-        """Close the connection too, within a second, and leave nothing behind."""
+        """Close the connection too, within two seconds, and leave nothing behind."""
         self._stop()
         self.clear(_CLOSE_SECONDS)
         if not self._control:
