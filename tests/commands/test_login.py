@@ -864,3 +864,18 @@ def test_the_first_refusal_is_the_last_command(desk: Desk) -> None:
     done = desk.login(commands=("quorum token-sign list-quorum-values", delete, "user list"))
     done.check(1, "tok-login: command 2: ./cli: refused: tok-rehearse: there is no such user\n")
     assert b'"users"' not in done.out
+
+
+def test_a_program_that_ends_at_its_question(desk: Desk) -> None:
+    """Its end is told once, after the terminal was connected to it too."""
+    cli = "sh -c 'printf Secret:; sleep 3; exit 3'"
+    with seat(desk, "--password", "file:password", "-c", "user list", cli=cli) as person:
+        shown = person.end(2)
+    assert "it ended (exit status 3); it shows: Secret:" in shown
+    assert shown.count("Secret:") <= 3
+
+
+def test_ssh_without_a_host(desk: Desk) -> None:
+    """Whoever forgets the host does not log in at the CLI that is here."""
+    done = desk.login("--ssh", "ssh -4", commands=("user list",))
+    assert_refused(done, 2, "--ssh needs --host\n")

@@ -101,7 +101,7 @@ class Command(Signer):
         from tempfile import TemporaryDirectory
 
         with (
-            files.trouble_at("a file for the digest, in TMPDIR or /tmp"),
+            files.trouble_at(f"a file for the digest, in {files.display(files.temporary())}"),
             TemporaryDirectory(prefix="toktools-", dir=files.temporary()) as directory,
         ):
             path = os.path.join(directory, "digest.bin")

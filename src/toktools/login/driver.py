@@ -240,6 +240,7 @@ class Cli:
                 return prompt
             elif self._is_persons():
                 self._let_person_answer()
+                self.watch(0)  # the program may have ended meanwhile
                 deadline = time.monotonic() + self._seconds
             else:
                 raise self._unexpected("it asks an unknown question", self._everything())

@@ -58,11 +58,12 @@ class LocalHost:
 
     def open(self) -> None:
         """Create the directory. Raises ToktoolsError if the CLI might misread its name."""
+        parent = self._token_dir or files.temporary()
         with (
-            files.trouble_at(f"a directory for the token file, in {self._token_dir or 'TMPDIR or /tmp'}"),
+            files.trouble_at(f"a directory for the token file, in {files.display(parent)}"),
             process.held(),
         ):
-            self._directory = mkdtemp(prefix="toktools-", dir=self._token_dir or files.temporary())
+            self._directory = mkdtemp(prefix="toktools-", dir=parent)
         if not is_plain(self.path("")):  # how the CLI would want it quoted is not documented
             raise ToktoolsError(
                 f"{shown(self._directory)}: the CLI may misread this name",

@@ -168,6 +168,8 @@ def started(
     from toktools.login import dialogues, driver, host
     from toktools.login.recording import Recording
 
+    if not options.host:
+        refuse_flags(options, "needs --host", "--ssh")
     options.password.warn_of_exposure(console.warn)
     user = dialogues.User(options.username, options.role, options.password, console.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []

@@ -20,7 +20,7 @@ _STDOUT_NAME = "standard output"
 _CHUNK = 1 << 16
 _LINES = 1 << 10
 _NO_NAME = re.compile(
-    r"[\r\n]|-----BEGIN|[0-9A-Fa-f]{64}|(?=(?:[a-z0-9+/=]{0,20}[A-Z]){10})[A-Za-z0-9+/=]{64}|[^/]{256}"
+    r"\Apass:|[\r\n]|-----BEGIN|[0-9A-Fa-f]{64}|(?=(?:[a-z0-9+/=]{0,20}[A-Z]){10})[A-Za-z0-9+/=]{64}|[^/]{256}"
 )
 """A part of what is hardly the name of a file: of PEM, hexadecimal or base64, which has more capitals than a path."""
 _OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
