@@ -2,7 +2,7 @@
 
 import re
 
-_SECRET_OF_URI = re.compile(r"(://)[^/\s]*(?=@)|(pin-value=)[^&;\s]*")
+_HIDDEN_IN_URI = r"(://)[^/\s]*(?=@)|(pin-value=)[^&;\s]*"
 """The user of a URL, with a password perhaps, and the PIN of a token (RFC 7512)."""
 _MAX_SHOWN = 4096  # characters: a path stays whole (PATH_MAX), so that it can be copied
 _MAX_QUOTED = 300
@@ -32,7 +32,8 @@ class ToktoolsError(Exception):
 
 def shown(text: str, limit: int = _MAX_SHOWN) -> str:
     """Escape characters of text from outside that could move the cursor, colour the screen or break the line."""
-    text = _SECRET_OF_URI.sub(r"\1\2***", text)
+    if "://" in text or "pin-value=" in text:
+        text = re.sub(_HIDDEN_IN_URI, r"\1\2***", text)
     if len(text) > limit:
         text = f"{text[: limit // 2]} ... {text[-limit // 2 :]}"
     return text if text.isprintable() and "\\" not in text else "".join(map(_shown, text))

@@ -19,9 +19,7 @@ STDIN_NAME = "standard input"
 _STDOUT_NAME = "standard output"
 _CHUNK = 1 << 16
 _LINES = 1 << 10
-_NO_NAME = re.compile(
-    r"\Apass:|[\r\n]|-----BEGIN|[0-9A-Fa-f]{64}|(?=(?:[a-z0-9+/=]{0,20}[A-Z]){10})[A-Za-z0-9+/=]{64}|[^/]{256}"
-)
+_NO_NAME = r"\Apass:|[\r\n]|-----BEGIN|[0-9A-Fa-f]{64}|(?=(?:[a-z0-9+/=]{0,20}[A-Z]){10})[A-Za-z0-9+/=]{64}|[^/]{256}"
 """A part of what is hardly the name of a file: of PEM, hexadecimal or base64, which has more capitals than a path."""
 _OF_OTHERS = (("read", stat.S_IRGRP | stat.S_IROTH), ("write", stat.S_IWGRP | stat.S_IWOTH))
 
@@ -41,7 +39,8 @@ def display(path: str | None) -> str:
     """Return how messages name a file; a text in its place that may be a key or another secret is not shown."""
     if path is None:
         return STDIN_NAME
-    if _NO_NAME.search(path) and not (os.path.lexists(path) or os.path.isdir(os.path.dirname(path))):
+    # In this order, the pattern is compiled only for a file that is not there.
+    if not (os.path.lexists(path) or os.path.isdir(os.path.dirname(path))) and re.search(_NO_NAME, path):
         return f"a text of {len(path)} characters, which is not the name of a file"
     return shown(path) or "''"
 
