@@ -54,7 +54,6 @@ def test_a_signal_while_all_is_closed(tmp_path: Path) -> None:
         cli=["/bin/sh", "-c", f"echo $$ >{pid}; exec sleep 300"],
         cluster_id=None,
         host=None,
-        flags=set(),
         token_dir=str(files),
         timeout=60.0,
         record=None,

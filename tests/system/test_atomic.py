@@ -130,7 +130,7 @@ def test_the_owner_is_kept(f: Path, monkeypatch: pytest.MonkeyPatch, ids: tuple[
     assert (f.stat().st_uid, f.stat().st_gid) == ids
     monkeypatch.setattr(os, "fchown", fail(errno.EPERM))
     error = refused("f: cannot replace it without changing its owner or group: operation not permitted")
-    assert error.hint == "write another file, with -o OUT"
+    assert error.hint == "write a new file instead"
     assert f.read_bytes() == b"1"
 
 
@@ -267,7 +267,7 @@ def test_attributes_that_cannot_be_kept(f: Path, monkeypatch: pytest.MonkeyPatch
     Attributes(monkeypatch, {"user.note": b"1"}, {"system.posix_acl_access": b"1"})
     monkeypatch.setattr(os, call, fail(errno.ENOSPC))
     error = refused("f: cannot replace it and keep its access control list and attributes: no space left on device")
-    assert error.hint == "write another file, with -o OUT"
+    assert error.hint == "write a new file instead"
     assert f.read_bytes() == b"old"
 
 

@@ -132,6 +132,15 @@ class Desk:
 
 @pytest.fixture
 def desk(shell: Shell) -> Iterator[Desk]:
+    yield from opened(shell)
+
+
+@pytest.fixture
+def other(shell: Shell) -> Iterator[Desk]:
+    yield from opened(shell)
+
+
+def opened(shell: Shell) -> Iterator[Desk]:
     need("sh", "stty")
     desk = Desk(shell)
     try:
@@ -420,40 +429,30 @@ def test_a_stopped_one_is_in_nobodys_way(desk: Desk) -> None:
         desk.wait_for(end)
 
 
-def test_another_terminal_does_not_wait(desk: Desk, shell: Shell) -> None:
+def test_another_terminal_does_not_wait(desk: Desk, other: Desk) -> None:
     """Though both are /dev/tty to their programs."""
     desk.ask("prompt")
     desk.wait_for(QUESTION)
-    other = Desk(shell)
-    try:
-        asking = other.ask("prompt")
-        other.wait_for(QUESTION)
-        other.type(ANSWER + b"\r")
-        assert desk.end_of(asking) == 0
-    finally:
-        os.close(other.screen)
-        os.close(other.line)
+    asking = other.ask("prompt")
+    other.wait_for(QUESTION)
+    other.type(ANSWER + b"\r")
+    assert desk.end_of(asking) == 0
 
 
-def test_another_user_keeps_no_prompt_away(desk: Desk, shell: Shell) -> None:
+def test_another_user_keeps_no_prompt_away(desk: Desk, other: Desk, shell: Shell) -> None:
     """A lock that another session holds delays a question, but not for ever."""
     only_if(sys.platform != "darwin", NO_LOCK)
-    other = Desk(shell)
-    try:
-        script = 'until [ -e go ]; do sleep 0.05; done; "$1" -c "$2"'
-        text = program("prompt", "prompt._MAX_LOCK_SECONDS = 0.1")
-        asking = desk.start("sh", "-c", script, "sh", shell.bin / "python", text)
-        lock = f"fcntl.lockf(os.open('/dev/tty', os.O_RDWR), fcntl.LOCK_EX, 1, {asking.pid})"
-        script = f"import fcntl, os, time; {lock}; print('locked', flush=True); time.sleep(300)"
-        desk.programs.append(other.start(shell.bin / "python", "-c", script))
-        other.wait_for(b"locked")
-        shell.write("go", b"")
-        desk.wait_for(QUESTION)
-        desk.type(ANSWER + b"\r")
-        assert desk.end_of(asking) == 0
-    finally:
-        os.close(other.screen)
-        os.close(other.line)
+    script = 'until [ -e go ]; do sleep 0.05; done; "$1" -c "$2"'
+    text = program("prompt", "prompt._MAX_LOCK_SECONDS = 0.1")
+    asking = desk.start("sh", "-c", script, "sh", shell.bin / "python", text)
+    lock = f"fcntl.lockf(os.open('/dev/tty', os.O_RDWR), fcntl.LOCK_EX, 1, {asking.pid})"
+    script = f"import fcntl, os, time; {lock}; print('locked', flush=True); time.sleep(300)"
+    other.start(shell.bin / "python", "-c", script)
+    other.wait_for(b"locked")
+    shell.write("go", b"")
+    desk.wait_for(QUESTION)
+    desk.type(ANSWER + b"\r")
+    assert desk.end_of(asking) == 0
 
 
 # Waiting.

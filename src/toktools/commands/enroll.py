@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, change the key, and log in with it."""
+    shared.refuse_ssh_alone(options)
     if options.deregister:
         refuse_flags(options, "cannot be used with --deregister", *shared.SIGNER_FLAGS)
     new = None if options.deregister else shared.open_signer(options, console)

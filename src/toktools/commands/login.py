@@ -56,6 +56,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Log in, and run the commands or hand the terminal over."""
+    shared.refuse_ssh_alone(options)
     # Instead of those on standard input stands None.
     lines = [None if line == _STDIN else line for line in options.command]
     lines += [" ".join(options.words)] if options.words else []

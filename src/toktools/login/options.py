@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from toktools import keys
-from toktools.errors import ToktoolsError, shown
+from toktools.errors import ToktoolsError
 from toktools.options import (
     add_base64_option,
     add_key_option,
@@ -17,7 +17,7 @@ from toktools.options import (
     cluster_id,
     refuse_flags,
 )
-from toktools.system import events, process
+from toktools.system import events, files, process
 from toktools.tokens import approvals
 
 TYPE_CHECKING = False
@@ -127,6 +127,12 @@ def add_login_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", help="record the dialogue in a new file, without secrets")
 
 
+def refuse_ssh_alone(options: argparse.Namespace) -> None:
+    """Refuse --ssh without --host: whoever forgets the host would log in at the CLI that is here."""
+    if not options.host:
+        refuse_flags(options, "needs --host", "--ssh")
+
+
 def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     """Open the key of -k, or make the signer of --signer, whose public key is known. Raises ToktoolsError."""
     if options.key is not None:
@@ -142,7 +148,7 @@ def open_signer(options: argparse.Namespace, console: Console) -> Signer:
     key = keys.read_public_key(options.verify_key, console.warn)
     signer = Command(options.signer, base64=options.base64, public_key=key)
     if which(options.signer[0]) is None:  # the HSM may count a login that ends later
-        raise ToktoolsError(f"--signer: {shown(options.signer[0])}: not found, or not executable")
+        raise ToktoolsError(f"--signer: {files.display(options.signer[0])}: not found, or not executable")
     return signer
 
 
@@ -168,8 +174,6 @@ def started(
     from toktools.login import dialogues, driver, host
     from toktools.login.recording import Recording
 
-    if not options.host:
-        refuse_flags(options, "needs --host", "--ssh")
     options.password.warn_of_exposure(console.warn)
     user = dialogues.User(options.username, options.role, options.password, console.warn)
     cluster = ["--cluster-id", options.cluster_id] if options.cluster_id else []

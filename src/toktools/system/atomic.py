@@ -24,7 +24,7 @@ _KEPT = ("user.", "security.selinux", "system.")
 """The extended attributes to keep, or their name spaces; access control lists are in the last."""
 _NO_SUCH_THING = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 """The errors of fsync(2) for a directory that the file system cannot sync, or that cannot be read."""
-_ELSEWHERE = "write another file, with -o OUT"
+_ELSEWHERE = "write a new file instead"
 _TRIES, _PAUSE_SECONDS = 50, 0.01  # for the lock, which every user may hold
 
 
@@ -179,7 +179,7 @@ def _keep(name: str, old: int, new: int) -> None:
         with trouble_at(f"{name}: cannot replace it without changing its owner or group", _ELSEWHERE):
             os.fchown(new, before.st_uid, before.st_gid)
     if sys.platform == "darwin" and (_has_access_list(old) or _has_access_list(new)):
-        raise ToktoolsError(f"{name}: cannot replace it and keep its access control list", "write a new file instead")
+        raise ToktoolsError(f"{name}: cannot replace it and keep its access control list", _ELSEWHERE)
     if sys.platform == "linux":
         with trouble_at(f"{name}: cannot replace it and keep its access control list and attributes", _ELSEWHERE):
             wanted, given = _attributes(old), _attributes(new)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
@@ -65,8 +65,6 @@ def unwind_on_signals() -> Iterator[None]:
     if _Pending.in_block or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in FATAL}
-    changed = [number for number, action in before.items() if action not in {signal.SIG_IGN, None}]
 
     def unwind(number: int, _frame: object) -> None:
         if _Pending.number is None:
@@ -78,16 +76,27 @@ def unwind_on_signals() -> Iterator[None]:
     _Pending.number = None
     _Pending.in_block = True
     try:
+        with _handled(unwind, FATAL):
+            yield
+    finally:
+        _Pending.in_block = False
+        if _Pending.number is not None:
+            raise Terminated(_Pending.number)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, object], object], numbers: Sequence[int]) -> Iterator[None]:
+    """Let *handler* handle those of these signals that are not ignored, in the block."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    changed = [number for number, action in before.items() if action not in {signal.SIG_IGN, None}]
+    try:
         for number in changed:
-            signal.signal(number, unwind)
+            signal.signal(number, handler)
         yield
     finally:
         with held():  # the interpreter complains of a signal that comes while its handler is changed
-            _Pending.in_block = False
             for number in changed:
                 signal.signal(number, before[number])
-        if _Pending.number is not None:
-            raise Terminated(_Pending.number)
 
 
 @contextmanager
@@ -111,16 +120,10 @@ def noted(*more: int) -> Iterator[list[int]]:
     Unlike held(), this works beside the threads of a PKCS#11 module too, which would take a blocked signal.
     """
     arrived: list[int] = []
-    before = {number: signal.getsignal(number) for number in (*FATAL, *more)}
-    changed = [number for number, action in before.items() if action not in {signal.SIG_IGN, None}]
     try:
-        for number in changed:
-            signal.signal(number, lambda number, _frame: arrived.append(number))
-        yield arrived
+        with _handled(lambda number, _frame: arrived.append(number), (*FATAL, *more)):
+            yield arrived
     finally:
-        with held():  # the interpreter complains of a signal that comes while its handler is changed
-            for number in changed:
-                signal.signal(number, before[number])
         if arrived:
             signal.raise_signal(arrived[0])
 

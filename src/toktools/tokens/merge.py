@@ -148,5 +148,9 @@ def _refuse_signature_twice(tokens: TokenFile, changed: Sequence[int]) -> None:
             continue
         other = tokens.slot(first)
         # Two slots that stay as they were are not this command's business.
-        if (other.digest, other.user) != (slot.digest, slot.user) and (first in chosen or index in chosen):
+        if (
+            other.text == slot.text
+            and (other.digest, other.user) != (slot.digest, slot.user)
+            and (first in chosen or index in chosen)
+        ):
             raise ToktoolsError(f"{other.name} and {slot.name} have the same signature")
